@@ -1,0 +1,380 @@
+"""config.toml as frozen values. Every fault names file, table and key."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+
+from carbonation_core.errors import ConfigError
+from carbonation_core.secrets import database_settings
+from carbonation_core.template import check_template, constant_directory, under
+from carbonation_core.toml import Duration, Section, listing, parse, parse_toml, place, read_toml
+
+ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"
+
+Observer = Literal["auto", "native", "polling"]
+Symlinks = Literal["refuse", "follow_inside"]
+Redelivery = Literal["replace", "version", "ignore", "error"]
+Action = Literal["copy", "move", "hardlink", "symlink"]
+OnConflict = Literal["error", "version"]
+Durability = Literal["batch", "file", "none"]
+Verify = Literal["written", "read"]
+Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
+Driver = Literal[
+    "sqlite",
+    "postgresql",
+    "postgresql+psycopg2",
+    "mysql",
+    "mysql+mysqldb",
+    "mysql+pymysql",
+    "mariadb",
+    "mariadb+mysqldb",
+    "mariadb+pymysql",
+]
+
+FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
+DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+        raise ValueError('should be of letters, digits, "_", "-" and "." only')
+    return value
+
+
+def _mode(allowed: tuple[int, ...]) -> Any:
+    def check(value: object) -> int:
+        mode = value
+        if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", value):
+            mode = int(value.removeprefix("0o"), 8)
+        if isinstance(mode, bool) or mode not in allowed:
+            choices = ", ".join(f"0o{choice:o}" for choice in allowed)
+            raise ValueError(f"should be one of {choices}")
+        return int(mode)
+
+    return BeforeValidator(check)
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("should be the path of a directory")
+    return Path(value).expanduser()
+
+
+def _fraction(value: object) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError('should be a share such as "10%", at most "100%"')
+    return float(match[1]) / 100
+
+
+def _rotation(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(
+        r"\s*\d+(\.\d+)?\s*([kKMG]?B|seconds?|minutes?|hours?|days?|weeks?)\s*", value
+    ):
+        return value.strip()
+    raise ValueError('should be a size such as "10 MB" or a period such as "1 day"')
+
+
+def _retention(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(
+        r"\s*\d+\s*(seconds?|minutes?|hours?|days?|weeks?|files?)\s*", value
+    ):
+        return value.strip()
+    raise ValueError('should be a period such as "30 days" or a count such as "10 files"')
+
+
+def _level(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+DirectoryPath = Annotated[Path, BeforeValidator(_path)]
+
+
+class ServiceSection(Section):
+    """How often, how many, how long."""
+
+    poll_interval: Duration = Field(
+        timedelta(seconds=5), description="how often a watch without file events is scanned"
+    )
+    reconcile_interval: Duration = Field(
+        timedelta(hours=24), description="how often disk and database are compared"
+    )
+    heartbeat_interval: Duration = Field(
+        timedelta(seconds=60), description="how often the service says that it lives"
+    )
+    workers: int = Field(4, ge=1, description="transfers at a time")
+    max_retries: int = Field(3, ge=0, description="attempts after the first before a group has failed")
+    retry_delay: Duration = Field(timedelta(minutes=30), description="wait before the second attempt")
+    retry_backoff: float = Field(2.0, ge=1, strict=False, description="growth of that wait with each attempt")
+    retry_delay_max: Duration = Field(timedelta(hours=6), description="the longest wait between attempts")
+    stale_threshold: Duration = Field(
+        timedelta(days=1), description="a group that waits longer is reported as stale"
+    )
+    stats_recompute_every: int = Field(
+        10, ge=1, description="heartbeats between two computations of the statistics"
+    )
+    groups_per_run: int = Field(500, ge=1, description="groups in one run at most")
+    single_group_runs: int = Field(
+        4, ge=0, description="up to so many ready groups get a run each while the watch is idle"
+    )
+    max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
+        0.1, description="share of an archive that a reconcile may call missing without `--force`"
+    )
+    max_runtime: Duration = Field(timedelta(hours=6), description="a run that takes longer is ended")
+    history_retention: Duration = Field(
+        timedelta(days=365), description="how long changes of status are kept"
+    )
+    run_retention: Duration = Field(timedelta(days=30), description="how long Dagster's runs are kept")
+
+
+class LoggingSection(Section):
+    """Where the service's log goes, and in what form."""
+
+    level: Annotated[Level, BeforeValidator(_level)] = Field(
+        "INFO", description="the least level that is written, in any case"
+    )
+    file: DirectoryPath | None = Field(None, description="log file; absent: standard error")
+    rotation: Annotated[str, BeforeValidator(_rotation)] = Field(
+        "10 MB", description="a new file after this size or period"
+    )
+    retention: Annotated[str, BeforeValidator(_retention)] = Field(
+        "30 days", description="how long old files are kept"
+    )
+    format: Literal["text", "json"] = Field("text", description="one line of text, or one JSON object a line")
+
+
+class DatabaseSection(Section):
+    """The database that remembers every file."""
+
+    drivername: Driver = Field("sqlite", description="SQLAlchemy's name of database and driver")
+    username: str | None = Field(None, description="absent: from the environment or secrets.toml")
+    password: str | None = Field(None, repr=False, description="absent: from the environment or secrets.toml")
+    host: str | None = Field(None, description="absent: from the environment or secrets.toml")
+    port: int | None = Field(None, ge=1, le=65535, description="absent: from the environment or secrets.toml")
+    name: str = Field("carbonation.db", min_length=1, description="database; for SQLite its file")
+    echo: bool = Field(False, description="log every statement")
+
+
+class PluginsSection(Section):
+    """The package that gives typed columns and callables."""
+
+    package: str | None = Field(
+        None,
+        min_length=1,
+        description="import path, `module` or `module:plugin`; absent: the one registered entry point",
+    )
+
+
+class RulesSection(Section):
+    """The file of rule sets."""
+
+    file: DirectoryPath = Field(Path("rules.toml"), description="the file of rule sets")
+
+
+class Watch(Section):
+    """A directory that is watched, with its rule set."""
+
+    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
+    type: str | None = Field(None, description="label, stored as `file_type`")
+    path: DirectoryPath = Field(description="the directory")
+    recursive: bool = Field(False, description="look into its directories, too")
+    patterns: tuple[str, ...] = Field(
+        (), strict=False, description="globs on the file's name; absent: all files"
+    )
+    ignore_patterns: tuple[str, ...] = Field(
+        ("*.tmp", ".*"), strict=False, description="globs of what is left alone; they win"
+    )
+    rules: str = Field(description="the rule set of rules.toml that holds here")
+    archive: str | None = Field(None, description="default archive, if the rule set names none")
+    settle_seconds: float = Field(
+        2.0, gt=0, strict=False, description="a file unchanged for so long has settled"
+    )
+    symlinks: Symlinks = Field(
+        "refuse", description="refuse symlinks, or follow those whose target lies inside"
+    )
+    redelivery: Redelivery = Field("replace", description="what happens to a known path with other bytes")
+    observer: Observer = Field("auto", description="file events, polling, or whichever works")
+
+
+class Archive(Section):
+    """A destination of files."""
+
+    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
+    destination: Annotated[str, AfterValidator(check_template)] = Field(
+        description="directory, as a template over the metadata; a relative one lies under `base_path`"
+    )
+    base_path: DirectoryPath | None = Field(
+        None,
+        description="nothing is ever written outside it; absent: `destination` up to its first placeholder",
+    )
+    action: Action = Field("copy", description="how files get there")
+    create_directories: bool = Field(True, description="make directories that are missing")
+    file_mode: Annotated[int, _mode(FILE_MODES)] = Field(0o640, description="mode of archived files")
+    dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(0o750, description="mode of directories made")
+    on_conflict: OnConflict = Field(
+        "error", description="what happens when other bytes lie at the destination"
+    )
+    durability: Durability = Field("batch", description="how often written bytes are forced to the disk")
+    verify: Verify = Field("written", description="digest of the bytes as written, or read back")
+
+    @property
+    def base(self) -> Path:
+        """The directory that nothing leaves. Absolute once the file is loaded."""
+        assert self.base_path is not None
+        return self.base_path
+
+
+class Config(Section):
+    """config.toml with every path absolute."""
+
+    service: ServiceSection = ServiceSection()
+    logging: LoggingSection = LoggingSection()
+    database: DatabaseSection = DatabaseSection()
+    plugins: PluginsSection = PluginsSection()
+    rules: RulesSection = RulesSection()
+    watch: tuple[Watch, ...] = Field((), strict=False)
+    archive: tuple[Archive, ...] = Field((), strict=False)
+    _path: Path = PrivateAttr(Path("config.toml"))
+
+    @property
+    def path(self) -> Path:
+        """The file all this stands in; absolute once it is loaded."""
+        return self._path
+
+    @property
+    def directory(self) -> Path:
+        """The directory that relative paths start from."""
+        return self.path.parent
+
+    def watch_named(self, name: str) -> Watch:
+        """The watch of that name; raises `ConfigError` listing the known ones."""
+        for watch in self.watch:
+            if watch.name == name:
+                return watch
+        raise ConfigError(
+            f'{place(self.path)}: there is no watch "{name}"; '
+            f"known: {listing(watch.name for watch in self.watch)}"
+        )
+
+    def archive_named(self, name: str) -> Archive:
+        """The archive of that name; raises `ConfigError` listing the known ones."""
+        for archive in self.archive:
+            if archive.name == name:
+                return archive
+        raise ConfigError(
+            f'{place(self.path)}: there is no archive "{name}"; '
+            f"known: {listing(archive.name for archive in self.archive)}"
+        )
+
+
+def find_config(path: str | Path | None = None) -> Path:
+    """Where config.toml is: `path`, else $CARBONATION_CONFIG, else ./config.toml."""
+    return Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or "config.toml").absolute()
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """config.toml, checked by itself; raises `ConfigError`."""
+    file = find_config(path)
+    data = parse_toml(read_toml(file), str(file))
+    if isinstance(data.get("database", {}), dict):
+        data["database"] = database_settings(data.get("database", {}))
+    config = _with_absolute_paths(parse(Config, data, str(file)), file)
+    faults = [f"{place(file, table, key)}: {fault}" for table, key, fault in _faults(config)]
+    if faults:
+        raise ConfigError(*faults)
+    return config
+
+
+def dagster_name(name: str) -> str:
+    """A watch's or archive's name as Dagster's names take it."""
+    return re.sub(r"[.-]", "_", name)
+
+
+def _with_absolute_paths(config: Config, file: Path) -> Config:
+    def absolute(path: Path) -> Path:
+        return Path(os.path.normpath(file.parent / path))
+
+    def settled(archive: Archive) -> Archive:
+        root = file.parent if archive.base_path is None else absolute(archive.base_path)
+        destination = under(archive.destination, root)
+        base = Path(constant_directory(destination)) if archive.base_path is None else root
+        return archive.model_copy(update={"destination": destination, "base_path": absolute(base)})
+
+    database, logging = config.database, config.logging
+    if database.drivername == "sqlite":
+        name = str(absolute(Path(database.name).expanduser()))
+        database = database.model_copy(update={"name": name})
+    if logging.file is not None:
+        logging = logging.model_copy(update={"file": absolute(logging.file)})
+    loaded = config.model_copy(
+        update={
+            "database": database,
+            "logging": logging,
+            "rules": config.rules.model_copy(update={"file": absolute(config.rules.file)}),
+            "watch": tuple(w.model_copy(update={"path": absolute(w.path)}) for w in config.watch),
+            "archive": tuple(settled(archive) for archive in config.archive),
+        }
+    )
+    loaded._path = file
+    return loaded
+
+
+def _faults(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Table, key and sentence of everything that only shows across tables."""
+    if not config.watch:
+        yield "[[watch]]", "", "there should be at least one"
+    yield from _name_faults("watch", [watch.name for watch in config.watch])
+    yield from _name_faults("archive", [archive.name for archive in config.archive])
+    archives = [archive.name for archive in config.archive]
+    for watch in config.watch:
+        table = f'[[watch]] "{watch.name}"'
+        if watch.archive is not None and watch.archive not in archives:
+            yield table, "archive", f'there is no archive "{watch.archive}"; known: {listing(archives)}'
+        for archive in config.archive:
+            if watch.path.is_relative_to(archive.base):
+                yield (
+                    table,
+                    "path",
+                    (
+                        f'"{watch.path}" lies inside archive "{archive.name}" ("{archive.base}"); '
+                        "what is archived would be delivered again"
+                    ),
+                )
+            elif watch.recursive and archive.base.is_relative_to(watch.path):
+                yield (
+                    table,
+                    "path",
+                    (
+                        f'archive "{archive.name}" ("{archive.base}") lies inside this recursive watch; '
+                        "what is archived would be delivered again"
+                    ),
+                )
+    for archive in config.archive:
+        constant = Path(os.path.normpath(constant_directory(archive.destination)))
+        if not constant.is_relative_to(archive.base):
+            yield (
+                f'[[archive]] "{archive.name}"',
+                "destination",
+                f'"{archive.destination}" should lie inside base_path "{archive.base}"',
+            )
+
+
+def _name_faults(table: str, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    seen: dict[str, str] = {}
+    for name in names:
+        key = dagster_name(name)
+        if key not in seen:
+            seen[key] = name
+            continue
+        other = seen[key]
+        where = f'[[{table}]] "{name}"'
+        if other == name:
+            yield where, "name", f"there should be only one {table} of that name"
+        else:
+            yield where, "name", f'should differ from "{other}" in more than "-", "." and "_"'

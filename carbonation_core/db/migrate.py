@@ -1,0 +1,132 @@
+"""Schema versions: the core's branch and the plugin's, moved together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, inspect
+
+from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase
+from carbonation_core.errors import DatabaseError
+
+VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
+HERE = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True)
+class SchemaStatus:
+    """Where the schema stands: revisions applied, and those still to come, oldest first."""
+
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]  # applied by a newer release, or by another plugin
+
+    @property
+    def is_empty(self) -> bool:
+        """No revision was ever applied."""
+        return not self.applied
+
+    @property
+    def is_current(self) -> bool:
+        """Every known revision is applied, and no other."""
+        return not self.pending and not self.unknown and bool(self.applied)
+
+
+def upgrade(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
+    """Apply what is pending, and say what it was; safe to repeat and to run twice at once."""
+    with writing(engine) as connection:
+        before = _status(connection, plugin_migrations)
+        if before.unknown:
+            raise DatabaseError(_too_new(engine, before))
+        config = _alembic(plugin_migrations)
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "heads")
+        except CommandError as error:
+            raise DatabaseError(f"the schema cannot be upgraded: {error}") from error
+    return before
+
+
+def status(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
+    """What is applied and what is pending."""
+    with reading(engine) as connection:
+        return _status(connection, plugin_migrations)
+
+
+def require_current(engine: Engine, plugin_migrations: Path | None) -> None:
+    """Raise `DatabaseError`, saying what to run, unless the schema is this release's."""
+    found = status(engine, plugin_migrations)
+    where = engine.url.render_as_string(hide_password=True)
+    if found.is_empty:
+        raise DatabaseError(f"database {where} is not initialised; run: carbonation db init")
+    if found.unknown:
+        raise DatabaseError(_too_new(engine, found))
+    if found.pending:
+        raise DatabaseError(
+            f"database {where} is older than this release "
+            f"(pending: {', '.join(found.pending)}); run: carbonation db upgrade"
+        )
+
+
+def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
+    """How the tables differ from the models, one line a difference."""
+    with reading(engine) as connection:
+        core = MigrationContext.configure(
+            connection,
+            opts={"include_name": _core_names, "include_object": _core_objects, "compare_type": False},
+        )
+        lines = [str(difference) for difference in compare_metadata(core, Base.metadata)]
+        there = {column["name"] for column in inspect(connection).get_columns("files")}
+    wanted = {column.name for column in file_model.__table__.columns}
+    lines += [f'column "{name}" of the plugin is missing in "files"' for name in sorted(wanted - there)]
+    lines += [f'column "{name}" in "files" belongs to no model' for name in sorted(there - wanted)]
+    return lines
+
+
+def _core_names(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or name in Base.metadata.tables
+
+
+def _core_objects(_thing: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
+    # Columns and indexes that only the database has in `files` are the plugin's.
+    return not (reflected and kind in ("column", "index") and name not in BASE_COLUMNS)
+
+
+def _too_new(engine: Engine, found: SchemaStatus) -> str:
+    where = engine.url.render_as_string(hide_password=True)
+    return (
+        f"database {where} has revisions that this release and its plugin do not know "
+        f"({', '.join(found.unknown)}); install the release or plugin that made them"
+    )
+
+
+def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaStatus:
+    script = ScriptDirectory.from_config(_alembic(plugin_migrations))
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    heads = context.get_current_heads()
+    known = {revision.revision: revision for revision in script.walk_revisions()}
+    unknown = tuple(sorted(head for head in heads if head not in known))
+    applied = {
+        revision.revision
+        for head in heads
+        if head in known
+        for revision in script.iterate_revisions(head, "base", implicit_base=True)
+    }
+    # walk_revisions goes from the newest to the oldest
+    pending = tuple(revision for revision in reversed(known) if revision not in applied)
+    return SchemaStatus((*sorted(applied), *unknown), pending, unknown)
+
+
+def _alembic(plugin_migrations: Path | None) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(HERE))
+    locations = [HERE / "versions", *([plugin_migrations] if plugin_migrations else [])]
+    config.set_main_option("version_locations", "\n".join(str(path) for path in locations))
+    config.set_main_option("path_separator", "newline")
+    return config

@@ -1,0 +1,18 @@
+"""Alembic's entry: runs revisions on the connection that `migrate` opened."""
+
+from alembic import context
+
+from carbonation_core.db.migrate import VERSION_TABLE
+
+config = context.config
+context.configure(
+    connection=config.attributes["connection"],
+    target_metadata=config.attributes.get("target_metadata"),
+    include_name=config.attributes.get("include_name"),
+    include_object=config.attributes.get("include_object"),
+    version_table=VERSION_TABLE,
+    render_as_batch=True,  # SQLite alters a table by copying it
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

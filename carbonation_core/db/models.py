@@ -1,0 +1,287 @@
+"""The tables. Times are aware UTC, paths are spelled by `carbonation_core.names`."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from carbonation_core.lifecycle import FileStatus
+
+__all__ = ["FileBase", "FileComponent", "FileStatus", "UtcDateTime"]
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by INTEGER only
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with microseconds, aware and in UTC on every database."""
+
+    impl = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return utc if dialect.name == "postgresql" else utc.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value and value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
+
+
+def path_digest(text: str) -> str:
+    """What makes a long path or key unique on every database: SHA-256, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest_of(column: str) -> Any:
+    def default(context: DefaultExecutionContext) -> str:
+        return path_digest(context.get_current_parameters()[column])
+
+    return default
+
+
+class Base(DeclarativeBase):
+    """The core's tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+
+
+class GroupColumns:
+    """What every row of `files` has, whatever the plugin adds."""
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    watch_name: Mapped[str] = mapped_column(String(255))
+    file_type: Mapped[str | None] = mapped_column(String(255))
+    group_key: Mapped[str] = mapped_column(Text)
+    group_key_sha256: Mapped[str] = mapped_column(String(64), default=_digest_of("group_key"))
+    complete: Mapped[bool] = mapped_column(Boolean, default=False)
+    archive_path: Mapped[str | None] = mapped_column(Text)  # of the primary file
+    archive_name: Mapped[str | None] = mapped_column(String(255))
+    archive_directory: Mapped[str | None] = mapped_column(Text)  # the stored route
+    metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON)
+    created_at: Mapped[datetime]
+    reopened_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    modified_at: Mapped[datetime]
+    retention_date: Mapped[datetime | None]
+    rules_digest: Mapped[str | None] = mapped_column(String(64))  # that archived it
+    attempts: Mapped[int] = mapped_column(default=0)  # failed ones since it was last opened
+    due_at: Mapped[datetime | None]  # may be claimed from then on; None: not ready
+    deadline_at: Mapped[datetime | None]  # its timeout; None: none, or dealt with
+    partial: Mapped[bool] = mapped_column(Boolean, default=False)  # goes on with what is there
+    batch_id: Mapped[str | None] = mapped_column(String(32))  # whoever owns it now
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            UniqueConstraint("watch_name", "group_key_sha256"),
+            Index(None, "watch_name", "due_at"),
+            Index(None, "watch_name", "deadline_at"),
+            Index(None, "batch_id"),
+        )
+
+
+class Group(GroupColumns, Base):
+    """`files` as the core knows it: one row per group, without the plugin's columns."""
+
+    __tablename__ = "files"
+
+
+BASE_COLUMNS = frozenset(column.name for column in Group.__table__.columns)
+
+
+class FileBase(GroupColumns, DeclarativeBase):
+    """What a plugin's `class File(FileBase)` inherits from.
+
+    Each plugin's model has metadata of its own, so that several plugins can be
+    loaded in one process.
+    """
+
+    __abstract__ = True
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        cls.metadata = MetaData(naming_convention=NAMING)
+        super().__init_subclass__(**kwargs)
+
+
+class FileComponent(Base):
+    """One delivered file."""
+
+    __tablename__ = "file_components"
+    __table_args__ = (
+        UniqueConstraint("watch_name", "source_path_sha256"),
+        Index(None, "watch_name", "status"),
+        Index(None, "group_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    watch_name: Mapped[str] = mapped_column(String(255))
+    filename: Mapped[str] = mapped_column(Text)
+    source_path: Mapped[str] = mapped_column(Text)
+    source_path_sha256: Mapped[str] = mapped_column(String(64), default=_digest_of("source_path"))
+    archive_name: Mapped[str | None] = mapped_column(String(255))
+    archive_path: Mapped[str | None] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    ctime_ns: Mapped[int] = mapped_column(BigInteger)
+    inode: Mapped[str] = mapped_column(String(42))  # device:inode, for both exceed a BIGINT somewhere
+    quiet_since: Mapped[datetime]  # when we first saw it as it is
+    digest: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of what was archived
+    status: Mapped[str] = mapped_column(String(32))
+    in_delivery: Mapped[bool] = mapped_column(Boolean)
+    in_archive: Mapped[bool] = mapped_column(Boolean, default=False)
+    group_id: Mapped[int | None] = mapped_column(Id, ForeignKey("files.id"))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    retry_count: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[datetime | None]  # of the next attempt
+    last_retry_at: Mapped[datetime | None]
+    detected_at: Mapped[datetime]
+    archived_at: Mapped[datetime | None]
+    cleared_at: Mapped[datetime | None]
+
+
+class ArchiveCopy(Base):
+    """One copy that was made of a component. `path_key` is empty once it is superseded."""
+
+    __tablename__ = "archive_copies"
+    __table_args__ = (UniqueConstraint("path_key"), Index(None, "component_id"))
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    component_id: Mapped[int] = mapped_column(Id, ForeignKey("file_components.id"))
+    archive_name: Mapped[str] = mapped_column(String(255))
+    path: Mapped[str] = mapped_column(Text)
+    path_key: Mapped[str | None] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    copied_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    superseded_at: Mapped[datetime | None]
+
+
+class StatusChange(Base):
+    """One change of a component's status."""
+
+    __tablename__ = "status_changes"
+    __table_args__ = (Index(None, "component_id"), Index(None, "at"))
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    component_id: Mapped[int] = mapped_column(Id, ForeignKey("file_components.id"))
+    at: Mapped[datetime]
+    from_status: Mapped[str | None] = mapped_column(String(32))  # None: first seen
+    to_status: Mapped[str] = mapped_column(String(32))
+    event: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class Batch(Base):
+    """Groups that are worked on together, by one owner at a time."""
+
+    __tablename__ = "batches"
+    __table_args__ = (Index(None, "watch_name", "status"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    watch_name: Mapped[str] = mapped_column(String(255))
+    instance: Mapped[str] = mapped_column(String(255))  # the Dagster instance it was offered to
+    status: Mapped[str] = mapped_column(String(32))  # offered, running, ended
+    size: Mapped[int]
+    rules_digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    run_id: Mapped[str | None] = mapped_column(String(64))
+    holder: Mapped[str | None] = mapped_column(String(255))  # process that holds the lease
+    lease_until: Mapped[datetime | None]  # by the database's clock
+    ended_at: Mapped[datetime | None]
+    reason: Mapped[str | None] = mapped_column(Text)  # of an end that was not its run's own
+
+
+class BatchGroup(Base):
+    """A group's way through one batch. The row stays when the batch has ended."""
+
+    __tablename__ = "batch_groups"
+    __table_args__ = (Index(None, "group_id"),)
+
+    batch_id: Mapped[str] = mapped_column(String(32), ForeignKey("batches.id"), primary_key=True)
+    group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"), primary_key=True)
+    stage: Mapped[str | None] = mapped_column(String(32))  # the last one passed
+    outcome: Mapped[str | None] = mapped_column(String(32))  # None: still open
+    reason: Mapped[str | None] = mapped_column(Text)
+    archive_name: Mapped[str | None] = mapped_column(String(255))
+    archive_directory: Mapped[str | None] = mapped_column(Text)
+    files: Mapped[int] = mapped_column(default=0)  # archived in this batch
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class FeedEntry(Base):
+    """A group that became complete, or was completed anew, in the order of commits."""
+
+    __tablename__ = "feed"
+    __table_args__ = (Index(None, "watch_name", "sequence"), Index(None, "group_id"))
+
+    sequence: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"))
+    watch_name: Mapped[str] = mapped_column(String(255))
+    event: Mapped[str] = mapped_column(String(32))  # completed, updated
+    at: Mapped[datetime]
+
+
+class Counter(Base):
+    """A number that is given out under a lock."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class RulesVersion(Base):
+    """A rules.toml that was offered, and whether it was accepted. The last accepted one holds."""
+
+    __tablename__ = "rules_versions"
+    __table_args__ = (Index(None, "accepted", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str] = mapped_column(Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"))
+    accepted: Mapped[bool] = mapped_column(Boolean)
+    reason: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime]
+
+
+class ServiceState(Base):
+    """What a part of the service last said of itself."""
+
+    __tablename__ = "service_state"
+
+    part: Mapped[str] = mapped_column(String(255), primary_key=True)
+    started_at: Mapped[datetime]
+    last_heartbeat: Mapped[datetime]
+    details: Mapped[dict[str, Any]]

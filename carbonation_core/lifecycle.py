@@ -1,0 +1,91 @@
+"""What may happen to a component: its statuses, the events, and one table of both."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from carbonation_core.errors import IllegalTransition
+
+
+class FileStatus(StrEnum):
+    """Where a component stands. The database holds the lower-case text."""
+
+    DETECTED = "detected"  # seen, not yet settled or grouped
+    INTEGRITY_FAILED = "integrity_failed"  # failed a check; the reason is stored
+    WAITING = "waiting"  # for its siblings, or for its run
+    TIMED_OUT = "timed_out"  # its group timed out under "skip"
+    NOT_SELECTED = "not_selected"  # rejected by selection, or left alone by the rules
+    ARCHIVED = "archived"  # in the archive, verified
+    RETRY_PENDING = "retry_pending"  # its attempt failed; tried again at a stored time
+    FAILED = "failed"  # its attempts are used up, or it cannot be routed
+    CLEARED = "cleared"  # left delivery before it was archived
+    MISSING = "missing"  # was archived and is no longer in the archive
+
+
+class Event(StrEnum):
+    """Why a status changes."""
+
+    GROUPED = "grouped"  # settled, intact by its stat, and its group is known
+    CHECK_FAILED = "check_failed"  # an integrity check said no
+    LEFT_ALONE = "left_alone"  # the plugin gives it no group
+    REJECTED = "rejected"  # selection said no
+    TIMED_OUT = "timed_out"  # the group waited too long under "skip"
+    SIBLING_ARRIVED = "sibling_arrived"  # a timed-out group got another file
+    ARCHIVED = "archived"  # its bytes are in the archive and recorded
+    ATTEMPT_FAILED = "attempt_failed"  # will be tried again
+    GAVE_UP = "gave_up"  # attempts used up, or nothing to try
+    DUE = "due"  # the time of its next attempt has come
+    CHANGED = "changed"  # other bytes before it was archived
+    REDELIVERED = "redelivered"  # other bytes after it was archived
+    WITHDRAWN = "withdrawn"  # a redelivery left again before it was taken
+    LEFT = "left"  # gone from delivery, never archived
+    RETURNED = "returned"  # back in delivery
+    RETRIED = "retried"  # somebody asked for another attempt
+    RULES_CHANGED = "rules_changed"  # other rules may decide otherwise
+    RECHECKED = "rechecked"  # a reconcile judges it again
+    LOST = "lost"  # no longer in the archive
+    FOUND = "found"  # in the archive again
+
+
+S, E = FileStatus, Event
+_OPEN = (S.DETECTED, S.WAITING, S.RETRY_PENDING)
+_STUCK = (S.INTEGRITY_FAILED, S.TIMED_OUT, S.NOT_SELECTED)
+
+TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = MappingProxyType(
+    {
+        E.GROUPED: ((S.DETECTED,), S.WAITING),
+        E.CHECK_FAILED: ((S.DETECTED, S.WAITING), S.INTEGRITY_FAILED),
+        E.LEFT_ALONE: ((S.DETECTED,), S.NOT_SELECTED),
+        E.REJECTED: ((S.WAITING,), S.NOT_SELECTED),
+        E.TIMED_OUT: ((S.WAITING,), S.TIMED_OUT),
+        E.SIBLING_ARRIVED: ((S.TIMED_OUT,), S.WAITING),
+        E.ARCHIVED: ((S.WAITING,), S.ARCHIVED),
+        E.ATTEMPT_FAILED: ((S.DETECTED, S.WAITING), S.RETRY_PENDING),
+        E.GAVE_UP: ((S.DETECTED, S.WAITING), S.FAILED),
+        E.DUE: ((S.RETRY_PENDING,), S.WAITING),
+        E.CHANGED: ((S.WAITING, S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
+        E.REDELIVERED: ((S.ARCHIVED, S.MISSING), S.DETECTED),
+        E.WITHDRAWN: ((*_OPEN, *_STUCK), S.ARCHIVED),
+        E.LEFT: ((*_OPEN, *_STUCK), S.CLEARED),
+        E.RETURNED: ((S.CLEARED,), S.DETECTED),
+        E.RETRIED: ((S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
+        E.RULES_CHANGED: ((S.WAITING, S.FAILED, *_STUCK), S.DETECTED),
+        E.RECHECKED: ((S.INTEGRITY_FAILED,), S.DETECTED),
+        E.LOST: ((S.ARCHIVED,), S.MISSING),
+        E.FOUND: ((S.MISSING,), S.ARCHIVED),
+    }
+)
+
+
+def may(status: FileStatus, event: Event) -> bool:
+    """Whether that event can happen to a component in that status."""
+    return status in TRANSITIONS[event][0]
+
+
+def advance(status: FileStatus, event: Event) -> FileStatus:
+    """The status after the event; raises `IllegalTransition` if it cannot happen."""
+    before, after = TRANSITIONS[event]
+    if status not in before:
+        allowed = ", ".join(before)
+        raise IllegalTransition(f"{event} cannot happen to a {status} component, only to {allowed}")
+    return after

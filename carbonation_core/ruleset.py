@@ -1,0 +1,267 @@
+"""rules.toml as frozen values: named rule sets, checked against what the plugin offers."""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from carbonation_core.config import Config
+from carbonation_core.errors import ConfigError
+from carbonation_core.toml import Section, listing, nearest, parse, parse_toml, place
+
+OnTimeout = Literal["warn", "skip", "archive_partial"]
+
+
+@dataclass(frozen=True)
+class PluginNames:
+    """The names a plugin offers to rule sets."""
+
+    extractors: Collection[str] = ()
+    group_functions: Collection[str] = ()
+    selection_functions: Collection[str] = ()
+    routing_functions: Collection[str] = ()
+
+
+def _pattern(value: object) -> re.Pattern[str]:
+    if isinstance(value, re.Pattern):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("should be a regular expression")
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is not a valid regular expression: {error}") from None
+
+
+def _extension(value: object) -> str:
+    if not isinstance(value, str) or len(value) < 2 or value[0] != "." or "/" in value:
+        raise ValueError('should be an extension with its dot, such as ".json"')
+    return value
+
+
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
+Extension = Annotated[str, BeforeValidator(_extension)]
+
+
+class IntegrityRule(Section):
+    """A check that every component must pass."""
+
+    type: Literal["min_size"] = Field(description="`min_size`: at least `value` bytes")
+    value: int = Field(ge=0, description="bytes")
+
+
+class Completeness(Section):
+    """How files make a group, and when it is whole."""
+
+    group_by: Literal["stem", "plugin"] = Field(description="the file's stem, or a function of the plugin")
+    group_function: str | None = Field(None, description='the plugin\'s function, for `group_by = "plugin"`')
+    expected_extensions: tuple[Extension, ...] = Field(
+        (), strict=False, description="a group is whole when it has one file of each"
+    )
+    optional_extensions: tuple[Extension, ...] = Field(
+        (), strict=False, description="taken along when there, never waited for"
+    )
+    primary_extension: Extension | None = Field(
+        None, description="the file whose archive path the group bears"
+    )
+    across_directories: bool = Field(False, description="equal stems in different directories are one group")
+    timeout_minutes: float = Field(
+        120, strict=False, description="how long a group may wait; 0 or less: for ever"
+    )
+    on_timeout: OnTimeout = Field("warn", description="say so once, give up, or go on with what is there")
+
+    @model_validator(mode="after")
+    def _function_fits(self) -> "Completeness":
+        if self.group_by == "plugin" and self.group_function is None:
+            raise ValueError('group_by = "plugin" needs a "group_function"')
+        if self.group_by != "plugin" and self.group_function is not None:
+            raise ValueError('"group_function" needs group_by = "plugin"')
+        both = set(self.expected_extensions) & set(self.optional_extensions)
+        if both:
+            raise ValueError(f"{listing(both)} should be expected or optional, not both")
+        return self
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """How long a group may wait; None is for ever."""
+        return timedelta(minutes=self.timeout_minutes) if self.timeout_minutes > 0 else None
+
+    @cached_property
+    def extensions(self) -> tuple[str, ...]:
+        """Expected and optional ones, the longest first."""
+        both = {*self.expected_extensions, *self.optional_extensions}
+        return tuple(sorted(both, key=lambda extension: (-len(extension), extension)))
+
+
+class MetadataRule(Section):
+    """Where a group's metadata come from."""
+
+    extract: str = Field(description="the plugin's extractor")
+
+
+class FieldCondition(Section):
+    """What one metadata value must look like."""
+
+    name: str = Field(min_length=1, description="metadata key")
+    matches: tuple[Pattern, ...] = Field(
+        (), strict=False, description="regular expressions, all of which must be found in it"
+    )
+    not_matches: tuple[Pattern, ...] = Field(
+        (), strict=False, description="regular expressions, none of which may be found in it"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "FieldCondition":
+        if not self.matches and not self.not_matches:
+            raise ValueError('needs "matches" or "not_matches"')
+        return self
+
+
+class Selection(Section):
+    """Conditions that must all hold; a rule set's blocks are alternatives."""
+
+    type: Literal["plugin"] | None = Field(None, description="`plugin`: ask a function of the plugin")
+    function: str | None = Field(None, description='the plugin\'s function, for `type = "plugin"`')
+    kwargs: Mapping[str, Any] = Field({}, description="keyword arguments for it")
+    has_keys: tuple[str, ...] = Field((), strict=False, description="metadata keys that must be there")
+    lacks_keys: tuple[str, ...] = Field((), strict=False, description="metadata keys that must not be there")
+    field: tuple[FieldCondition, ...] = Field((), strict=False, description="conditions on values")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_form(cls, data: object) -> object:
+        if isinstance(data, Mapping) and isinstance(data.get("field"), str):
+            rest = {k: v for k, v in data.items() if k not in ("matches", "not_matches")}
+            moved = {k: v for k, v in data.items() if k in ("matches", "not_matches")}
+            return {**rest, "field": [{"name": data["field"], **moved}]}
+        return data
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Selection":
+        if (self.type == "plugin") != (self.function is not None):
+            raise ValueError('type = "plugin" and "function" go together')
+        if self.kwargs and self.function is None:
+            raise ValueError('"kwargs" needs a "function"')
+        if not (self.function or self.has_keys or self.lacks_keys or self.field):
+            raise ValueError("needs a condition; without any block all groups are selected")
+        return self
+
+
+class Routing(Section):
+    """Which archive a group goes to; the first block that matches wins."""
+
+    match: str | None = Field(None, min_length=1, description="glob on the group key")
+    archive: str | None = Field(None, description="archive for what matches")
+    type: Literal["plugin"] | None = Field(None, description="`plugin`: ask a function of the plugin")
+    function: str | None = Field(
+        None, description="the plugin's function: metadata to archive name, or None for the next block"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Routing":
+        by_match = self.match is not None and self.archive is not None
+        by_plugin = self.type == "plugin" and self.function is not None
+        given = {key for key in ("match", "archive", "type", "function") if getattr(self, key)}
+        if not (by_match and given == {"match", "archive"}) and not (
+            by_plugin and given == {"type", "function"}
+        ):
+            raise ValueError('needs "match" and "archive", or type = "plugin" and "function"')
+        return self
+
+
+class RuleSet(Section):
+    """What holds for the watches that name it."""
+
+    archive: str | None = Field(None, description="default archive")
+    integrity: tuple[IntegrityRule, ...] = Field((), strict=False)
+    completeness: Completeness | None = None
+    metadata: MetadataRule | None = None
+    selection: tuple[Selection, ...] = Field((), strict=False)
+    routing: tuple[Routing, ...] = Field((), strict=False)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All rule sets of one text, with the digest that names this version of them."""
+
+    sets: Mapping[str, RuleSet]
+    digest: str
+    text: str
+
+
+def rules_digest(text: str) -> str:
+    """The name of a version of rules.toml: SHA-256 of its UTF-8 text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_rules(text: str, config: Config, names: PluginNames) -> Rules:
+    """The rule sets of a rules.toml for this configuration; raises `ConfigError`."""
+    file = str(config.rules.file)
+    data = parse_toml(text, file)
+    faults: list[str] = []
+    sets: dict[str, RuleSet] = {}
+    for name, table in data.items():
+        try:
+            sets[name] = parse(RuleSet, table, file, name)
+        except ConfigError as error:
+            faults += error.faults
+        else:
+            faults += [
+                f"{place(file, *where)}: {fault}" for where, fault in _faults(name, sets[name], config, names)
+            ]
+    for watch in config.watch:
+        if watch.rules not in data:
+            where = place(config.path, f'[[watch]] "{watch.name}"', "rules")
+            faults.append(
+                f'{where}: there is no rule set "{watch.rules}" in {file}; {nearest(watch.rules, data)}'
+            )
+    if faults:
+        raise ConfigError(*faults)
+    return Rules(sets, rules_digest(text), text)
+
+
+def _faults(
+    name: str, rules: RuleSet, config: Config, names: PluginNames
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Table and key, and sentence, of every name that leads nowhere."""
+    archives = [archive.name for archive in config.archive]
+
+    def unknown(kind: str, asked: str | None, known: Collection[str]) -> str | None:
+        if asked is None or asked in known:
+            return None
+        return f'there is no {kind} "{asked}"; known: {listing(known)}'
+
+    checks: list[tuple[str, str, str | None]] = [
+        (f"[{name}]", "archive", unknown("archive", rules.archive, archives))
+    ]
+    if rules.completeness:
+        asked = rules.completeness.group_function
+        fault = unknown("group function in the plugin", asked, names.group_functions)
+        checks.append((f"[{name}.completeness]", "group_function", fault))
+        primary, extensions = rules.completeness.primary_extension, rules.completeness.extensions
+        if primary is not None and extensions and primary not in extensions:
+            fault = f'"{primary}" should be one of the expected or optional extensions: {listing(extensions)}'
+            checks.append((f"[{name}.completeness]", "primary_extension", fault))
+    if rules.metadata:
+        fault = unknown("extractor in the plugin", rules.metadata.extract, names.extractors)
+        checks.append((f"[{name}.metadata]", "extract", fault))
+    for number, selection in enumerate(rules.selection, 1):
+        fault = unknown("selection function in the plugin", selection.function, names.selection_functions)
+        checks.append((f"[[{name}.selection]] number {number}", "function", fault))
+    for number, routing in enumerate(rules.routing, 1):
+        table = f"[[{name}.routing]] number {number}"
+        checks.append((table, "archive", unknown("archive", routing.archive, archives)))
+        fault = unknown("routing function in the plugin", routing.function, names.routing_functions)
+        checks.append((table, "function", fault))
+    return (((table, key), fault) for table, key, fault in checks if fault)
+
+
+def matches_any(name: str, patterns: Collection[str]) -> bool:
+    """Whether one of the globs fits the name, case-sensitively."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
