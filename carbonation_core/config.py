@@ -12,7 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from carbonation_core.errors import ConfigError
 from carbonation_core.secrets import database_settings
 from carbonation_core.template import check_template, constant_directory, under
-from carbonation_core.toml import Duration, Section, listing, parse, parse_toml, place, read_toml
+from carbonation_core.toml import (
+    DirectoryPath,
+    Duration,
+    FilePath,
+    Section,
+    at_home,
+    listing,
+    parse,
+    parse_toml,
+    place,
+    read_toml,
+    shown,
+)
 
 ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"
 
@@ -38,35 +50,39 @@ Driver = Literal[
 
 FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
 DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
+LONGEST_NAME = 255  # characters; what the database has room for
+YEAR = 365 * 86_400  # seconds
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
         raise ValueError('should be of letters, digits, "_", "-" and "." only')
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"should have at most {LONGEST_NAME} characters")
     return value
 
 
 def _mode(allowed: tuple[int, ...]) -> Any:
+    choices = ", ".join(f"0o{choice:o}" for choice in allowed)
+
     def check(value: object) -> int:
-        mode = value
-        if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{3,4}", value):
-            mode = int(value.removeprefix("0o"), 8)
-        if isinstance(mode, bool) or mode not in allowed:
-            choices = ", ".join(f"0o{choice:o}" for choice in allowed)
-            raise ValueError(f"should be one of {choices}")
-        return int(mode)
+        mode, hint, found = value, "", shown(value)
+        if isinstance(value, str):
+            if re.fullmatch(r"(0o?)?[0-7]{3}", value):
+                mode = int(value[-3:], 8)
+        elif type(value) is int:
+            found = f"{value} (0o{value:o})"
+            if f"0o{value}" in choices.split(", "):
+                hint = f"; did you mean 0o{value}?"
+        if type(mode) is not int or mode not in allowed:
+            raise ValueError(f"{found} is none of {choices}{hint}")
+        return mode
 
     return BeforeValidator(check)
 
 
-def _path(value: object) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("should be the path of a directory")
-    return Path(value).expanduser()
-
-
 def _fraction(value: object) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", value) if isinstance(value, str) else None
     if match is None or float(match[1]) > 100:
         raise ValueError('should be a share such as "10%", at most "100%"')
     return float(match[1]) / 100
@@ -92,8 +108,14 @@ def _level(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _database_name(value: str) -> str:
+    if value == ":memory:":
+        raise ValueError('":memory:" would be another database in each process; name a file')
+    at_home(value)
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
-DirectoryPath = Annotated[Path, BeforeValidator(_path)]
 
 
 class ServiceSection(Section):
@@ -111,7 +133,9 @@ class ServiceSection(Section):
     workers: int = Field(4, ge=1, description="transfers at a time")
     max_retries: int = Field(3, ge=0, description="attempts after the first before a group has failed")
     retry_delay: Duration = Field(timedelta(minutes=30), description="wait before the second attempt")
-    retry_backoff: float = Field(2.0, ge=1, strict=False, description="growth of that wait with each attempt")
+    retry_backoff: float = Field(
+        2.0, ge=1, allow_inf_nan=False, description="growth of that wait with each attempt"
+    )
     retry_delay_max: Duration = Field(timedelta(hours=6), description="the longest wait between attempts")
     stale_threshold: Duration = Field(
         timedelta(days=1), description="a group that waits longer is reported as stale"
@@ -139,7 +163,7 @@ class LoggingSection(Section):
     level: Annotated[Level, BeforeValidator(_level)] = Field(
         "INFO", description="the least level that is written, in any case"
     )
-    file: DirectoryPath | None = Field(None, description="log file; absent: standard error")
+    file: FilePath | None = Field(None, description="log file; absent: standard error")
     rotation: Annotated[str, BeforeValidator(_rotation)] = Field(
         "10 MB", description="a new file after this size or period"
     )
@@ -157,7 +181,9 @@ class DatabaseSection(Section):
     password: str | None = Field(None, repr=False, description="absent: from the environment or secrets.toml")
     host: str | None = Field(None, description="absent: from the environment or secrets.toml")
     port: int | None = Field(None, ge=1, le=65535, description="absent: from the environment or secrets.toml")
-    name: str = Field("carbonation.db", min_length=1, description="database; for SQLite its file")
+    name: Annotated[str, AfterValidator(_database_name)] = Field(
+        "carbonation.db", min_length=1, description="database; for SQLite its file"
+    )
     echo: bool = Field(False, description="log every statement")
 
 
@@ -174,7 +200,7 @@ class PluginsSection(Section):
 class RulesSection(Section):
     """The file of rule sets."""
 
-    file: DirectoryPath = Field(Path("rules.toml"), description="the file of rule sets")
+    file: FilePath = Field(Path("rules.toml"), description="the file of rule sets")
 
 
 class Watch(Section):
@@ -182,7 +208,7 @@ class Watch(Section):
 
     name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
     type: str | None = Field(None, description="label, stored as `file_type`")
-    path: DirectoryPath = Field(description="the directory")
+    path: DirectoryPath = Field(description="the directory that is watched")
     recursive: bool = Field(False, description="look into its directories, too")
     patterns: tuple[str, ...] = Field(
         (), strict=False, description="globs on the file's name; absent: all files"
@@ -193,7 +219,7 @@ class Watch(Section):
     rules: str = Field(description="the rule set of rules.toml that holds here")
     archive: str | None = Field(None, description="default archive, if the rule set names none")
     settle_seconds: float = Field(
-        2.0, gt=0, strict=False, description="a file unchanged for so long has settled"
+        2.0, gt=0, le=YEAR, allow_inf_nan=False, description="a file unchanged for so long has settled"
     )
     symlinks: Symlinks = Field(
         "refuse", description="refuse symlinks, or follow those whose target lies inside"
@@ -283,7 +309,7 @@ def load_config(path: str | Path | None = None) -> Config:
     file = find_config(path)
     data = parse_toml(read_toml(file), str(file))
     if isinstance(data.get("database", {}), dict):
-        data["database"] = database_settings(data.get("database", {}))
+        data["database"] = database_settings(data.get("database", {}), DatabaseSection)
     config = _with_absolute_paths(parse(Config, data, str(file)), file)
     faults = [f"{place(file, table, key)}: {fault}" for table, key, fault in _faults(config)]
     if faults:
@@ -304,11 +330,11 @@ def _with_absolute_paths(config: Config, file: Path) -> Config:
         root = file.parent if archive.base_path is None else absolute(archive.base_path)
         destination = under(archive.destination, root)
         base = Path(constant_directory(destination)) if archive.base_path is None else root
-        return archive.model_copy(update={"destination": destination, "base_path": absolute(base)})
+        return archive.model_copy(update={"destination": destination, "base_path": base})
 
     database, logging = config.database, config.logging
     if database.drivername == "sqlite":
-        name = str(absolute(Path(database.name).expanduser()))
+        name = str(absolute(Path(at_home(database.name))))
         database = database.model_copy(update={"name": name})
     if logging.file is not None:
         logging = logging.model_copy(update={"file": absolute(logging.file)})
@@ -328,7 +354,7 @@ def _with_absolute_paths(config: Config, file: Path) -> Config:
 def _faults(config: Config) -> Iterator[tuple[str, str, str]]:
     """Table, key and sentence of everything that only shows across tables."""
     if not config.watch:
-        yield "[[watch]]", "", "there should be at least one"
+        yield "[[watch]]", "", "there is no watch; there should be at least one"
     yield from _name_faults("watch", [watch.name for watch in config.watch])
     yield from _name_faults("archive", [archive.name for archive in config.archive])
     archives = [archive.name for archive in config.archive]
@@ -356,12 +382,11 @@ def _faults(config: Config) -> Iterator[tuple[str, str, str]]:
                     ),
                 )
     for archive in config.archive:
-        constant = Path(os.path.normpath(constant_directory(archive.destination)))
-        if not constant.is_relative_to(archive.base):
+        if not Path(constant_directory(archive.destination)).is_relative_to(archive.base):
             yield (
                 f'[[archive]] "{archive.name}"',
                 "destination",
-                f'"{archive.destination}" should lie inside base_path "{archive.base}"',
+                f'"{archive.destination}" lies outside base_path "{archive.base}"',
             )
 
 
@@ -375,6 +400,10 @@ def _name_faults(table: str, names: Iterable[str]) -> Iterator[tuple[str, str, s
         other = seen[key]
         where = f'[[{table}]] "{name}"'
         if other == name:
-            yield where, "name", f"there should be only one {table} of that name"
+            yield where, "name", f"another {table} has that name"
         else:
-            yield where, "name", f'should differ from "{other}" in more than "-", "." and "_"'
+            yield (
+                where,
+                "name",
+                f'is the same as {table} "{other}" in Dagster, where "-" and "." become "_"; rename one',
+            )

@@ -30,11 +30,12 @@ class Event(StrEnum):
     LEFT_ALONE = "left_alone"  # the plugin gives it no group
     REJECTED = "rejected"  # selection said no
     TIMED_OUT = "timed_out"  # the group waited too long under "skip"
-    SIBLING_ARRIVED = "sibling_arrived"  # a timed-out group got another file
+    SIBLING_ARRIVED = "sibling_arrived"  # its group got another file and is judged anew
     ARCHIVED = "archived"  # its bytes are in the archive and recorded
     ATTEMPT_FAILED = "attempt_failed"  # will be tried again
     GAVE_UP = "gave_up"  # attempts used up, or nothing to try
     DUE = "due"  # the time of its next attempt has come
+    RESUMED = "resumed"  # its run was executed again from failure
     CHANGED = "changed"  # other bytes before it was archived
     REDELIVERED = "redelivered"  # other bytes after it was archived
     WITHDRAWN = "withdrawn"  # a redelivery left again before it was taken
@@ -42,7 +43,7 @@ class Event(StrEnum):
     RETURNED = "returned"  # back in delivery
     RETRIED = "retried"  # somebody asked for another attempt
     RULES_CHANGED = "rules_changed"  # other rules may decide otherwise
-    RECHECKED = "rechecked"  # a reconcile judges it again
+    RECHECKED = "rechecked"  # judged again, by a reconcile or because its time has come
     LOST = "lost"  # no longer in the archive
     FOUND = "found"  # in the archive again
 
@@ -58,11 +59,12 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
         E.LEFT_ALONE: ((S.DETECTED,), S.NOT_SELECTED),
         E.REJECTED: ((S.WAITING,), S.NOT_SELECTED),
         E.TIMED_OUT: ((S.WAITING,), S.TIMED_OUT),
-        E.SIBLING_ARRIVED: ((S.TIMED_OUT,), S.WAITING),
-        E.ARCHIVED: ((S.WAITING,), S.ARCHIVED),
+        E.SIBLING_ARRIVED: ((S.TIMED_OUT, S.NOT_SELECTED, S.FAILED), S.WAITING),
+        E.ARCHIVED: ((S.DETECTED, S.WAITING, S.CLEARED), S.ARCHIVED),
         E.ATTEMPT_FAILED: ((S.DETECTED, S.WAITING), S.RETRY_PENDING),
         E.GAVE_UP: ((S.DETECTED, S.WAITING), S.FAILED),
         E.DUE: ((S.RETRY_PENDING,), S.WAITING),
+        E.RESUMED: ((S.RETRY_PENDING, S.FAILED), S.WAITING),
         E.CHANGED: ((S.WAITING, S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
         E.REDELIVERED: ((S.ARCHIVED, S.MISSING), S.DETECTED),
         E.WITHDRAWN: ((*_OPEN, *_STUCK), S.ARCHIVED),
@@ -70,7 +72,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
         E.RETURNED: ((S.CLEARED,), S.DETECTED),
         E.RETRIED: ((S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
         E.RULES_CHANGED: ((S.WAITING, S.FAILED, *_STUCK), S.DETECTED),
-        E.RECHECKED: ((S.INTEGRITY_FAILED,), S.DETECTED),
+        E.RECHECKED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.DETECTED),
         E.LOST: ((S.ARCHIVED,), S.MISSING),
         E.FOUND: ((S.MISSING,), S.ARCHIVED),
     }

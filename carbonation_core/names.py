@@ -1,33 +1,42 @@
 r"""One reversible spelling of file names as text, for database, output and UI.
 
 A name on disk is bytes; most are plain UTF-8 and are spelled as they are. A
-byte that is not UTF-8, a control character and the backslash itself are each
-spelled as `\xHH`, so every name has exactly one spelling and every spelling
-leads back to its name.
+byte that is not UTF-8, a control character, a character that reorders or hides
+others, and the backslash itself are spelled as `\xHH`, byte by byte, so every
+name has exactly one spelling and every spelling leads back to its name.
 """
 
 import os
 import re
 
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]*")
-_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+# Ranges are written out: what Python calls printable grows with each release of
+# Unicode, and a spelling must stay what it was when it was stored.
+_UNPRINTABLE = (
+    r"\x00-\x1f\x7f-\x9f\\"
+    r"\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"  # line ends, direction marks, no width
+    r"\ud800-\udfff"  # bytes that are not UTF-8, as Python holds them
+)
+_PLAIN = re.compile(f"[^{_UNPRINTABLE}]*")
+_ESCAPED = re.compile(f"[{_UNPRINTABLE}]")
+_SPELLED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def to_text(name: str | bytes) -> str:
     """The spelling of a name as the operating system gives it."""
-    text = os.fsdecode(name)
+    # Not fsdecode: a spelling must not depend on the locale of the process.
+    text = os.fsencode(name).decode("utf-8", "surrogateescape")
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(char if _PLAIN.fullmatch(char) else _escaped(os.fsencode(char)) for char in text)
+    return _ESCAPED.sub(_escaped, text)
 
 
 def to_path(text: str) -> str:
     """The name that `to_text` spelled so, fit for any `os` function."""
-    if "\\" not in text:
-        return text
-    raw = _ESCAPE.sub(lambda m: os.fsdecode(bytes([int(m[1], 16)])), text)
-    return os.fsdecode(os.fsencode(raw))
+    raw = text.encode("utf-8", "surrogateescape")
+    if "\\" in text:
+        raw = _SPELLED.sub(lambda spelled: bytes([int(spelled[1], 16)]), raw)
+    return os.fsdecode(raw)
 
 
-def _escaped(raw: bytes) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in raw)
+def _escaped(char: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char[0].encode("utf-8", "surrogateescape"))

@@ -146,7 +146,7 @@ def _fault(plugin: Plugin) -> str | None:
 def own_columns(plugin: Plugin) -> list[Any]:
     """The columns that the plugin adds to the base ones, as SQLAlchemy columns."""
     table = inspect(plugin.file_model).local_table
-    return [column for column in table.columns if column.name not in BASE_COLUMNS]  # type: ignore[attr-defined]  # FromClause has columns
+    return [column for column in table.columns if column.name not in BASE_COLUMNS]
 
 
 def checked_metadata(plugin: Plugin, returned: object) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _pattern(value: object) -> re.Pattern[str]:
     try:
         return re.compile(value)
     except re.error as error:
-        raise ValueError(f"is not a valid regular expression: {error}") from None
+        raise ValueError(f'"{value}" is not a valid regular expression: {error}') from None
 
 
 def _extension(value: object) -> str:
@@ -52,14 +52,18 @@ Extension = Annotated[str, BeforeValidator(_extension)]
 class IntegrityRule(Section):
     """A check that every component must pass."""
 
-    type: Literal["min_size"] = Field(description="`min_size`: at least `value` bytes")
-    value: int = Field(ge=0, description="bytes")
+    type: Literal["min_size", "max_size"] = Field(
+        description="`min_size`: at least `value` bytes, `max_size`: at most"
+    )
+    value: int = Field(ge=0, description="the size in bytes")
 
 
 class Completeness(Section):
     """How files make a group, and when it is whole."""
 
-    group_by: Literal["stem", "plugin"] = Field(description="the file's stem, or a function of the plugin")
+    group_by: Literal["stem", "plugin"] = Field(
+        description="`stem`: the file's name less its extension; `plugin`: `group_function` says"
+    )
     group_function: str | None = Field(None, description='the plugin\'s function, for `group_by = "plugin"`')
     expected_extensions: tuple[Extension, ...] = Field(
         (), strict=False, description="a group is whole when it has one file of each"
@@ -72,19 +76,19 @@ class Completeness(Section):
     )
     across_directories: bool = Field(False, description="equal stems in different directories are one group")
     timeout_minutes: float = Field(
-        120, strict=False, description="how long a group may wait; 0 or less: for ever"
+        120, le=525_600, allow_inf_nan=False, description="how long a group may wait; 0 or less: for ever"
     )
     on_timeout: OnTimeout = Field("warn", description="say so once, give up, or go on with what is there")
 
     @model_validator(mode="after")
     def _function_fits(self) -> "Completeness":
         if self.group_by == "plugin" and self.group_function is None:
-            raise ValueError('group_by = "plugin" needs a "group_function"')
+            raise ValueError('group_by = "plugin" needs a "group_function" beside it')
         if self.group_by != "plugin" and self.group_function is not None:
-            raise ValueError('"group_function" needs group_by = "plugin"')
+            raise ValueError('"group_function" needs group_by = "plugin" beside it')
         both = set(self.expected_extensions) & set(self.optional_extensions)
         if both:
-            raise ValueError(f"{listing(both)} should be expected or optional, not both")
+            raise ValueError(f"an extension is either expected or optional, not both: {listing(both)}")
         return self
 
     @property
@@ -108,7 +112,7 @@ class MetadataRule(Section):
 class FieldCondition(Section):
     """What one metadata value must look like."""
 
-    name: str = Field(min_length=1, description="metadata key")
+    name: str = Field(min_length=1, description="the metadata key")
     matches: tuple[Pattern, ...] = Field(
         (), strict=False, description="regular expressions, all of which must be found in it"
     )
@@ -119,7 +123,7 @@ class FieldCondition(Section):
     @model_validator(mode="after")
     def _says_something(self) -> "FieldCondition":
         if not self.matches and not self.not_matches:
-            raise ValueError('needs "matches" or "not_matches"')
+            raise ValueError('needs "matches" or "not_matches", or both')
         return self
 
 
@@ -145,11 +149,11 @@ class Selection(Section):
     @model_validator(mode="after")
     def _says_something(self) -> "Selection":
         if (self.type == "plugin") != (self.function is not None):
-            raise ValueError('type = "plugin" and "function" go together')
+            raise ValueError('type = "plugin" and "function" go together; one of them is missing')
         if self.kwargs and self.function is None:
             raise ValueError('"kwargs" needs a "function"')
         if not (self.function or self.has_keys or self.lacks_keys or self.field):
-            raise ValueError("needs a condition; without any block all groups are selected")
+            raise ValueError("has no condition; without any block all groups are selected")
         return self
 
 
@@ -171,7 +175,7 @@ class Routing(Section):
         if not (by_match and given == {"match", "archive"}) and not (
             by_plugin and given == {"type", "function"}
         ):
-            raise ValueError('needs "match" and "archive", or type = "plugin" and "function"')
+            raise ValueError('needs either "match" and "archive", or type = "plugin" and "function"')
         return self
 
 
@@ -179,11 +183,11 @@ class RuleSet(Section):
     """What holds for the watches that name it."""
 
     archive: str | None = Field(None, description="default archive")
-    integrity: tuple[IntegrityRule, ...] = Field((), strict=False)
-    completeness: Completeness | None = None
-    metadata: MetadataRule | None = None
-    selection: tuple[Selection, ...] = Field((), strict=False)
-    routing: tuple[Routing, ...] = Field((), strict=False)
+    integrity: tuple[IntegrityRule, ...] = Field((), strict=False, description="checks of each file")
+    completeness: Completeness | None = Field(None, description="absent: every file is a group of one")
+    metadata: MetadataRule | None = Field(None, description="absent: groups have no metadata")
+    selection: tuple[Selection, ...] = Field((), strict=False, description="absent: all groups are selected")
+    routing: tuple[Routing, ...] = Field((), strict=False, description="absent: the default archive")
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,11 @@ def load_rules(text: str, config: Config, names: PluginNames) -> Rules:
     faults: list[str] = []
     sets: dict[str, RuleSet] = {}
     for name, table in data.items():
+        if not isinstance(table, Mapping | list):
+            faults.append(
+                f"{place(file, key=name)}: stands above the first heading; it belongs below a rule set's"
+            )
+            continue
         try:
             sets[name] = parse(RuleSet, table, file, name)
         except ConfigError as error:
@@ -232,32 +241,30 @@ def _faults(
     """Table and key, and sentence, of every name that leads nowhere."""
     archives = [archive.name for archive in config.archive]
 
-    def unknown(kind: str, asked: str | None, known: Collection[str]) -> str | None:
+    def archive(asked: str | None) -> str | None:
+        if asked is None or asked in archives:
+            return None
+        return f'there is no archive "{asked}" in config.toml; known: {listing(archives)}'
+
+    def offered(kind: str, asked: str | None, known: Collection[str]) -> str | None:
         if asked is None or asked in known:
             return None
-        return f'there is no {kind} "{asked}"; known: {listing(known)}'
+        return f'the plugin has no {kind} "{asked}"; it has: {listing(known)}'
 
-    checks: list[tuple[str, str, str | None]] = [
-        (f"[{name}]", "archive", unknown("archive", rules.archive, archives))
-    ]
+    checks: list[tuple[str, str, str | None]] = [(f"[{name}]", "archive", archive(rules.archive))]
     if rules.completeness:
-        asked = rules.completeness.group_function
-        fault = unknown("group function in the plugin", asked, names.group_functions)
+        fault = offered("group function", rules.completeness.group_function, names.group_functions)
         checks.append((f"[{name}.completeness]", "group_function", fault))
-        primary, extensions = rules.completeness.primary_extension, rules.completeness.extensions
-        if primary is not None and extensions and primary not in extensions:
-            fault = f'"{primary}" should be one of the expected or optional extensions: {listing(extensions)}'
-            checks.append((f"[{name}.completeness]", "primary_extension", fault))
     if rules.metadata:
-        fault = unknown("extractor in the plugin", rules.metadata.extract, names.extractors)
+        fault = offered("extractor", rules.metadata.extract, names.extractors)
         checks.append((f"[{name}.metadata]", "extract", fault))
     for number, selection in enumerate(rules.selection, 1):
-        fault = unknown("selection function in the plugin", selection.function, names.selection_functions)
+        fault = offered("selection function", selection.function, names.selection_functions)
         checks.append((f"[[{name}.selection]] number {number}", "function", fault))
     for number, routing in enumerate(rules.routing, 1):
         table = f"[[{name}.routing]] number {number}"
-        checks.append((table, "archive", unknown("archive", routing.archive, archives)))
-        fault = unknown("routing function in the plugin", routing.function, names.routing_functions)
+        checks.append((table, "archive", archive(routing.archive)))
+        fault = offered("routing function", routing.function, names.routing_functions)
         checks.append((table, "function", fault))
     return (((table, key), fault) for table, key, fault in checks if fault)
 

@@ -2,42 +2,28 @@
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic.fields import FieldInfo
 
 from carbonation_core.errors import ConfigError
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
+LONGEST = timedelta(days=365)
 
 
 class Section(BaseModel):
     """A table of either file: unknown keys are faults, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _know_every_key(cls, data: object) -> object:
-        if isinstance(data, Mapping):
-            known = [field.alias or name for name, field in cls.model_fields.items()]
-            for key in data:
-                if key not in known:
-                    raise ValueError(f'there is no key or table "{key}"; {nearest(key, known)}')
-        return data
 
 
 def parse_duration(value: object) -> timedelta:
@@ -47,34 +33,57 @@ def parse_duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('should be a duration such as "30s", "5m", "2h" or "7d"')
-    duration = timedelta(**{_UNITS[match[2]]: float(match[1])})
-    if not timedelta(0) < duration <= timedelta(days=365):
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST.total_seconds() or not (duration := timedelta(seconds=seconds)):
         raise ValueError("should be more than 0 and at most 365 days")
     return duration
 
 
 def format_duration(duration: timedelta) -> str:
     """The shortest text that `parse_duration` reads back: `"2h"`, `"90s"`."""
-    seconds = duration.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
+    seconds, rest = divmod(duration, timedelta(seconds=1))
+    if rest:
+        return f"{seconds}.{rest.microseconds:06d}".rstrip("0") + "s"
+    size, unit = next((size, unit) for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds // size}{unit}"
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 
 
+def _path_of(kind: str) -> BeforeValidator:
+    def check(value: object) -> Path:
+        if isinstance(value, Path):
+            return value
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"should be the path of a {kind}")
+        return Path(at_home(value))
+
+    return BeforeValidator(check)
+
+
+def at_home(path: str) -> str:
+    """`path` with a leading `~` or `~user` replaced; raises `ValueError` when there is no such home."""
+    found = os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser would drop a trailing slash
+    if path.startswith("~") and found == path:
+        raise ValueError(f'there is no home directory "{path.partition("/")[0]}"')
+    return found
+
+
+DirectoryPath = Annotated[Path, _path_of("directory")]
+FilePath = Annotated[Path, _path_of("file")]
+
+
 def read_toml(path: Path) -> str:
     """The text of a TOML file; raises `ConfigError` when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a directory, not a file") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 at byte {error.start}") from None
+        raise ConfigError(f"{path}: is not UTF-8 text, see byte {error.start + 1}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -83,7 +92,7 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
     """The tables of a TOML text; raises `ConfigError` naming line and column."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: is not valid TOML: {error}") from None
 
 
@@ -100,7 +109,7 @@ def parse(model: type[SectionT], data: object, file: str, table: str = "") -> Se
         return model.model_validate(data)
     except ValidationError as error:
         faults = error.errors()
-        raise ConfigError(*(_sentence(fault, data, file, table) for fault in faults)) from None
+        raise ConfigError(*(_sentence(fault, model, data, file, table) for fault in faults)) from None
 
 
 def place(file: str | Path, table: str = "", key: str = "") -> str:
@@ -120,15 +129,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f'did you mean "{close[0]}"?' if close else f"known: {listing(choices)}"
 
 
+def section_in(annotation: object) -> type[Section] | None:
+    """The section that a field of that type holds, be it once, perhaps, or many times."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_in(part))), None)
+
+
+def is_array(annotation: object) -> bool:
+    """Whether a field of that type is an array in TOML."""
+    return get_origin(annotation) is tuple
+
+
 _PHRASES = {
     "string_type": "should be a string",
+    "string_too_short": "should not be empty",
     "int_type": "should be a whole number",
     "float_type": "should be a number",
+    "finite_number": "should be a finite number",
     "bool_type": "should be true or false",
-    "list_type": "should be an array",
-    "tuple_type": "should be an array",
+    "mapping_type": "should be a table",
     "dict_type": "should be a table",
-    "model_type": "should be a table",
     "literal_error": "should be {expected}",
     "greater_than": "should be more than {gt}",
     "greater_than_equal": "should be at least {ge}",
@@ -136,44 +157,96 @@ _PHRASES = {
 }
 
 
-def _sentence(fault: Any, data: object, file: str, table: str) -> str:
-    heading, key, value = _where(data, fault["loc"], table)
+def _sentence(fault: Any, model: type[Section], data: object, file: str, table: str) -> str:
+    at = _where(model, data, fault["loc"], table)
+    where = f"{place(file, at.heading, at.key)}{at.number}"
+    value = fault["input"]
+    if fault["type"] == "extra_forbidden":
+        where = place(file, at.heading)
+        kind = "key" if at.heading and not _is_table(value) else "key or table"
+        return f'{where}: there is no {kind} "{at.key}"; {nearest(at.key, at.section.model_fields)}'
     if fault["type"] == "missing":
-        return f"{place(file, heading, key)}: is required"
-    phrase = _PHRASES.get(fault["type"])
-    if phrase is None:
-        return f"{place(file, heading, key)}: {fault['msg'].removeprefix('Value error, ')}" + (
-            "" if isinstance(value, Mapping) else _got(value)
-        )
-    return f"{place(file, heading, key)}: {phrase.format(**fault.get('ctx', {}))}{_got(value)}"
+        return f"{where}: is required ({at.field.description if at.field else ''})"
+    if fault["type"] == "tuple_type":
+        return f"{where}: {_array_wanted(at, value)}"
+    if fault["type"] == "model_type":
+        if isinstance(value, list) and (at.field or not fault["loc"]):
+            return f"{where}: there is only one, so the heading should be {at.heading}, not [{at.heading}]"
+        return f"{where}: should be a table{_got(value)}"
+    if fault["type"] == "value_error":
+        # A sentence of ours that begins otherwise says itself what stands there.
+        message = str(fault["ctx"]["error"])
+        return f"{where}: {message}" + (_got(value) if message.startswith("should") else "")
+    phrase = _PHRASES.get(fault["type"], fault["msg"]).format(**_in_words(fault.get("ctx", {})))
+    return f"{where}: {phrase}" + ("" if at.key == "password" or value == "" else _got(value))
+
+
+def _in_words(context: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(limit).removesuffix(".0").replace("'", '"') for name, limit in context.items()}
+
+
+def _array_wanted(at: "_Place", value: object) -> str:
+    if at.key:
+        example = f", such as [{json.dumps(value, ensure_ascii=False)}]" if isinstance(value, str) else ""
+        return f"should be an array{example}{'' if example else _got(value)}"
+    if isinstance(value, Mapping):
+        return f"there can be several, so the heading should be {at.heading}, not {at.heading[1:-1]}"
+    return f"should be tables under the heading {at.heading}{_got(value)}"
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(map(_is_table, value)))
 
 
 def _got(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return f", not {text if len(text) <= 80 else text[:77] + '...'}"
+    return f", not {shown(value)}"
 
 
-def _where(data: object, location: Sequence[int | str], table: str) -> tuple[str, str, object]:
-    """Heading and key that lead to a fault, in TOML's words, and what stands there."""
-    name, label, key = table, "", ""
-    here = data
-    for step in location:
-        if isinstance(here, Mapping) and isinstance(step, str):
-            here = here.get(step)
-            if isinstance(here, Mapping) or _is_array_of_tables(here):
-                name = f"{name}.{step}" if name else step
-            else:
-                key = step
-        elif isinstance(here, list) and isinstance(step, int):
-            here = here[step]
-            if isinstance(here, Mapping):
-                label = f'"{here["name"]}"' if "name" in here else f"number {step + 1}"
-            else:
-                key = f"{key}[{step}]"
-    if not name:
-        return "", key, here
-    return (f"[[{name}]] {label}" if label else f"[{name}]"), key, here
+def shown(value: object) -> str:
+    """A value of a TOML file as it is written there, cut when it is long."""
+    text = repr(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _is_array_of_tables(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+class _Place(NamedTuple):
+    """A fault's location in TOML's words, and the section and field it leads to."""
+
+    heading: str
+    key: str
+    number: str
+    section: type[Section]
+    field: FieldInfo | None
+
+
+def _where(model: type[Section], data: object, location: Sequence[int | str], table: str) -> _Place:
+    here, section, field = data, model, None
+    name, heading, key, number, is_labelled = table, f"[{table}]" if table else "", "", "", False
+    for depth, step in enumerate(location, 1):
+        here = _inside(here, step)
+        if isinstance(step, int):
+            named = isinstance(here, Mapping) and "name" in here
+            label = shown(here["name"]) if named else f"number {step + 1}"
+            if key:
+                number = f" number {step + 1}"
+            elif field is not None:
+                heading, is_labelled, field = f"{heading} {label}", True, None
+            continue
+        field = section.model_fields.get(step)
+        inner = section_in(field.annotation) if field else None
+        if inner is None:
+            key = step
+        elif depth < len(location) and isinstance(here, str):
+            section, field = inner, None  # an older spelling, whose keys stand one level higher
+        else:
+            name = f"{name}.{step}" if name else step
+            plain = f"[[{name}]]" if field and is_array(field.annotation) else f"[{name}]"
+            heading, section = f"{heading}: {step}" if is_labelled else plain, inner
+    return _Place(heading, key, number, section, field)
+
+
+def _inside(value: Any, step: int | str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(step)
+    if isinstance(value, list) and isinstance(step, int):
+        return value[step]
+    return value

@@ -61,7 +61,8 @@ def path_digest(text: str) -> str:
 
 def _digest_of(column: str) -> Any:
     def default(context: DefaultExecutionContext) -> str:
-        return path_digest(context.get_current_parameters()[column])
+        parameters: dict[str, str] = context.get_current_parameters()  # type: ignore[no-untyped-call]  # SQLAlchemy's own lack
+        return path_digest(parameters[column])
 
     return default
 
@@ -95,7 +96,7 @@ class GroupColumns:
     attempts: Mapped[int] = mapped_column(default=0)  # failed ones since it was last opened
     due_at: Mapped[datetime | None]  # may be claimed from then on; None: not ready
     deadline_at: Mapped[datetime | None]  # its timeout; None: none, or dealt with
-    partial: Mapped[bool] = mapped_column(Boolean, default=False)  # goes on with what is there
+    timed_out_at: Mapped[datetime | None]  # its timeout was dealt with since it was last opened
     batch_id: Mapped[str | None] = mapped_column(String(32))  # whoever owns it now
 
     @declared_attr.directive

@@ -1,0 +1,53 @@
+"""The command line. Each command is a module; what it needs is imported when it runs."""
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "run": "carbonation_dagster.cli.run:run",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands found by name, and faults of the user told in a sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of a project's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a `CarbonationError` ends it with its message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Imported here, as it brings SQLAlchemy, which `--help` does not need.
+            from carbonation_core.errors import CarbonationError
+
+            if isinstance(error, CarbonationError):
+                raise click.ClickException(str(error)) from error
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(dir_okay=False),
+    default=None,
+    help="Configuration; else $CARBONATION_CONFIG, else ./config.toml.",
+)
+@click.version_option(package_name="carbonation-dagster", prog_name="carbonation")
+@click.pass_context
+def main(ctx: click.Context, config: str | None) -> None:
+    """Watches directories for incoming files, groups, checks, describes and archives them."""
+    ctx.obj = config

@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("due_at", TIME, nullable=True),
         sa.Column("deadline_at", TIME, nullable=True),
-        sa.Column("partial", sa.Boolean(), nullable=False),
+        sa.Column("timed_out_at", TIME, nullable=True),
         sa.Column("batch_id", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_files"),
         sa.UniqueConstraint("watch_name", "group_key_sha256", name="uq_files_watch_name_group_key_sha256"),

@@ -1,0 +1,382 @@
+"""The archive stage: where each file goes, the transfer of a whole batch, and its record.
+
+The order is written, durable, renamed, recorded, and only then are the sources
+of a `move` removed. A crash between any two of these is repaired by doing it
+again.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core import rules as decide
+from carbonation_core import transfer
+from carbonation_core.config import Archive
+from carbonation_core.db import components, groups
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import reading
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.lifecycle import Event, may
+from carbonation_core.names import to_path, to_text
+from carbonation_core.scan import Stamp
+from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, closing
+from carbonation_core.transfer import Order, Written
+
+GIVEN_BACK = "the service is stopping"
+
+
+@dataclass
+class Transfer:
+    """One group's files on their way into its archive."""
+
+    group: OpenGroup
+    archive: Archive
+    orders: list[Order] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    unchanged: list[tuple[Component, str]] = field(default_factory=list)  # and why
+    refused: list[tuple[Component, str]] = field(default_factory=list)  # and why
+
+
+@dataclass
+class Archived:
+    """What the archive stage did: transfers in place and recorded next, and ways that ended."""
+
+    transfers: list[Transfer] = field(default_factory=list)
+    closed: list[Closing] = field(default_factory=list)
+
+
+def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
+    """Decide where every file of these groups goes, and see that the way is free."""
+    result = Archived()
+    with reading(bench.project.engine) as connection:
+        unwell = _unwell(bench, connection, opened)
+        wanted = [
+            to_text(os.path.join(to_path(group.member.archive_directory or ""), to_path(file.filename)))
+            for group in opened
+            for file in group.asking
+        ]
+        owners = components.live_copies(connection, wanted)
+        for group in opened:
+            assert group.member.archive_name is not None
+            try:
+                if group.member.archive_name in unwell:
+                    raise EnvironmentFault(unwell[group.member.archive_name])
+                result.transfers.append(_planned(bench, connection, batch_id, group, owners))
+            except SourceChanged as error:
+                result.closed.append(Closing(group, Outcome.WAITING, str(error)))
+            except AttemptFailed as error:
+                result.closed.append(closing(group, error))
+    return result
+
+
+def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool]) -> Archived:
+    """Write and verify under temporary names; a group that fails leaves nothing."""
+    result = Archived()
+
+    def one(job: Transfer) -> Closing | None:
+        if stop():
+            return Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
+        try:
+            for order in job.orders:
+                mode, create = job.archive.dir_mode, job.archive.create_directories
+                transfer.make_directory(order.directory, mode, create)
+                job.written.append(transfer.write(order))
+        except SourceChanged as error:
+            return Closing(job.group, Outcome.WAITING, str(error))
+        except AttemptFailed as error:
+            return closing(job.group, error)
+        return None
+
+    with ThreadPoolExecutor(bench.project.config.service.workers) as pool:
+        for job, ended in zip(transfers, pool.map(one, transfers), strict=True):
+            _sort_out(result, job, ended)
+    return _made_durable(result)
+
+
+def publish(transfers: Sequence[Transfer]) -> Archived:
+    """Give everything its final name, group by group, and make the names durable."""
+    result = Archived()
+    for job in transfers:
+        ended = None
+        try:
+            for written in job.written:
+                transfer.publish(written)
+        except AttemptFailed as error:
+            ended = closing(job.group, error)
+        _sort_out(result, job, ended)
+    transfer.sync_directories(written for job in result.transfers for written in job.written)
+    return result
+
+
+def record(
+    bench: Bench,
+    connection: Connection,
+    transfers: Sequence[Transfer],
+    rules_digest: str,
+    run_id: str,
+    now: datetime,
+) -> list[str]:
+    """Record what is in place; returns the paths of copies that this supersedes.
+
+    Whoever saw a file change meanwhile is not overruled: the stamp that is
+    stored is the one that was taken, so the next look finds the difference.
+    """
+    ids = [order.component_id for job in transfers for order in job.orders]
+    ids += [file.id for job in transfers for file, _ in (*job.unchanged, *job.refused)]
+    current = {file.id: file for file in components.by_id(connection, ids)}
+    changes: list[Change] = []
+    copies: list[dict[str, Any]] = []
+    superseding: list[int] = []
+    rows: list[dict[str, Any]] = []
+    completed: list[tuple[GroupRow, str]] = []
+    for job in transfers:
+        for written in job.written:
+            file = current[written.order.component_id]
+            if written.order.supersedes or (file.in_archive and bench.watch.redelivery == "replace"):
+                superseding.append(file.id)
+            changes += _archived(file, written, job.archive.name, now)
+            copies.append(_copy_row(written, job.archive.name, run_id, now))
+        changes += [
+            Change(current[file.id], Event.ARCHIVED, reason, {"in_archive": True, "archived_at": now})
+            for file, reason in job.unchanged
+        ]
+        changes += [Change(current[file.id], Event.GAVE_UP, reason) for file, reason in job.refused]
+        rows.append(_group_row(bench, job, rules_digest, now))
+        if job.written:
+            completed.append((job.group.row, "updated" if job.group.row.complete else "completed"))
+    replaced = components.supersede_copies(connection, superseding, now)
+    components.record_copies(connection, copies)
+    components.apply(connection, changes, now, run_id)
+    groups.store(connection, rows, now)
+    groups.announce(connection, completed, now)
+    kept = {copy["path"] for copy in copies}
+    return [path for path in replaced if path not in kept]
+
+
+def clean_up(
+    bench: Bench,
+    connection: Connection,
+    transfers: Sequence[Transfer],
+    superseded: Sequence[str],
+    now: datetime,
+) -> None:
+    """Remove superseded copies, and the sources of a `move`, once all is recorded."""
+    for path in superseded:
+        transfer.remove_copy(to_path(path))
+    moved = [job for job in transfers if job.archive.action == "move"]
+    taken = {
+        file.id: file
+        for job in moved
+        for file in job.group.asking
+        if file.id not in {refused.id for refused, _ in job.refused}
+    }
+    changes = []
+    for file in components.by_id(connection, taken):
+        values: dict[str, Any]
+        try:
+            gone = transfer.remove_source(to_path(file.source_path), taken[file.id].stamp)
+            values = {"in_delivery": False} if gone else {}
+        except OSError as error:
+            values = {"error_message": f"archived, but its source cannot be removed: {error.strerror}"}
+        if values:
+            changes.append(Change(file, values=values))
+    components.apply(connection, changes, now)
+
+
+def discard(transfers: Sequence[Transfer]) -> None:
+    """Remove what lies under temporary names."""
+    for job in transfers:
+        for order in job.orders:
+            transfer.discard(order.directory, order.temporary)
+
+
+def _sort_out(result: Archived, job: Transfer, ended: Closing | None) -> None:
+    if ended is None:
+        result.transfers.append(job)
+    else:
+        discard([job])
+        result.closed.append(ended)
+
+
+def _made_durable(result: Archived) -> Archived:
+    """What is left after everything written was synced and looked at again."""
+    durable = Archived(closed=result.closed)
+    try:
+        transfer.sync(written for job in result.transfers for written in job.written)
+    except AttemptFailed as error:
+        for job in result.transfers:
+            _sort_out(durable, job, closing(job.group, error))
+        return durable
+    for job in result.transfers:
+        ended = None
+        try:
+            for written in job.written:
+                transfer.verify(written)
+        except AttemptFailed as error:
+            ended = closing(job.group, error)
+        _sort_out(durable, job, ended)
+    return durable
+
+
+def _unwell(bench: Bench, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:
+    """Archives that held files and now look like a mount that has gone."""
+    found = {}
+    for name in {group.member.archive_name for group in opened if group.member.archive_name}:
+        base = bench.project.config.archive_named(name).base
+        if transfer.base_is_gone(base) and components.has_live_copies(connection, name):
+            found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
+    return found
+
+
+def _planned(
+    bench: Bench, connection: Connection, batch_id: str, group: OpenGroup, owners: dict[str, int]
+) -> Transfer:
+    assert group.member.archive_name is not None
+    assert group.member.archive_directory is not None
+    archive = bench.project.config.archive_named(group.member.archive_name)
+    job = Transfer(group, archive)
+    for file in group.asking:
+        order = Order(
+            component_id=file.id,
+            source=to_path(file.source_path),
+            stamp=file.stamp,
+            follow_symlink=bench.watch.symlinks == "follow_inside",
+            directory=to_path(group.member.archive_directory),
+            name=to_path(file.filename),
+            temporary=transfer.temporary_name(batch_id, file.id),
+            action=archive.action,
+            file_mode=archive.file_mode,
+            durability=archive.durability,
+            verify=archive.verify,
+        )
+        if file.in_archive and file.digest is not None:
+            digest = transfer.digest_source(order)
+            if digest == file.digest:
+                job.unchanged.append((file, "the same bytes again"))
+                continue
+            if bench.watch.redelivery == "ignore":
+                job.unchanged.append((file, 'other bytes were delivered; redelivery = "ignore"'))
+                continue
+            if bench.watch.redelivery == "error":
+                job.refused.append((file, 'other bytes were delivered; redelivery = "error"'))
+                continue
+        _place(bench, connection, job, file, order, owners)
+    return job
+
+
+def _place(
+    bench: Bench,
+    connection: Connection,
+    job: Transfer,
+    file: Component,
+    order: Order,
+    owners: dict[str, int],
+) -> None:
+    """Find the file's final name and note the order, or that it is in place already."""
+    versions = job.archive.on_conflict == "version"
+    again = file.in_archive and bench.watch.redelivery == "version"
+    for number in range(1, 10_000):
+        candidate = replace(order, name=_versioned(bench, order.name, number))
+        path = to_text(candidate.target)
+        if number > 1 and path not in owners:
+            owners |= components.live_copies(connection, [path])
+        owner = owners.get(path)
+        if owner == file.id and not again:
+            candidate = replace(candidate, supersedes=True)
+        elif owner is None and not os.path.lexists(candidate.target):
+            pass
+        elif owner is None and (written := transfer.already_there(candidate)):
+            owners[path] = file.id
+            job.orders.append(candidate)
+            job.written.append(written)
+            return
+        elif versions or again:
+            continue
+        else:
+            what = "another delivered file" if owner is not None else "something with other bytes"
+            raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
+        owners[path] = file.id
+        job.orders.append(candidate)
+        return
+    raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
+
+
+def _versioned(bench: Bench, name: str, number: int) -> str:
+    if number == 1:
+        return name
+    extension = decide.extension(name, bench.rules.completeness)
+    return f"{name.removesuffix(extension)}.v{number}{extension}"
+
+
+def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> list[Change]:
+    order = written.order
+    stamp = order.stamp
+    if order.action in ("hardlink", "move"):
+        stamp = _after_our_link(order)
+    if not may(file.status, Event.ARCHIVED):
+        return []
+    return [
+        Change(
+            file,
+            Event.ARCHIVED,
+            f"as {to_text(order.target)}",
+            {
+                "archive_name": archive_name,
+                "archive_path": to_text(order.target),
+                "digest": written.digest,
+                "in_archive": True,
+                "archived_at": now,
+                "retry_count": 0,
+                **components.stamp_values(stamp),
+            },
+        )
+    ]
+
+
+def _after_our_link(order: Order) -> Stamp:
+    """The source's stamp with the ctime that our own link gave it."""
+    try:
+        found = Stamp.of(os.stat(order.source, follow_symlinks=order.follow_symlink))
+    except OSError:
+        return order.stamp
+    same = replace(found, ctime_ns=order.stamp.ctime_ns) == order.stamp
+    return found if same else order.stamp
+
+
+def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "component_id": written.order.component_id,
+        "archive_name": archive_name,
+        "path": to_text(written.order.target),
+        "digest": written.digest,
+        "size_bytes": written.size,
+        "mtime_ns": written.mtime_ns,
+        "copied_at": now,
+        "run_id": run_id,
+    }
+
+
+def _group_row(bench: Bench, job: Transfer, rules_digest: str, now: datetime) -> dict[str, Any]:
+    paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
+    names = {file.id: file.filename for file in job.group.files}
+    paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
+    primary = min(paths, key=lambda name: decide.in_order(name, bench.rules.completeness), default=None)
+    return {
+        "id": job.group.row.id,
+        "archive_path": paths.get(primary) if primary else None,
+        "archive_name": job.archive.name,
+        "archive_directory": job.group.member.archive_directory,
+        "rules_digest": rules_digest,
+        "complete": True,
+        "completed_at": job.group.row.completed_at or now,
+        "attempts": 0,
+        "due_at": None,
+        "deadline_at": None,
+        "timed_out_at": None,
+    }

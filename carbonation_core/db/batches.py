@@ -1,0 +1,222 @@
+"""Batches: membership, leases, and the stage each group has reached."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Executable, bindparam, insert, select, update
+
+from carbonation_core.db.components import chunks
+from carbonation_core.db.engine import database_now
+from carbonation_core.db.models import Batch, BatchGroup, Group
+from carbonation_core.errors import LostOwnership
+
+LEASE = timedelta(seconds=40)  # a run that dies gives its groups back within a minute
+OFFERED, RUNNING, ENDED = "offered", "running", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A row of `batches`."""
+
+    id: str
+    watch_name: str
+    instance: str
+    status: str
+    size: int
+    rules_digest: str
+    created_at: datetime
+    run_id: str | None
+    holder: str | None
+    lease_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A row of `batch_groups`."""
+
+    group_id: int
+    stage: str | None
+    outcome: str | None
+    reason: str | None
+    archive_name: str | None
+    archive_directory: str | None
+    files: int
+    bytes: int
+
+
+_COLUMNS = (
+    Batch.id,
+    Batch.watch_name,
+    Batch.instance,
+    Batch.status,
+    Batch.size,
+    Batch.rules_digest,
+    Batch.created_at,
+    Batch.run_id,
+    Batch.holder,
+    Batch.lease_until,
+)
+
+
+def make(
+    connection: Connection,
+    watch_name: str,
+    instance: str,
+    rules_digest: str,
+    group_ids: Sequence[int],
+    now: datetime,
+) -> BatchRow | None:
+    """A new offered batch of those groups that nobody owns; None if there are none left."""
+    batch_id = uuid.uuid4().hex
+    taken = 0
+    for chunk in chunks(group_ids):
+        free = (Group.id.in_(chunk), Group.batch_id.is_(None), Group.due_at.is_not(None))
+        taken += connection.execute(update(Group).where(*free).values(batch_id=batch_id)).rowcount
+    if not taken:
+        return None
+    row = BatchRow(batch_id, watch_name, instance, OFFERED, taken, rules_digest, now, None, None, None)
+    connection.execute(
+        insert(Batch).values(
+            id=batch_id,
+            watch_name=watch_name,
+            instance=instance,
+            status=OFFERED,
+            size=taken,
+            rules_digest=rules_digest,
+            created_at=now,
+        )
+    )
+    members = select(Group.batch_id, Group.id).where(Group.batch_id == batch_id)
+    _add_members(connection, batch_id, connection.execute(members.with_only_columns(Group.id)).scalars())
+    return row
+
+
+def get(connection: Connection, batch_id: str) -> BatchRow | None:
+    """The batch, if there is one of that id."""
+    return next(iter(_batches(connection, select(*_COLUMNS).where(Batch.id == batch_id))), None)
+
+
+def not_ended(connection: Connection, watch_name: str) -> list[BatchRow]:
+    """The offered and running batches of the watch, the oldest first."""
+    query = (
+        select(*_COLUMNS)
+        .where(Batch.watch_name == watch_name, Batch.status.in_([OFFERED, RUNNING]))
+        .order_by(Batch.created_at, Batch.id)
+    )
+    return _batches(connection, query)
+
+
+def members(connection: Connection, batch_id: str) -> list[Member]:
+    """The batch's groups, in order of their ids."""
+    query = select(
+        BatchGroup.group_id,
+        BatchGroup.stage,
+        BatchGroup.outcome,
+        BatchGroup.reason,
+        BatchGroup.archive_name,
+        BatchGroup.archive_directory,
+        BatchGroup.files,
+        BatchGroup.bytes,
+    ).where(BatchGroup.batch_id == batch_id)
+    return [Member(*row) for row in connection.execute(query.order_by(BatchGroup.group_id))]
+
+
+def take(connection: Connection, batch_id: str, run_id: str, holder: str) -> None:
+    """Begin or go on with a batch as its owner; raises `LostOwnership`."""
+    now = database_now(connection)
+    free = (Batch.status == OFFERED) | ((Batch.status == RUNNING) & (Batch.run_id == run_id))
+    statement = (
+        update(Batch)
+        .where(Batch.id == batch_id, free)
+        .values(status=RUNNING, run_id=run_id, holder=holder, lease_until=now + LEASE)
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise LostOwnership(f"batch {batch_id} has ended, or another run works on it")
+
+
+def retake(connection: Connection, batch_id: str, run_id: str, holder: str) -> None:
+    """Open an ended batch again, for a run that repeats it; raises `LostOwnership`."""
+    statement = update(Batch).where(Batch.id == batch_id, Batch.status == ENDED)
+    connection.execute(statement.values(status=OFFERED, ended_at=None, reason=None))
+    take(connection, batch_id, run_id, holder)
+
+
+def renew(connection: Connection, batch_id: str, holder: str) -> bool:
+    """Hold the batch for another `LEASE`; False if it is no longer ours."""
+    now = database_now(connection)
+    statement = update(Batch).where(Batch.id == batch_id, Batch.holder == holder, Batch.status == RUNNING)
+    return connection.execute(statement.values(lease_until=now + LEASE)).rowcount == 1
+
+
+def require_owner(connection: Connection, batch_id: str, holder: str) -> None:
+    """Raise `LostOwnership` unless the batch is ours till this transaction ends."""
+    if not renew(connection, batch_id, holder):
+        raise LostOwnership(f"batch {batch_id} was given to somebody else")
+
+
+def is_expired(batch: BatchRow, now: datetime) -> bool:
+    """Whether the batch's lease holds no more, `now` by the database's clock.
+
+    A lease that ends later than one given now could is from a clock that was
+    wrong, and holds no more either.
+    """
+    return batch.lease_until is None or not now <= batch.lease_until <= now + LEASE
+
+
+def set_stage(connection: Connection, batch_id: str, group_ids: Iterable[int], stage: str) -> None:
+    """Note that these groups have passed a stage."""
+    for chunk in chunks(group_ids):
+        connection.execute(
+            update(BatchGroup)
+            .where(BatchGroup.batch_id == batch_id, BatchGroup.group_id.in_(chunk))
+            .values(stage=stage)
+        )
+
+
+def set_members(connection: Connection, batch_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set columns of members; each row has `group_id` and the columns to set, all rows the same."""
+    if not rows:
+        return
+    columns = [column for column in rows[0] if column != "group_id"]
+    statement = (
+        update(BatchGroup)
+        .where(BatchGroup.batch_id == batch_id, BatchGroup.group_id == bindparam("b_group_id"))
+        .values({column: bindparam(f"b_{column}") for column in columns})
+    )
+    connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])
+
+
+def release(connection: Connection, batch_id: str, group_ids: Iterable[int]) -> None:
+    """Let go of groups that the batch owns."""
+    for chunk in chunks(group_ids):
+        connection.execute(
+            update(Group).where(Group.id.in_(chunk), Group.batch_id == batch_id).values(batch_id=None)
+        )
+
+
+def own_again(connection: Connection, batch_id: str, group_ids: Iterable[int]) -> list[int]:
+    """Take groups into the batch that once were in it and that nobody owns; returns which."""
+    for chunk in chunks(group_ids):
+        connection.execute(
+            update(Group).where(Group.id.in_(chunk), Group.batch_id.is_(None)).values(batch_id=batch_id)
+        )
+    return list(connection.execute(select(Group.id).where(Group.batch_id == batch_id)).scalars())
+
+
+def end(connection: Connection, batch_id: str, now: datetime, reason: str | None = None) -> bool:
+    """End the batch; False if it had ended already."""
+    statement = update(Batch).where(Batch.id == batch_id, Batch.status != ENDED)
+    values = {"status": ENDED, "ended_at": now, "holder": None, "lease_until": None, "reason": reason}
+    return connection.execute(statement.values(values)).rowcount == 1
+
+
+def _add_members(connection: Connection, batch_id: str, group_ids: Iterable[int]) -> None:
+    rows = [{"batch_id": batch_id, "group_id": group_id} for group_id in group_ids]
+    connection.execute(insert(BatchGroup), rows)
+
+
+def _batches(connection: Connection, query: Executable) -> list[BatchRow]:
+    return [BatchRow(*row) for row in connection.execute(query)]

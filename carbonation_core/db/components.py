@@ -1,0 +1,361 @@
+"""Delivered files: what is known of them, and changes of it in bulk."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Executable, bindparam, insert, select, update
+
+from carbonation_core.db.models import (
+    ArchiveCopy,
+    Counter,
+    FileComponent,
+    StatusChange,
+    path_digest,
+)
+from carbonation_core.lifecycle import Event, FileStatus, advance
+from carbonation_core.names import to_path
+from carbonation_core.scan import Stamp
+
+T = TypeVar("T")
+CHUNK = 500  # values in one IN (…); every database takes so many
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A delivered file as the database knows it. Paths are spelled as text."""
+
+    id: int
+    watch_name: str
+    filename: str
+    source_path: str
+    stamp: Stamp
+    quiet_since: datetime
+    status: FileStatus
+    in_delivery: bool
+    in_archive: bool
+    group_id: int | None
+    digest: str | None
+    archive_name: str | None
+    archive_path: str | None
+    error_message: str | None
+    retry_count: int
+    retry_at: datetime | None
+    detected_at: datetime
+
+    @property
+    def readable_path(self) -> str:
+        """Where its bytes can be read: in delivery, else in the archive."""
+        return to_path(self.source_path if self.in_delivery else self.archive_path or self.source_path)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file that was never seen before, by its absolute path spelled as text."""
+
+    source_path: str
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to a component: an event or none, and other columns' new values."""
+
+    component: Component
+    event: Event | None = None
+    reason: str | None = None
+    values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+_COLUMNS = (
+    FileComponent.id,
+    FileComponent.watch_name,
+    FileComponent.filename,
+    FileComponent.source_path,
+    FileComponent.size_bytes,
+    FileComponent.mtime_ns,
+    FileComponent.ctime_ns,
+    FileComponent.inode,
+    FileComponent.quiet_since,
+    FileComponent.status,
+    FileComponent.in_delivery,
+    FileComponent.in_archive,
+    FileComponent.group_id,
+    FileComponent.digest,
+    FileComponent.archive_name,
+    FileComponent.archive_path,
+    FileComponent.error_message,
+    FileComponent.retry_count,
+    FileComponent.retry_at,
+    FileComponent.detected_at,
+)
+# Events whose reason is what an operator reads beside the status.
+_EXPLAINED = frozenset(
+    {
+        Event.CHECK_FAILED,
+        Event.LEFT_ALONE,
+        Event.REJECTED,
+        Event.TIMED_OUT,
+        Event.ATTEMPT_FAILED,
+        Event.GAVE_UP,
+        Event.LOST,
+    }
+)
+
+
+def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """The values in lists of at most `size`."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def lock(connection: Connection, name: str) -> None:
+    """Wait until no other transaction holds the lock of that name, and hold it till the end."""
+    statement = update(Counter).where(Counter.name == name).values(value=Counter.value + 1)
+    if connection.execute(statement).rowcount == 0:
+        connection.execute(insert(Counter).values(name=name, value=1))
+
+
+def in_delivery(connection: Connection, watch_name: str) -> list[Component]:
+    """Every component of the watch that was in delivery when last looked at."""
+    return _components(
+        connection,
+        select(*_COLUMNS).where(FileComponent.watch_name == watch_name, FileComponent.in_delivery),
+    )
+
+
+def by_path(connection: Connection, watch_name: str, paths: Iterable[str]) -> list[Component]:
+    """The components of the watch with these absolute paths."""
+    found: list[Component] = []
+    for chunk in chunks(path_digest(path) for path in paths):
+        found += _components(
+            connection,
+            select(*_COLUMNS).where(
+                FileComponent.watch_name == watch_name, FileComponent.source_path_sha256.in_(chunk)
+            ),
+        )
+    return found
+
+
+def by_id(connection: Connection, ids: Iterable[int]) -> list[Component]:
+    """The components with these ids."""
+    found: list[Component] = []
+    for chunk in chunks(ids):
+        found += _components(connection, select(*_COLUMNS).where(FileComponent.id.in_(chunk)))
+    return found
+
+
+def of_groups(connection: Connection, group_ids: Iterable[int]) -> dict[int, list[Component]]:
+    """The components of each of these groups."""
+    found: dict[int, list[Component]] = {group_id: [] for group_id in group_ids}
+    for chunk in chunks(list(found)):
+        query = select(*_COLUMNS).where(FileComponent.group_id.in_(chunk))
+        for component in _components(connection, query):
+            assert component.group_id is not None
+            found[component.group_id].append(component)
+    return found
+
+
+def in_status(connection: Connection, watch_name: str, statuses: Iterable[FileStatus]) -> list[Component]:
+    """The components of the watch in one of these statuses."""
+    return _components(
+        connection,
+        select(*_COLUMNS).where(
+            FileComponent.watch_name == watch_name, FileComponent.status.in_(list(statuses))
+        ),
+    )
+
+
+def record_arrivals(
+    connection: Connection, watch_name: str, arrivals: Sequence[Arrival], now: datetime
+) -> int:
+    """Remember files never seen before; those that somebody else recorded meanwhile are skipped."""
+    known = {
+        component.source_path
+        for component in by_path(connection, watch_name, (a.source_path for a in arrivals))
+    }
+    new = [arrival for arrival in arrivals if arrival.source_path not in known]
+    if not new:
+        return 0
+    connection.execute(
+        insert(FileComponent),
+        [
+            {
+                "watch_name": watch_name,
+                "filename": os.path.basename(arrival.source_path),
+                "source_path": arrival.source_path,
+                "quiet_since": now,
+                "status": FileStatus.DETECTED,
+                "in_delivery": True,
+                "detected_at": now,
+                **stamp_values(arrival.stamp),
+            }
+            for arrival in new
+        ],
+    )
+    recorded = by_path(connection, watch_name, (arrival.source_path for arrival in new))
+    connection.execute(
+        insert(StatusChange),
+        [
+            {
+                "component_id": component.id,
+                "at": now,
+                "from_status": None,
+                "to_status": FileStatus.DETECTED,
+                "event": "seen",
+                "reason": None,
+                "run_id": None,
+            }
+            for component in recorded
+        ],
+    )
+    return len(new)
+
+
+def stamp_values(stamp: Stamp) -> dict[str, Any]:
+    """A stamp as values of its columns."""
+    return {
+        "size_bytes": stamp.size,
+        "mtime_ns": stamp.mtime_ns,
+        "ctime_ns": stamp.ctime_ns,
+        "inode": stamp.inode,
+    }
+
+
+def apply(
+    connection: Connection, changes: Sequence[Change], now: datetime, run_id: str | None = None
+) -> list[Change]:
+    """Make the changes whose component still is what it was when they were decided.
+
+    Returns those; the others were overtaken and will be decided again.
+    """
+    current = {component.id: component for component in by_id(connection, (c.component.id for c in changes))}
+    made = [change for change in changes if _is_still(current.get(change.component.id), change.component)]
+    history: list[dict[str, Any]] = []
+    by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    status_of = {change.component.id: change.component.status for change in made}
+    for change in made:
+        values = dict(change.values)
+        if change.event is not None:
+            before = status_of[change.component.id]
+            after = advance(before, change.event)
+            status_of[change.component.id] = after
+            values |= _effects(change.event, after, change.reason, now)
+            history.append(
+                {
+                    "component_id": change.component.id,
+                    "at": now,
+                    "from_status": before,
+                    "to_status": after,
+                    "event": change.event,
+                    "reason": change.reason,
+                    "run_id": run_id,
+                }
+            )
+        if values:
+            by_columns[tuple(sorted(values))].append({"b_id": change.component.id, **values})
+    for columns, rows in by_columns.items():
+        statement = update(FileComponent).where(FileComponent.id == bindparam("b_id"))
+        connection.execute(statement.values({column: bindparam(column) for column in columns}), rows)
+    if history:
+        connection.execute(insert(StatusChange), history)
+    return made
+
+
+def live_copies(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
+    """Archive paths that hold a component's current copy, and whose."""
+    owners: dict[str, int] = {}
+    for chunk in chunks(path_digest(path) for path in paths):
+        query = select(ArchiveCopy.path, ArchiveCopy.component_id).where(ArchiveCopy.path_key.in_(chunk))
+        owners |= {path: owner for path, owner in connection.execute(query)}
+    return owners
+
+
+def has_live_copies(connection: Connection, archive_name: str) -> bool:
+    """Whether anything should lie in that archive."""
+    query = select(ArchiveCopy.id).where(
+        ArchiveCopy.archive_name == archive_name, ArchiveCopy.path_key.is_not(None)
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def supersede_copies(connection: Connection, component_ids: Iterable[int], now: datetime) -> list[str]:
+    """Mark the current copies of these components superseded; returns their paths."""
+    paths: list[str] = []
+    for chunk in chunks(component_ids):
+        current = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_not(None))
+        paths += connection.execute(select(ArchiveCopy.path).where(*current)).scalars()
+        connection.execute(update(ArchiveCopy).where(*current).values(path_key=None, superseded_at=now))
+    return paths
+
+
+def record_copies(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remember copies that were made."""
+    if rows:
+        connection.execute(
+            insert(ArchiveCopy), [{**row, "path_key": path_digest(row["path"])} for row in rows]
+        )
+
+
+def _is_still(current: Component | None, decided_on: Component) -> bool:
+    return (
+        current is not None
+        and current.status == decided_on.status
+        and current.stamp == decided_on.stamp
+        and current.in_delivery == decided_on.in_delivery
+    )
+
+
+def _effects(event: Event, after: FileStatus, reason: str | None, now: datetime) -> dict[str, Any]:
+    """The columns that follow from an event, beside the status itself."""
+    values: dict[str, Any] = {
+        "status": after,
+        "error_message": reason if event in _EXPLAINED else None,
+    }
+    if event is Event.LEFT:
+        values |= {"cleared_at": now, "in_delivery": False}
+    elif event is Event.WITHDRAWN:
+        values |= {"in_delivery": False}
+    elif event in (Event.RETURNED, Event.REDELIVERED, Event.CHANGED):
+        values |= {"in_delivery": True, "quiet_since": now, "retry_count": 0, "retry_at": None}
+    elif event is Event.RETRIED:
+        values |= {"retry_count": 0, "retry_at": None}
+    elif event is Event.ARCHIVED:
+        values |= {"retry_at": None}
+    elif event is Event.DUE:
+        values |= {"retry_at": None, "last_retry_at": now}
+    return values
+
+
+def _components(connection: Connection, query: Executable) -> list[Component]:
+    return [
+        Component(
+            id_,
+            watch_name,
+            filename,
+            source_path,
+            Stamp(size, mtime_ns, ctime_ns, inode),
+            quiet_since,
+            FileStatus(status),
+            *rest,
+        )
+        for (
+            id_,
+            watch_name,
+            filename,
+            source_path,
+            size,
+            mtime_ns,
+            ctime_ns,
+            inode,
+            quiet_since,
+            status,
+            *rest,
+        ) in connection.execute(query)
+    ]

@@ -1,0 +1,168 @@
+"""Groups: their rows, when they are due, and what they are told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
+
+from carbonation_core.db.components import chunks
+from carbonation_core.db.models import Counter, FeedEntry, Group, path_digest
+
+FEED = "feed"  # the counter whose row lock makes sequence order commit order
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A row of `files`, less the metadata."""
+
+    id: int
+    watch_name: str
+    group_key: str
+    complete: bool
+    archive_name: str | None
+    archive_directory: str | None
+    created_at: datetime
+    reopened_at: datetime | None
+    completed_at: datetime | None
+    attempts: int
+    due_at: datetime | None
+    deadline_at: datetime | None
+    timed_out_at: datetime | None
+    batch_id: str | None
+
+
+_COLUMNS = (
+    Group.id,
+    Group.watch_name,
+    Group.group_key,
+    Group.complete,
+    Group.archive_name,
+    Group.archive_directory,
+    Group.created_at,
+    Group.reopened_at,
+    Group.completed_at,
+    Group.attempts,
+    Group.due_at,
+    Group.deadline_at,
+    Group.timed_out_at,
+    Group.batch_id,
+)
+
+
+def by_key(connection: Connection, watch_name: str, keys: Iterable[str]) -> dict[str, GroupRow]:
+    """The groups of the watch under these keys."""
+    found: dict[str, GroupRow] = {}
+    for chunk in chunks(path_digest(key) for key in keys):
+        query = select(*_COLUMNS).where(Group.watch_name == watch_name, Group.group_key_sha256.in_(chunk))
+        found |= {row.group_key: row for row in _groups(connection, query)}
+    return found
+
+
+def by_id(connection: Connection, ids: Iterable[int]) -> dict[int, GroupRow]:
+    """The groups with these ids."""
+    found: dict[int, GroupRow] = {}
+    for chunk in chunks(ids):
+        query = select(*_COLUMNS).where(Group.id.in_(chunk))
+        found |= {row.id: row for row in _groups(connection, query)}
+    return found
+
+
+def ensure(
+    connection: Connection, watch_name: str, file_type: str | None, keys: Iterable[str], now: datetime
+) -> dict[str, GroupRow]:
+    """The groups of the watch under these keys; rows that are missing are made."""
+    wanted = list(dict.fromkeys(keys))
+    found = by_key(connection, watch_name, wanted)
+    new = [key for key in wanted if key not in found]
+    if new:
+        connection.execute(
+            insert(Group),
+            [
+                {
+                    "watch_name": watch_name,
+                    "file_type": file_type,
+                    "group_key": key,
+                    "created_at": now,
+                    "modified_at": now,
+                }
+                for key in new
+            ],
+        )
+        found |= by_key(connection, watch_name, new)
+    return found
+
+
+def store(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Set columns of groups; each row has `id` and the columns to set, all rows the same."""
+    if not rows:
+        return
+    columns = [column for column in rows[0] if column != "id"]
+    values: dict[str, Any] = {column: bindparam(f"b_{column}") for column in columns}
+    statement = update(Group).where(Group.id == bindparam("b_id")).values(modified_at=now, **values)
+    connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])
+
+
+def overdue(connection: Connection, watch_name: str, now: datetime) -> list[GroupRow]:
+    """Unowned groups of the watch whose timeout has come."""
+    query = select(*_COLUMNS).where(
+        Group.watch_name == watch_name, Group.deadline_at <= now, Group.batch_id.is_(None)
+    )
+    return list(_groups(connection, query))
+
+
+def due(connection: Connection, watch_name: str, now: datetime, limit: int) -> list[GroupRow]:
+    """Unowned groups of the watch that may be claimed, the longest due first."""
+    query = (
+        select(*_COLUMNS)
+        .where(Group.watch_name == watch_name, Group.due_at <= now, Group.batch_id.is_(None))
+        .order_by(Group.due_at, Group.id)
+        .limit(limit)
+    )
+    return list(_groups(connection, query))
+
+
+def count_due(connection: Connection, watch_name: str, now: datetime) -> int:
+    """How many groups of the watch may be claimed."""
+    query = select(func.count(Group.id)).where(
+        Group.watch_name == watch_name, Group.due_at <= now, Group.batch_id.is_(None)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def next_due(connection: Connection, watch_name: str) -> datetime | None:
+    """When the next unowned group of the watch may be claimed."""
+    query = select(func.min(Group.due_at)).where(Group.watch_name == watch_name, Group.batch_id.is_(None))
+    return connection.execute(query).scalar_one()
+
+
+def announce(connection: Connection, completed: Sequence[tuple[GroupRow, str]], now: datetime) -> None:
+    """Give completed groups their places in the feed; each comes with "completed" or "updated"."""
+    if not completed:
+        return
+    last = _advance(connection, FEED, len(completed))
+    connection.execute(
+        insert(FeedEntry),
+        [
+            {
+                "sequence": last - len(completed) + number,
+                "group_id": group.id,
+                "watch_name": group.watch_name,
+                "event": event,
+                "at": now,
+            }
+            for number, (group, event) in enumerate(completed, 1)
+        ],
+    )
+
+
+def _advance(connection: Connection, name: str, by: int) -> int:
+    statement = update(Counter).where(Counter.name == name).values(value=Counter.value + by)
+    if connection.execute(statement).rowcount == 0:
+        connection.execute(insert(Counter).values(name=name, value=by))
+    return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
+
+
+def _groups(connection: Connection, query: Executable) -> Iterable[GroupRow]:
+    return (GroupRow(*row) for row in connection.execute(query))

@@ -1,0 +1,98 @@
+"""Keeps the rows of groups true to their files: who is due, who waits until when."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import components, groups
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.rules import Member, readiness
+from carbonation_core.ruleset import Completeness
+
+
+def refresh(
+    connection: Connection,
+    completeness: Completeness | None,
+    group_ids: Iterable[int],
+    unsettled_keys: Collection[str],
+    now: datetime,
+) -> int:
+    """Say anew of these groups whether they are due; returns how many are.
+
+    Groups that somebody owns are left to their owner.
+    """
+    found = groups.by_id(connection, group_ids)
+    files = components.of_groups(connection, found)
+    rows: list[dict[str, Any]] = []
+    for group in found.values():
+        if group.batch_id is not None:
+            continue
+        state = readiness(
+            [member_of(component) for component in files[group.id]],
+            completeness,
+            unsettled=group.group_key in unsettled_keys,
+            timed_out=group.timed_out_at is not None,
+        )
+        waits = not state.ready and not state.idle
+        due_at = (group.due_at or _due(files[group.id], now)) if state.ready else None
+        deadline_at = _deadline(group, completeness) if waits else None
+        if (due_at, deadline_at) != (group.due_at, group.deadline_at):
+            rows.append({"id": group.id, "due_at": due_at, "deadline_at": deadline_at})
+    groups.store(connection, rows, now)
+    return sum(row["due_at"] is not None for row in rows)
+
+
+def expire(
+    connection: Connection,
+    watch_name: str,
+    completeness: Completeness | None,
+    now: datetime,
+) -> Sequence[GroupRow]:
+    """Deal once with the groups that have waited too long; returns them."""
+    late = groups.overdue(connection, watch_name, now)
+    if not late or completeness is None:
+        return ()
+    groups.store(
+        connection,
+        [{"id": group.id, "timed_out_at": now, "deadline_at": None} for group in late],
+        now,
+    )
+    files = components.of_groups(connection, [group.id for group in late])
+    changes: list[Change] = []
+    for group in late:
+        waiting = [file for file in files[group.id] if file.status is FileStatus.WAITING]
+        lacking = ", ".join(
+            readiness([member_of(f) for f in files[group.id]], completeness, False, False).missing
+        )
+        reason = f"waited {completeness.timeout_minutes:g} minutes for {lacking}"
+        for file in waiting:
+            if completeness.on_timeout == "skip":
+                changes.append(Change(file, Event.TIMED_OUT, reason))
+            else:
+                changes.append(Change(file, values={"error_message": reason}))
+    components.apply(connection, changes, now)
+    refresh(connection, completeness, [group.id for group in late], (), now)
+    return late
+
+
+def member_of(component: Component) -> Member:
+    """What a group's completeness depends on, of this component."""
+    return Member(component.filename, component.status, component.in_delivery, component.in_archive)
+
+
+def _due(files: Iterable[Component], now: datetime) -> datetime:
+    """Now, unless every file that asks for work waits for a later attempt."""
+    asking = [file for file in files if file.status in (FileStatus.WAITING, FileStatus.RETRY_PENDING)]
+    if all(file.status is FileStatus.RETRY_PENDING for file in asking):
+        return max((file.retry_at or now for file in asking), default=now)
+    return now
+
+
+def _deadline(group: GroupRow, completeness: Completeness | None) -> datetime | None:
+    if completeness is None or completeness.timeout is None or group.timed_out_at is not None:
+        return None
+    return (group.reopened_at or group.created_at) + completeness.timeout

@@ -1,0 +1,361 @@
+"""A batch's way through the stages. Commits are visible here, and nowhere below."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core import archiving, stages
+from carbonation_core import rules as decide
+from carbonation_core.claim import give_back
+from carbonation_core.db import batches, components, groups, metadata
+from carbonation_core.db.batches import BatchRow
+from carbonation_core.db.components import Change
+from carbonation_core.db.engine import reading, writing
+from carbonation_core.errors import LostOwnership
+from carbonation_core.grouping import refresh
+from carbonation_core.lifecycle import Event, may
+from carbonation_core.owner import this_process
+from carbonation_core.project import Project, rules_of
+from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
+
+__all__ = ["BatchReport", "GroupReport", "Outcome", "Stage", "Work", "work"]
+
+log = logging.getLogger(__name__)
+
+ORDER = tuple(Stage)
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """How far a group has come in its batch. `files` and `bytes` were archived in it."""
+
+    group_id: int
+    group_key: str
+    stage: str | None
+    outcome: Outcome | None
+    reason: str | None
+    archive_name: str | None
+    archive_directory: str | None
+    files: int
+    bytes: int
+    detected_at: datetime | None
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """How far each group of a batch has come."""
+
+    batch_id: str
+    watch_name: str
+    rules_digest: str
+    groups: tuple[GroupReport, ...]
+
+    def with_outcome(self, *outcomes: Outcome) -> tuple[GroupReport, ...]:
+        """The groups that came to one of these ends."""
+        return tuple(group for group in self.groups if group.outcome in outcomes)
+
+
+@contextmanager
+def work(
+    project: Project,
+    batch_id: str,
+    run_id: str,
+    stop: Callable[[], bool] = lambda: False,
+    again: bool = False,
+) -> Iterator["Work"]:
+    """Take a batch and hold it; whatever is still open at the end is given back.
+
+    `stop` is asked between groups. `again`: the run repeats an earlier one; an
+    ended batch is opened again, and its groups that failed are taken up at
+    once if nobody else has them. Raises `LostOwnership` when the batch is
+    somebody else's, or has ended.
+    """
+    holder = f"{this_process()}#{run_id}"
+    with writing(project.engine) as connection:
+        batch = batches.get(connection, batch_id)
+        if batch is None:
+            raise LostOwnership(f"there is no batch {batch_id}")
+        if again and batch.status == batches.ENDED:
+            batches.retake(connection, batch_id, run_id, holder)
+        else:
+            batches.take(connection, batch_id, run_id, holder)
+    job = Work(project, batch, run_id, holder, stop)
+    if again:
+        job.retake_failed()
+    with _kept(project, batch_id, holder):
+        try:
+            yield job
+        except LostOwnership:
+            raise
+        except Exception as error:
+            give_back(project, batch_id, f"{type(error).__name__}: {error}", died=True)
+            raise
+        else:
+            died = job.fault is not None
+            give_back(project, batch_id, job.fault or "the run ended before its last stage", died)
+
+
+class Work:
+    """A batch in the hands of its owner."""
+
+    def __init__(
+        self, project: Project, batch: BatchRow, run_id: str, holder: str, stop: Callable[[], bool]
+    ) -> None:
+        self.batch_id = batch.id
+        self.fault: str | None = None
+        self._project = project
+        self._batch = batch
+        self._run_id = run_id
+        self._holder = holder
+        self._stop = stop
+        watch = project.config.watch_named(batch.watch_name)
+        rules = rules_of(project, batch.rules_digest)
+        self._bench = Bench(project, watch, rules.sets[watch.rules])
+
+    def advance(self, stage: Stage) -> BatchReport:
+        """Bring every open group up to that stage, through all that it still lacks.
+
+        Raises `LostOwnership` when the batch was given to somebody else.
+        """
+        try:
+            for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
+                before = ORDER[number - 1].value if number else None
+                opened = self._opened(before)
+                if opened and self._stop():
+                    stopping = [Closing(g, Outcome.GIVEN_BACK, archiving.GIVEN_BACK) for g in opened]
+                    self._record(step, StageResult(closed=stopping))
+                elif opened:
+                    self._run(step, opened)
+        except LostOwnership:
+            raise
+        except Exception as error:
+            self.fault = f"{type(error).__name__}: {error}"
+            raise
+        return self.report()
+
+    def report(self) -> BatchReport:
+        """How far each group has come."""
+        with reading(self._project.engine) as connection:
+            members = batches.members(connection, self.batch_id)
+            ids = [member.group_id for member in members]
+            rows = groups.by_id(connection, ids)
+            files = components.of_groups(connection, ids)
+        return BatchReport(
+            self.batch_id,
+            self._batch.watch_name,
+            self._batch.rules_digest,
+            tuple(
+                GroupReport(
+                    member.group_id,
+                    rows[member.group_id].group_key,
+                    member.stage,
+                    Outcome(member.outcome) if member.outcome else None,
+                    member.reason,
+                    member.archive_name,
+                    member.archive_directory,
+                    member.files,
+                    member.bytes,
+                    max((file.detected_at for file in files[member.group_id]), default=None),
+                )
+                for member in members
+            ),
+        )
+
+    def retake_failed(self) -> int:
+        """Take up the batch's failed groups at once, those that nobody else has; how many."""
+        again = (Outcome.RETRY_PENDING, Outcome.FAILED, Outcome.GIVEN_BACK)
+        now = self._project.clock()
+        with self._recording() as connection:
+            ids = [m.group_id for m in batches.members(connection, self.batch_id) if m.outcome in again]
+            owned = batches.own_again(connection, self.batch_id, ids)
+            files = components.of_groups(connection, owned)
+            resumed = [
+                Change(file, Event.RESUMED, "its run was executed again")
+                for members in files.values()
+                for file in members
+                if may(file.status, Event.RESUMED)
+            ]
+            components.apply(connection, resumed, now, self._run_id)
+            rows = [{"group_id": id_, "stage": None, "outcome": None, "reason": None} for id_ in owned]
+            batches.set_members(connection, self.batch_id, rows)
+        return len(owned)
+
+    def finish(self) -> BatchReport:
+        """End the batch; what is still open is given back."""
+        give_back(self._project, self.batch_id, self.fault or "the run ended", self.fault is not None)
+        return self.report()
+
+    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> None:
+        if stage is Stage.ARCHIVE:
+            self._archive(opened)
+            return
+        if stage is Stage.INTEGRITY:
+            result = stages.integrity(self._bench, opened)
+        elif stage is Stage.COMPLETENESS:
+            result = stages.completeness(self._bench, opened)
+        elif stage is Stage.EXTRACT:
+            result = stages.extract(self._bench, opened)
+        elif stage is Stage.SELECT:
+            result = stages.select(self._bench, opened, self._metadata(opened))
+        else:
+            result = stages.route(self._bench, opened, self._metadata(opened))
+        self._record(stage, result)
+
+    def _archive(self, opened: Sequence[OpenGroup]) -> None:
+        planned = archiving.prepare(self._bench, self.batch_id, opened)
+        written = archiving.write(self._bench, planned.transfers, self._stop)
+        try:
+            with writing(self._project.engine) as connection:
+                batches.require_owner(connection, self.batch_id, self._holder)
+        except LostOwnership:
+            archiving.discard(written.transfers)
+            raise
+        placed = archiving.publish(written.transfers)
+        now = self._project.clock()
+        with self._recording() as connection:
+            superseded = archiving.record(
+                self._bench, connection, placed.transfers, self._batch.rules_digest, self._run_id, now
+            )
+            batches.set_members(connection, self.batch_id, [_member_row(job) for job in placed.transfers])
+        # Owned until their sources are gone: who looks meanwhile must not take
+        # a source that is about to be removed for one that was left behind.
+        with writing(self._project.engine) as connection:
+            archiving.clean_up(self._bench, connection, placed.transfers, superseded, now)
+            batches.release(connection, self.batch_id, [job.group.row.id for job in placed.transfers])
+        closed = [*planned.closed, *written.closed, *placed.closed]
+        self._record(Stage.ARCHIVE, StageResult(closed=closed))
+
+    def _record(self, stage: Stage, result: StageResult) -> None:
+        """Commit what a stage decided."""
+        now = self._project.clock()
+        with self._recording() as connection:
+            components.apply(connection, result.changes, now, self._run_id)
+            metadata.store(connection, self._bench.plugin.file_model, result.metadata, now)
+            if result.routes:
+                rows = [
+                    {"group_id": id_, "archive_name": name, "archive_directory": directory}
+                    for id_, (name, directory) in result.routes.items()
+                ]
+                batches.set_members(connection, self.batch_id, rows)
+            passed = [group.row.id for group in result.passed]
+            batches.set_stage(connection, self.batch_id, passed, stage)
+            self._close(connection, result.closed, now)
+
+    def _close(self, connection: Connection, closed: Sequence[Closing], now: datetime) -> None:
+        """End the way of these groups in this batch."""
+        if not closed:
+            return
+        changes: list[Change] = []
+        attempts: list[dict[str, Any]] = []
+        members: list[dict[str, Any]] = []
+        files = components.of_groups(connection, [ended.group.row.id for ended in closed])
+        for ended in closed:
+            group = ended.group.row
+            waiting = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
+            outcome = ended.outcome
+            if outcome is Outcome.NOT_SELECTED:
+                changes += [Change(file, Event.REJECTED, ended.reason) for file in waiting]
+            elif outcome in (Outcome.RETRY_PENDING, Outcome.FAILED):
+                decision = self._after(ended, now)
+                outcome = Outcome.FAILED if decision.at is None else Outcome.RETRY_PENDING
+                event = Event.GAVE_UP if decision.at is None else Event.ATTEMPT_FAILED
+                values = {"retry_count": decision.attempts, "retry_at": decision.at}
+                changes += [Change(file, event, ended.reason, values) for file in waiting]
+                attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": decision.at})
+                log.warning("group %s: %s: %s", group.group_key, outcome, ended.reason)
+            members.append({"group_id": group.id, "outcome": outcome, "reason": ended.reason})
+        components.apply(connection, changes, now, self._run_id)
+        groups.store(connection, attempts, now)
+        batches.set_members(connection, self.batch_id, members)
+        ids = [ended.group.row.id for ended in closed]
+        batches.release(connection, self.batch_id, ids)
+        refresh(connection, self._bench.rules.completeness, ids, (), now)
+
+    def _after(self, ended: Closing, now: datetime) -> decide.RetryDecision:
+        """When the next attempt is, if there is one."""
+        used, service = ended.group.row.attempts, self._project.config.service
+        if ended.outcome is Outcome.FAILED:
+            return decide.RetryDecision(used + 1, None, ended.reason)
+        jitter = random.random()  # noqa: S311  # spreads load, hides nothing
+        if ended.counts:
+            return decide.after_failure(used + 1, service, now, ended.reason, jitter)
+        wait = decide.delay(max(used, 1), service, jitter)
+        return decide.RetryDecision(used, now + wait, ended.reason)
+
+    def _opened(self, after: str | None) -> list[OpenGroup]:
+        """The open groups that have passed that stage and no further one."""
+        with reading(self._project.engine) as connection:
+            members = [
+                member
+                for member in batches.members(connection, self.batch_id)
+                if member.outcome is None and member.stage == after
+            ]
+            ids = [member.group_id for member in members]
+            rows = groups.by_id(connection, ids)
+            files = components.of_groups(connection, ids)
+        return [
+            OpenGroup(rows[member.group_id], member, files[member.group_id])
+            for member in members
+            if rows[member.group_id].batch_id == self.batch_id
+        ]
+
+    def _metadata(self, opened: Sequence[OpenGroup]) -> dict[int, dict[str, Any]]:
+        ids = [group.row.id for group in opened]
+        with reading(self._project.engine) as connection:
+            return metadata.of_groups(connection, self._bench.plugin.file_model, ids)
+
+    @contextmanager
+    def _recording(self) -> Iterator[Connection]:
+        """A transaction that commits only if the batch is still ours."""
+        with writing(self._project.engine) as connection:
+            components.lock(connection, f"watch:{self._batch.watch_name}")
+            batches.require_owner(connection, self.batch_id, self._holder)
+            yield connection
+
+
+def _member_row(job: archiving.Transfer) -> dict[str, Any]:
+    if job.refused:
+        outcome, reason = Outcome.FAILED, "; ".join(f"{file.filename}: {why}" for file, why in job.refused)
+    elif job.written:
+        outcome, reason = Outcome.ARCHIVED, None
+    else:
+        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted({why for _, why in job.unchanged}))
+    return {
+        "group_id": job.group.row.id,
+        "stage": Stage.ARCHIVE,
+        "outcome": outcome,
+        "reason": reason,
+        "files": len(job.written),
+        "bytes": sum(written.size for written in job.written),
+    }
+
+
+@contextmanager
+def _kept(project: Project, batch_id: str, holder: str) -> Iterator[None]:
+    """Renew the lease from another thread, so that a long stage does not lose it."""
+    done = threading.Event()
+
+    def renew() -> None:
+        pause: timedelta = batches.LEASE / 4
+        while not done.wait(pause.total_seconds()):
+            try:
+                with writing(project.engine) as connection:
+                    if not batches.renew(connection, batch_id, holder):
+                        return
+            except Exception:  # the next one may work; recording asks for ownership anyway
+                log.exception("lease of batch %s could not be renewed", batch_id)
+
+    thread = threading.Thread(target=renew, name=f"lease-{batch_id[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

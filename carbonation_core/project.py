@@ -1,0 +1,97 @@
+"""An opened project: configuration, plugin, database and clock, handed to every use case."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from carbonation_core.config import Config, load_config
+from carbonation_core.db import migrate, rules_log
+from carbonation_core.db.engine import make_engine, reading, writing
+from carbonation_core.errors import ConfigError
+from carbonation_core.plugin import Plugin, jsonable, load_plugin
+from carbonation_core.ruleset import Rules, load_rules, rules_digest
+from carbonation_core.toml import read_toml
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Project:
+    """What every use case works with."""
+
+    config: Config
+    plugin: Plugin
+    engine: Engine
+    clock: Clock = utc_now
+
+
+def open_unchecked(path: str | Path | None = None, clock: Clock = utc_now) -> Project:
+    """The project, whatever the state of its database; raises `ConfigError`."""
+    config = load_config(path)
+    return Project(config, load_plugin(config), make_engine(config.database, jsonable), clock)
+
+
+def open_project(path: str | Path | None = None, clock: Clock = utc_now) -> Project:
+    """The project with its schema current.
+
+    Raises `ConfigError`, or `DatabaseError` saying what to run.
+    """
+    project = open_unchecked(path, clock)
+    migrate.require_current(project.engine, project.plugin.migrations_path)
+    return project
+
+
+def rules_on_disk(project: Project) -> Rules:
+    """rules.toml as it is now; raises `ConfigError`."""
+    text = read_toml(project.config.rules.file)
+    return load_rules(text, project.config, project.plugin.names)
+
+
+def rules_in_force(project: Project) -> Rules:
+    """The last accepted rules, after a look at rules.toml.
+
+    A changed file is accepted, or refused once with its faults in the log and
+    the database; then the earlier rules go on. Raises `ConfigError` when none
+    were ever accepted.
+    """
+    with reading(project.engine) as connection:
+        accepted, last = rules_log.accepted(connection), rules_log.latest(connection)
+    text = None
+    try:
+        text = read_toml(project.config.rules.file)
+        if accepted is not None and rules_digest(text) == accepted.digest == (last and last.digest):
+            return load_rules(text, project.config, project.plugin.names)
+        rules = load_rules(text, project.config, project.plugin.names)
+    except ConfigError as error:
+        if accepted is None:
+            raise
+        digest = rules_digest(text or "")
+        if last is None or last.digest != digest:
+            log.error("rules refused, %s stay in force: %s", accepted.digest[:12], error)
+            with writing(project.engine) as connection:
+                rules_log.record(connection, digest, text or "", project.clock(), str(error))
+        return rules_of(project, accepted.digest)
+    log.info("rules %s are in force", rules.digest[:12])
+    with writing(project.engine) as connection:
+        rules_log.record(connection, rules.digest, rules.text, project.clock(), None)
+    return rules
+
+
+def rules_of(project: Project, digest: str) -> Rules:
+    """The accepted rules of that digest; raises `ConfigError` when there are none."""
+    with reading(project.engine) as connection:
+        text = rules_log.text_of(connection, digest)
+    if text is None:
+        raise ConfigError(f"{project.config.rules.file}: no accepted version has the digest {digest}")
+    return load_rules(text, project.config, project.plugin.names)

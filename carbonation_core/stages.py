@@ -1,0 +1,257 @@
+"""The stages before archiving: each takes open groups and says what becomes of them.
+
+A stage decides; `pipeline` records. Nothing here writes to disk or database.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from carbonation_core import rules as decide
+from carbonation_core.config import Watch
+from carbonation_core.db.batches import Member
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, Unroutable
+from carbonation_core.grouping import member_of
+from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.names import to_path, to_text
+from carbonation_core.plugin import Plugin, checked_metadata, jsonable
+from carbonation_core.project import Project
+from carbonation_core.ruleset import RuleSet
+from carbonation_core.scan import Stamp, unreadable
+from carbonation_core.template import fill
+
+
+class Stage(StrEnum):
+    """A group's way through a batch, in this order."""
+
+    INTEGRITY = "integrity"
+    COMPLETENESS = "completeness"
+    EXTRACT = "extract"
+    SELECT = "select"
+    ROUTE = "route"
+    ARCHIVE = "archive"
+
+
+class Outcome(StrEnum):
+    """What became of a group in a batch."""
+
+    ARCHIVED = "archived"
+    UNCHANGED = "unchanged"  # delivered again with the same bytes, or left as it was by policy
+    NOT_SELECTED = "not_selected"
+    INTEGRITY_FAILED = "integrity_failed"
+    WAITING = "waiting"  # not whole any more, or its files changed
+    RETRY_PENDING = "retry_pending"
+    FAILED = "failed"
+    GIVEN_BACK = "given_back"  # nothing was decided; it comes again
+
+
+@dataclass(frozen=True)
+class OpenGroup:
+    """A group of a batch on its way."""
+
+    row: GroupRow
+    member: Member
+    files: Sequence[Component]
+
+    @property
+    def asking(self) -> list[Component]:
+        """The files that are to be archived."""
+        return [file for file in self.files if file.status is FileStatus.WAITING]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it only adds files to what is archived of the group already."""
+        return (
+            self.row.archive_directory is not None
+            and not any(file.in_archive for file in self.asking)
+            and any(file.status is FileStatus.ARCHIVED for file in self.files)
+        )
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A group's way ends here: what became of it and why."""
+
+    group: OpenGroup
+    outcome: Outcome
+    reason: str
+    counts: bool = True  # as an attempt; faults of the environment do not
+
+
+@dataclass
+class StageResult:
+    """What a stage decided of its groups."""
+
+    passed: list[OpenGroup] = field(default_factory=list)
+    closed: list[Closing] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    metadata: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
+    routes: dict[int, tuple[str, str]] = field(default_factory=dict)  # archive, directory
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every stage works with."""
+
+    project: Project
+    watch: Watch
+    rules: RuleSet
+
+    @property
+    def plugin(self) -> Plugin:
+        """The project's plugin."""
+        return self.project.plugin
+
+
+def closing(group: OpenGroup, error: AttemptFailed) -> Closing:
+    """How a group's way ends with that error."""
+    if isinstance(error, Unroutable):
+        return Closing(group, Outcome.FAILED, str(error))
+    counts = not isinstance(error, EnvironmentFault)
+    return Closing(group, Outcome.RETRY_PENDING, str(error), counts)
+
+
+def integrity(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
+    """All checks again, on the files as they are now."""
+    result = StageResult()
+    for group in groups:
+        changed = [file for file in group.asking if not _is_still_there(file, bench.watch)]
+        if changed:
+            reason = f"{changed[0].filename} has changed or left since it was judged"
+            result.closed.append(Closing(group, Outcome.WAITING, reason))
+            continue
+        for file in group.asking:
+            fault = decide.stat_fault(file.stamp.size, bench.rules) or unreadable(to_path(file.source_path))
+            if fault is not None:
+                result.changes.append(Change(file, Event.CHECK_FAILED, fault))
+        result.passed.append(group)
+    return result
+
+
+def completeness(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
+    """Still whole?."""
+    result = StageResult()
+    for group in groups:
+        state = decide.readiness(
+            [member_of(file) for file in group.files],
+            bench.rules.completeness,
+            unsettled=False,
+            timed_out=group.row.timed_out_at is not None,
+        )
+        if state.ready:
+            result.passed.append(group)
+            continue
+        broken = [f for f in group.files if f.status is FileStatus.INTEGRITY_FAILED]
+        if broken:
+            reason = "; ".join(f"{file.filename} {file.error_message}" for file in broken)
+            result.closed.append(Closing(group, Outcome.INTEGRITY_FAILED, reason))
+        else:
+            lacking = ", ".join(state.missing) or "a file that has not settled"
+            result.closed.append(Closing(group, Outcome.WAITING, f"waits for {lacking}"))
+    return result
+
+
+def extract(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
+    """Ask the plugin what the files are."""
+    result = StageResult()
+    if bench.rules.metadata is None:
+        return StageResult(passed=list(groups))
+    name = bench.rules.metadata.extract
+    extractor = bench.plugin.extractors[name]
+    for group in groups:
+        if not group.is_late:
+            try:
+                result.metadata[group.row.id] = _extracted(bench, group, name, extractor)
+            except AttemptFailed as error:
+                result.closed.append(closing(group, error))
+                continue
+        result.passed.append(group)
+    return result
+
+
+def select(
+    bench: Bench, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+) -> StageResult:
+    """Is it wanted?."""
+    result = StageResult()
+    for group in groups:
+        if group.is_late:
+            result.passed.append(group)
+            continue
+        try:
+            verdict = decide.selected(metadata[group.row.id], bench.rules, bench.plugin.selection_functions)
+        except AttemptFailed as error:
+            result.closed.append(closing(group, error))
+            continue
+        if verdict.holds:
+            result.passed.append(group)
+        else:
+            result.closed.append(Closing(group, Outcome.NOT_SELECTED, verdict.reason))
+    return result
+
+
+def route(
+    bench: Bench, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+) -> StageResult:
+    """Which archive, and which directory there."""
+    result = StageResult()
+    for group in groups:
+        if group.is_late and group.row.archive_name and group.row.archive_directory:
+            result.routes[group.row.id] = (group.row.archive_name, group.row.archive_directory)
+            result.passed.append(group)
+            continue
+        try:
+            result.routes[group.row.id] = _routed(bench, group, metadata[group.row.id])
+        except AttemptFailed as error:
+            result.closed.append(closing(group, error))
+        else:
+            result.passed.append(group)
+    return result
+
+
+def _is_still_there(file: Component, watch: Watch) -> bool:
+    path = to_path(file.source_path)
+    try:
+        found = os.stat(path, follow_symlinks=watch.symlinks == "follow_inside")
+    except OSError:
+        return False
+    return Stamp.of(found) == file.stamp
+
+
+def _extracted(
+    bench: Bench, group: OpenGroup, name: str, extractor: Callable[[list[Path]], dict[str, Any]]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    files = [file for file in group.files if file.status is FileStatus.WAITING or file.in_archive]
+    files.sort(key=lambda file: decide.in_order(file.filename, bench.rules.completeness))
+    try:
+        returned = extractor([Path(file.readable_path) for file in files])
+    except Exception as error:
+        raise AttemptFailed(f'extractor "{name}" raised {type(error).__name__}: {error}') from error
+    values = checked_metadata(bench.plugin, returned)
+    try:
+        raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))
+    except ValueError as error:
+        raise AttemptFailed(f'extractor "{name}" returned what JSON cannot hold: {error}') from error
+    return raw, values
+
+
+def _routed(bench: Bench, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str]:
+    name, _ = decide.route(
+        group.row.group_key, metadata, bench.rules, bench.watch, bench.plugin.routing_functions
+    )
+    try:
+        archive = bench.project.config.archive_named(name)
+    except ConfigError as error:
+        raise Unroutable(f"the routing function chose an archive that is not there: {error}") from None
+    facts = {
+        "watch_name": bench.watch.name,
+        "file_type": bench.watch.type,
+        "group_key": group.row.group_key,
+    }
+    return name, to_text(str(fill(archive.destination, {**facts, **metadata}, archive.base)))

@@ -1,0 +1,408 @@
+"""Puts bytes in place: temporary name, digest, durable, then the final name.
+
+Every step is safe to repeat. A temporary file holds a copy or a link, never the
+only name of delivered bytes, so clearing it loses nothing.
+"""
+
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbonation_core.config import Action, Durability, Verify
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.scan import Stamp
+
+BLOCK = 1 << 20  # bytes read at a time
+
+# Of the disk, mount or machine; trying again later may find them mended.
+_ENVIRONMENT = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.ENODEV,
+        errno.ENXIO,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One file to put in place. Paths are names of the operating system.
+
+    `stamp` is what was judged; another state of the source is not archived.
+    `supersedes`: the target may hold the file's own earlier copy.
+    """
+
+    component_id: int
+    source: str
+    stamp: Stamp
+    follow_symlink: bool
+    directory: str
+    name: str
+    temporary: str
+    action: Action
+    file_mode: int
+    durability: Durability
+    verify: Verify
+    supersedes: bool = False
+
+    @property
+    def target(self) -> str:
+        """The final path."""
+        return os.path.join(self.directory, self.name)
+
+    @property
+    def temporary_path(self) -> str:
+        """Where the bytes lie until they have their final name."""
+        return os.path.join(self.directory, self.temporary)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What lies under the temporary name, or already under the final one."""
+
+    order: Order
+    digest: str
+    size: int
+    mtime_ns: int
+    in_place: bool = False
+
+
+def temporary_name(batch_id: str, component_id: int) -> str:
+    """The temporary name of a component's file in one batch; only that batch uses it."""
+    return f".carbonation-{batch_id}-{component_id}"
+
+
+def make_directory(directory: str, mode: int, create: bool) -> None:
+    """See that the directory is there; raises `AttemptFailed` or `EnvironmentFault`."""
+    if os.path.isdir(directory):
+        return
+    if not create:
+        raise AttemptFailed(f'directory "{directory}" is missing, and create_directories is false')
+    parent = os.path.dirname(directory)
+    if parent != directory:
+        make_directory(parent, mode, create)
+    try:
+        os.mkdir(directory, mode)
+        os.chmod(directory, mode)  # as configured, whatever the umask
+        _sync_directory(parent)
+    except FileExistsError:
+        if not os.path.isdir(directory):
+            raise AttemptFailed(f'"{directory}" is in the way: it is not a directory') from None
+    except OSError as error:
+        raise _explained(error, f'directory "{directory}" cannot be made') from error
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; raises OSError."""
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(order: Order) -> Written:
+    """Put the bytes under the temporary name, with mode and times, and digest them.
+
+    Raises `SourceChanged`, `EnvironmentFault` or `AttemptFailed`; then no
+    temporary file is left.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(order.temporary_path)  # of an earlier life of this same batch
+    try:
+        return _write(order)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(order.temporary_path)
+        if isinstance(error, OSError):
+            raise _explained(error, f'"{order.target}" cannot be written') from error
+        raise
+
+
+def digest_source(order: Order) -> str:
+    """SHA-256 of the delivered bytes; raises `SourceChanged` or `EnvironmentFault`."""
+    try:
+        with _opened_source(order) as (source, _):
+            return _digest(source, None)
+    except OSError as error:
+        raise _explained(error, f'"{order.source}" cannot be read') from error
+
+
+def already_there(order: Order) -> Written | None:
+    """The order as done, if the very bytes to archive lie under the final name.
+
+    Raises `SourceChanged` or `EnvironmentFault`.
+    """
+    try:
+        if order.action == "symlink":
+            there = os.path.islink(order.target) and os.readlink(order.target) == order.source
+        else:
+            there = not os.path.islink(order.target) and os.path.isfile(order.target)
+        if not there or os.stat(order.target).st_size != order.stamp.size:
+            return None
+        with _opened_source(order) as (source, found):
+            digest = _digest(source, None)
+        if digest_of(order.target) != digest:
+            return None
+    except OSError as error:
+        raise _explained(error, f'"{order.target}" cannot be compared with its source') from error
+    return Written(order, digest, found.st_size, found.st_mtime_ns, in_place=True)
+
+
+@contextmanager
+def _opened_source(order: Order) -> Iterator[tuple[int, os.stat_result]]:
+    """The source, open for reading, and its state, which is the one that was judged."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        source = os.open(order.source, flags if order.follow_symlink else flags | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise SourceChanged("left delivery before it was archived") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SourceChanged("became a symlink before it was archived") from None
+        raise
+    try:
+        before = os.fstat(source)
+        if not stat.S_ISREG(before.st_mode) or Stamp.of(before) != order.stamp:
+            raise SourceChanged("changed before it was archived")
+        yield source, before
+        after = os.fstat(source)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise SourceChanged("changed while it was archived")
+    finally:
+        os.close(source)
+
+
+def _write(order: Order) -> Written:
+    with _opened_source(order) as (source, before):
+        if order.action == "symlink":
+            os.symlink(order.source, order.temporary_path)
+            digest = _digest(source, None)
+        elif order.action == "hardlink":
+            _hard_link(order)
+            digest = _digest(source, None)
+        elif order.action == "move" and _linked(order):
+            digest = _digest(source, None)
+            os.chmod(order.temporary_path, order.file_mode)
+        else:
+            digest = _copy(source, before, order)
+    return Written(order, digest, before.st_size, before.st_mtime_ns)
+
+
+def _linked(order: Order) -> bool:
+    """Whether a link could stand in for the copy of a `move`."""
+    if order.follow_symlink:
+        return False
+    try:
+        os.link(order.source, order.temporary_path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            return False
+        raise
+    return True
+
+
+def _hard_link(order: Order) -> None:
+    try:
+        os.link(os.path.realpath(order.source), order.temporary_path)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise AttemptFailed(
+                f'"{order.directory}" is on another file system than the delivery, '
+                "where no hard link can lead; use copy or move"
+            ) from None
+        raise
+
+
+def _copy(source: int, found: os.stat_result, order: Order) -> str:
+    target = os.open(order.temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        digest = _digest(source, target)
+        os.fchmod(target, order.file_mode)
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+        if order.durability == "file":
+            os.fsync(target)
+        if os.fstat(target).st_size != found.st_size:
+            raise SourceChanged("changed while it was archived")
+    finally:
+        os.close(target)
+    return digest
+
+
+def _digest(source: int, target: int | None) -> str:
+    """SHA-256 of what is read from `source`, which is written to `target` on the way."""
+    sha256 = hashlib.sha256()
+    while block := os.read(source, BLOCK):
+        sha256.update(block)
+        view = memoryview(block)
+        while target is not None and view:
+            view = view[os.write(target, view) :]
+    return sha256.hexdigest()
+
+
+def sync(written: Iterable[Written]) -> None:
+    """Force what was written to the disk: once per file system, or not again.
+
+    Raises `EnvironmentFault`.
+    """
+    directories = {
+        os.path.dirname(one.order.temporary_path)
+        for one in written
+        if one.order.durability == "batch" and not one.in_place
+    }
+    by_device: dict[int, str] = {}
+    for directory in directories:
+        try:
+            by_device.setdefault(os.stat(directory).st_dev, directory)
+        except OSError as error:
+            raise _explained(error, f'directory "{directory}" has gone') from error
+    for directory in by_device.values():
+        _sync_file_system(directory)
+
+
+def verify(written: Written) -> None:
+    """Compare what lies under the temporary name with what was read.
+
+    Raises `EnvironmentFault` when the disk does not give back what it was given.
+    """
+    if written.in_place or written.order.action == "symlink":
+        return
+    path = written.order.temporary_path
+    try:
+        if os.stat(path, follow_symlinks=False).st_size != written.size:
+            raise EnvironmentFault(f'"{path}" does not have the {written.size} bytes written to it')
+        if written.order.verify == "read" and _read_from_disk(path) != written.digest:
+            raise EnvironmentFault(f'"{path}" reads back other bytes than were written to it')
+    except OSError as error:
+        raise _explained(error, f'"{path}" cannot be read back') from error
+
+
+def _read_from_disk(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not from memory
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(written: Written) -> None:
+    """Give the bytes their final name.
+
+    Nothing that is not the file's own earlier copy is ever replaced; raises
+    `AttemptFailed` when something stands there, `EnvironmentFault` otherwise.
+    """
+    order = written.order
+    if written.in_place:
+        return
+    try:
+        if order.supersedes:
+            os.rename(order.temporary_path, order.target)
+        else:
+            _rename_without_replacing(order.temporary_path, order.target)
+    except FileExistsError:
+        raise AttemptFailed(f'"{order.target}" appeared meanwhile') from None
+    except OSError as error:
+        raise _explained(error, f'"{order.target}" cannot be given its name') from error
+
+
+def _rename_without_replacing(temporary: str, target: str) -> None:
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # A file system without links: the window between look and rename is
+        # the best that it offers.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        os.rename(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def sync_directories(written: Iterable[Written]) -> None:
+    """Force the new names to the disk; raises `EnvironmentFault`."""
+    for directory in {one.order.directory for one in written if one.order.durability != "none"}:
+        try:
+            _sync_directory(directory)
+        except OSError as error:
+            raise _explained(error, f'directory "{directory}" cannot be synced') from error
+
+
+def discard(directory: str, temporary: str) -> None:
+    """Remove a temporary file, if it is there."""
+    with suppress(OSError):
+        os.unlink(os.path.join(directory, temporary))
+
+
+def remove_source(source: str, taken: Stamp) -> bool:
+    """Remove a moved file's source if it still is what was taken; whether it is gone now.
+
+    Its ctime is not compared: our own link changed it.
+    """
+    try:
+        found = Stamp.of(os.lstat(source))
+    except FileNotFoundError:
+        return True
+    if (found.size, found.mtime_ns, found.inode) != (taken.size, taken.mtime_ns, taken.inode):
+        return False
+    os.unlink(source)
+    return True
+
+
+def remove_copy(path: str) -> None:
+    """Remove a superseded copy; one that has gone already is fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def base_is_gone(base: Path) -> bool:
+    """Whether an archive's base is not there, or has nothing in it."""
+    try:
+        with os.scandir(base) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
+
+
+def _explained(error: OSError, what: str) -> AttemptFailed:
+    kind = EnvironmentFault if error.errno in _ENVIRONMENT else AttemptFailed
+    return kind(f"{what}: {error.strerror or error}")
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sync_file_system(directory: str) -> None:
+    # Python has no syncfs(2); without it, everything is synced.
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise _explained(OSError(code, os.strerror(code)), f'"{directory}" cannot be synced')
+    finally:
+        os.close(descriptor)

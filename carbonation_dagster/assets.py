@@ -1,0 +1,96 @@
+"""Assets: what lies in delivery, the catalogue of each watch, what lies in the archives."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from carbonation_core.config import Archive, Config, Watch
+from carbonation_core.ruleset import Rules
+from carbonation_dagster.naming import archive_key, catalog_key, delivery_key, plain, watch_job
+from carbonation_dagster.ops import archive_op, early_ops
+
+ARCHIVES_GROUP = "archives"
+
+
+def delivery_spec(watch: Watch) -> dg.AssetSpec:
+    """What lies in a watch's directory; observed by its runs, made by others."""
+    return dg.AssetSpec(
+        delivery_key(watch.name),
+        description=(
+            f"Files that others deliver to `{plain(str(watch.path))}`. Each run says how many groups it "
+            "took from here; `carbonation status` says what lies here now."
+        ),
+        group_name=watch_job(watch.name),
+        kinds={"file"},
+        metadata={
+            "directory": dg.MetadataValue.path(plain(str(watch.path))),
+            "recursive": watch.recursive,
+            "patterns": ", ".join(watch.patterns) or "all",
+            "ignored": ", ".join(watch.ignore_patterns) or "none",
+            "settles after (s)": watch.settle_seconds,
+        },
+    )
+
+
+def catalog_asset(watch: Watch) -> dg.AssetsDefinition:
+    """The complete groups of a watch, made by six ops."""
+
+    @dg.graph_asset(
+        key=catalog_key(watch.name),
+        ins={"delivered": dg.AssetIn(delivery_key(watch.name), dagster_type=dg.Nothing)},
+        config={op.name: {"config": {"watch": watch.name}} for op in (*early_ops, archive_op)},
+        description=(
+            f"Groups of `{watch.name}` that are complete, checked, described and archived by the rule set "
+            f"`{watch.rules}`. Materialise it to process now what lies in delivery; runs start by "
+            "themselves when the sensor is on. A failed run names its groups: re-execute it from failure to "
+            "take exactly these again, at once."
+        ),
+        group_name=watch_job(watch.name),
+        kinds={"python"},
+        metadata={"rule set": watch.rules, "redelivery": watch.redelivery},
+    )
+    def catalog(delivered: Any) -> Any:
+        done = delivered
+        for op in early_ops:
+            done = op(done)
+        return archive_op(done)
+
+    return catalog
+
+
+def archive_spec(archive: Archive, feeding: Collection[str]) -> dg.AssetSpec:
+    """The files in an archive, shared by the watches that feed it."""
+    return dg.AssetSpec(
+        archive_key(archive.name),
+        deps=[catalog_key(watch) for watch in feeding],
+        description=(
+            f"Files that were archived ({archive.action}) below `{plain(str(archive.base))}`. Each run that "
+            "archived something here says what, how much and where."
+        ),
+        group_name=ARCHIVES_GROUP,
+        kinds={"file"},
+        metadata={
+            "directory": dg.MetadataValue.path(plain(str(archive.base))),
+            "destination": plain(archive.destination),
+            "action": archive.action,
+            "file mode": f"{archive.file_mode:o}",
+        },
+    )
+
+
+def feeding_watches(config: Config, rules: Rules | None) -> Mapping[str, Sequence[str]]:
+    """The watches that may feed each archive. Without usable rules: any of them."""
+    reach = {watch.name: _reach(watch, config, rules) for watch in config.watch}
+    return {
+        archive.name: [watch for watch, archives in reach.items() if archive.name in archives]
+        for archive in config.archive
+    }
+
+
+def _reach(watch: Watch, config: Config, rules: Rules | None) -> set[str]:
+    rule_set = rules.sets[watch.rules] if rules is not None else None
+    if rule_set is None or any(route.function for route in rule_set.routing):
+        return {archive.name for archive in config.archive}
+    routes = {route.archive for route in rule_set.routing}
+    return {name for name in (*routes, rule_set.archive or watch.archive) if name}

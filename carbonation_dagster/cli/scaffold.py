@@ -1,0 +1,61 @@
+"""A new project: configuration, rules and a plugin of its own, which runs as it stands."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from carbonation_core.errors import ConfigError
+
+# `my_plugin` in it is a link to plugins/example, so that the two cannot differ.
+PROJECT = Path(__file__).parent / "project"
+EXAMPLE, NEW = "example", "my_plugin"
+DELIVERY = "incoming"
+
+
+def scaffold(
+    directory: Path, project: Path = PROJECT
+) -> Iterator[tuple[Literal["CREATED", "SKIPPED"], Path]]:
+    """Write what is missing of a project into `directory`, and make its delivery directory.
+
+    `project` is what is copied: its Python and TOML files. Yields each file as
+    it was dealt with; one that is there already is skipped, whatever is in it.
+    Raises `ConfigError` when a file cannot be written.
+    """
+    for source in _files(project):
+        relative = source.relative_to(project)
+        text = source.read_text(encoding="utf-8")
+        if relative.parts[0] == NEW:
+            relative = Path(str(relative).replace(EXAMPLE, NEW))
+            text = text.replace(EXAMPLE, NEW)
+        target = directory / relative
+        yield ("CREATED" if _written(target, text) else "SKIPPED"), target
+    _made(directory / DELIVERY)
+
+
+def _files(project: Path) -> list[Path]:
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(project, followlinks=True)
+        for name in names
+        if name.endswith((".py", ".toml"))
+    )
+
+
+def _written(target: Path, text: str) -> bool:
+    _made(target.parent)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written: {error.strerror}") from error
+    return True
+
+
+def _made(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be made: {error.strerror}") from error

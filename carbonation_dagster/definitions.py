@@ -1,0 +1,8 @@
+"""The code location of Carbonation: `dagster … -m carbonation_dagster.definitions`."""
+
+import dagster as dg
+
+from carbonation_dagster.assembly import build_defs
+
+# A process per op would cost six times as much; ops hand on through the database.
+defs = dg.Definitions.merge(build_defs(), dg.Definitions(executor=dg.in_process_executor))

@@ -1,0 +1,145 @@
+"""`run --once`: one pass over all watches in this process, recorded in Dagster."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from carbonation_core.claim import Offer, claim
+from carbonation_core.config import Watch
+from carbonation_core.errors import ScanError
+from carbonation_core.observe import Observation, observe
+from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
+from carbonation_core.project import Project, rules_in_force, rules_on_disk
+from carbonation_dagster.assembly import build_defs
+from carbonation_dagster.home import prepare_home
+from carbonation_dagster.naming import run_tags, watch_job
+from carbonation_dagster.recovery import pass_name, recover
+from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.telling import FAILED
+
+SLACK = 0.25  # seconds that a look may be late; the file system's clock is coarse
+
+
+@dataclass
+class Pass:
+    """What a pass did, and what kept it from doing more."""
+
+    reports: list[BatchReport] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    unsettled: int = 0
+
+    def groups(self, *outcomes: Outcome) -> list[GroupReport]:
+        """The groups that ended so in this pass."""
+        return [group for report in self.reports for group in report.with_outcome(*outcomes)]
+
+    @property
+    def failed(self) -> list[GroupReport]:
+        """Groups whose attempt failed in this pass."""
+        return self.groups(*FAILED)
+
+    @property
+    def exit_code(self) -> int:
+        """1 for an error of our own, 3 when an attempt failed, else 0."""
+        if self.errors:
+            return 1
+        return 3 if self.failed else 0
+
+
+def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> Pass:
+    """Look, wait till what was seen has settled, look again, and do all that is ready.
+
+    What lies unfinished from processes that died is given back first. A watch
+    that cannot be looked at stops no other. Raises `ConfigError` when
+    rules.toml is refused: then nothing is done.
+    """
+    rules_on_disk(project)
+    rules_in_force(project)
+    done = Pass()
+    prepare_home(project.config)
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        workers = _Workers(project, instance, done)
+        for watch in project.config.watch:
+            recover(project, watch.name, instance, workers.name)
+        for watch in _look_until_settled(project, done, sleep):
+            while offers := workers.offers(watch):
+                for offer in offers:
+                    workers.execute(offer)
+    return done
+
+
+def _look_until_settled(project: Project, done: Pass, sleep: Callable[[float], None]) -> Sequence[Watch]:
+    """The watches that could be looked at, after a last look."""
+    watches = {watch.name: watch for watch in project.config.watch}
+    seen = {name: look for name in watches if (look := _look(project, name, done)) is not None}
+    began = time.monotonic()
+    while True:
+        waits = {
+            name: look.settles_in.total_seconds()
+            for name, look in seen.items()
+            if look.settles_in is not None and time.monotonic() - began < watches[name].settle_seconds + SLACK
+        }
+        if not waits:
+            break
+        sleep(max(0.0, min(waits.values())) + SLACK / 5)
+        for name in waits:
+            look = _look(project, name, done)
+            if look is None:
+                del seen[name]
+            else:
+                seen[name] = look
+    done.unsettled = sum(look.unsettled for look in seen.values())
+    return [watches[name] for name in seen]
+
+
+def _look(project: Project, watch_name: str, done: Pass) -> Observation | None:
+    try:
+        return observe(project, watch_name)
+    except ScanError as error:
+        done.errors.append(str(error))
+        return None
+
+
+class _Workers:
+    """Runs batches in this process."""
+
+    def __init__(self, project: Project, instance: dg.DagsterInstance, done: Pass) -> None:
+        self._project, self._instance, self._done = project, instance, done
+        self.name = pass_name()
+        carbonation = Carbonation(lambda: project, told=done.reports.append)
+        self._defs = build_defs(project.config.path, carbonation)
+        self._tried: set[str] = set()
+
+    def offers(self, watch: Watch) -> list[Offer]:
+        """What waits for a run of ours, and what can be claimed."""
+        waiting = recover(self._project, watch.name, self._instance, self.name)
+        offers = [*waiting, *claim(self._project, watch.name, self.name)]
+        return [offer for offer in offers if offer.batch_id not in self._tried]
+
+    def execute(self, offer: Offer) -> None:
+        """Run a batch to its end; what goes wrong outside of its groups is an error of ours."""
+        self._tried.add(offer.batch_id)
+        told = len(self._done.reports)
+        result = self._defs.resolve_job_def(watch_job(offer.watch_name)).execute_in_process(
+            instance=self._instance, tags=run_tags(offer), raise_on_error=False
+        )
+        reports = self._done.reports[told:]
+        if not result.success and not any(report.with_outcome(*FAILED) for report in reports):
+            self._done.errors.append(f"run {result.run_id} of watch {offer.watch_name} broke off")
+
+
+class _quiet:  # noqa: N801  # a context manager, used as a function
+    """Dagster tells every step to stderr at DEBUG; a person at a terminal wants what went wrong."""
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("dagster")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._level)

@@ -1,0 +1,178 @@
+"""The six stages as ops. All watches share them; the watch comes from their configuration.
+
+Each op brings every open group of its run's batches up to its stage. What one
+hands to the next is in the database, so any of them can be executed again, on
+any host.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import dagster as dg
+
+from carbonation_core.claim import claim
+from carbonation_core.errors import LostOwnership
+from carbonation_core.observe import observe
+from carbonation_core.pipeline import BatchReport, Stage, Work, work
+from carbonation_dagster.naming import BATCH_TAG, batch_tag_of, delivery_key
+from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.runs import add_tags, instance_id, run_tags_now, seconds_since_start
+from carbonation_dagster.telling import Told, events, failure, metadata, stage_metadata
+
+DESCRIPTIONS = {
+    Stage.INTEGRITY: "Takes the batch and checks its files, those checks included that read content.",
+    Stage.COMPLETENESS: "Are the groups still whole?",
+    Stage.EXTRACT: "The plugin reads the groups' metadata.",
+    Stage.SELECT: "Which groups are wanted?",
+    Stage.ROUTE: "Which archive and directory does each group go to?",
+    Stage.ARCHIVE: "Writes, verifies, publishes and records the groups' files; says what came of the batch.",
+}
+EARLY = tuple(stage for stage in Stage if stage is not Stage.ARCHIVE)
+
+
+class WatchConfig(dg.Config):
+    """Which watch the op works for; set by its asset."""
+
+    watch: str
+
+
+def _early_op(stage: Stage) -> dg.OpDefinition:
+    @dg.op(
+        name=stage.value,
+        ins={"before": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        description=DESCRIPTIONS[stage],
+    )
+    def bring_up_to_stage(
+        context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
+    ) -> Iterator[dg.Output[None] | dg.AssetObservation]:
+        batches = _batches(context, config.watch)
+        if stage is Stage.INTEGRITY and not batches:
+            batches = _claim(context, config.watch, carbonation)
+        elif _is_executed_again(context):
+            # The last op takes what failed through all it lacks, once.
+            batches = []
+        reports = _advance(context, carbonation, batches, stage)
+        if stage is Stage.INTEGRITY and reports:
+            groups = sum(len(report.groups) for report in reports)
+            yield dg.AssetObservation(delivery_key(config.watch), metadata={"groups": groups})
+        yield dg.Output(None, metadata=stage_metadata(reports))
+
+    return bring_up_to_stage
+
+
+early_ops = tuple(_early_op(stage) for stage in EARLY)
+
+
+@dg.op(
+    name=Stage.ARCHIVE.value,
+    ins={"before": dg.In(dg.Nothing)},
+    out=dg.Out(dg.Nothing, is_required=False),
+    description=DESCRIPTIONS[Stage.ARCHIVE],
+)
+def archive_op(
+    context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
+) -> Iterator[dg.Output[None] | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """Says what came of the batch, then fails once for all groups that failed."""
+    reports = _finish(context, carbonation, _batches(context, config.watch))
+    for report in reports:
+        carbonation.told(report)
+    now = carbonation.project.clock()
+    told = Told(
+        config.watch,
+        groups=tuple(group for report in reports for group in report.groups),
+        rules_digests=tuple(sorted({report.rules_digest for report in reports})),
+        seconds=seconds_since_start(context.instance, context.run_id, now.timestamp()),
+        now=now,
+    )
+    if not told.groups:
+        context.log.info("There was nothing to do for %s", config.watch)
+        return
+    yield from events(told)
+    if told.archived or not told.failed:
+        yield dg.Output(None, metadata=metadata(told))
+    if told.failed:
+        raise failure(told)
+
+
+def _advance(
+    context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str], stage: Stage
+) -> list[BatchReport]:
+    reports: list[BatchReport] = []
+    with _works(context, carbonation, batches) as works:
+        for held in works:
+            with _lost_is_said(context):
+                reports.append(held.advance(stage))
+    return reports
+
+
+def _finish(
+    context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str]
+) -> list[BatchReport]:
+    """Bring the batches to their end. The reports hold what this run is answerable for."""
+    reports: list[BatchReport] = []
+    with _works(context, carbonation, batches) as works:
+        for held in works:
+            with _lost_is_said(context):
+                mine = None
+                if _is_executed_again(context):
+                    held.retake_failed()
+                    mine = {group.group_id for group in held.report().groups if group.outcome is None}
+                held.advance(Stage.ARCHIVE)
+                held.finish()
+                reports.append(_only(held.report(), mine))
+    return reports
+
+
+def _only(report: BatchReport, group_ids: set[int] | None) -> BatchReport:
+    if group_ids is None:
+        return report
+    groups = tuple(group for group in report.groups if group.group_id in group_ids)
+    return BatchReport(report.batch_id, report.watch_name, report.rules_digest, groups)
+
+
+@contextmanager
+def _works(
+    context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str]
+) -> Iterator[list[Work]]:
+    """All batches of the run, held at once: an offer that nobody holds is offered again."""
+    works: list[Work] = []
+    with ExitStack() as stack:
+        for batch_id in batches:
+            with _lost_is_said(context):
+                held = work(carbonation.project, batch_id, context.run_id, carbonation.stopping)
+                works.append(stack.enter_context(held))
+        yield works
+
+
+@contextmanager
+def _lost_is_said(context: dg.OpExecutionContext) -> Iterator[None]:
+    """A batch that is no longer ours is somebody else's to bring to an end."""
+    try:
+        yield
+    except LostOwnership as lost:
+        context.log.warning("Left to others: %s", lost)
+
+
+def _batches(context: dg.OpExecutionContext, watch: str) -> list[str]:
+    """The batches of this run: of the offer it was made for, or those its first op claimed."""
+    offered = context.run.tags.get(BATCH_TAG)
+    if offered is not None:
+        return [offered]
+    claimed = run_tags_now(context.instance, context.run_id).get(batch_tag_of(watch), "")
+    return claimed.split(",") if claimed else []
+
+
+def _claim(context: dg.OpExecutionContext, watch: str, carbonation: Carbonation) -> list[str]:
+    """Process now: look, and take all that is ready, without an offer."""
+    seen = observe(carbonation.project, watch)
+    offers = claim(carbonation.project, watch, instance_id(context.instance))
+    batches = [offer.batch_id for offer in offers]
+    if batches:
+        add_tags(context.instance, context.run_id, {batch_tag_of(watch): ",".join(batches)})
+    context.log.info("%d files in delivery, %d batches taken", seen.files, len(batches))
+    return batches
+
+
+def _is_executed_again(context: dg.OpExecutionContext) -> bool:
+    return context.run.parent_run_id is not None

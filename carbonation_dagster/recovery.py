@@ -1,0 +1,60 @@
+"""Batches whose run never came, has ended or has died. Sensors and `run --once` begin here."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from carbonation_core.claim import Offer, OpenBatch, give_back, open_batches
+from carbonation_core.owner import is_dead, this_process
+from carbonation_core.project import Project
+from carbonation_dagster.runs import report_dead, run_of_batch
+
+DIED = "the process died that worked on it"
+PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
+_PASS = "pass:"
+
+
+def pass_name() -> str:
+    """The name under which a pass of this process claims.
+
+    The daemon of the same Dagster instance leaves its offers alone, until the process is dead.
+    """
+    return _PASS + this_process()
+
+
+def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
+    """Give back what nobody works on any more; returns the offers that still wait for a run.
+
+    `name` is that of whoever asks: offers to it are its own.
+    """
+    waiting: list[Offer] = []
+    for batch in open_batches(project, watch_name):
+        batch_id, run = batch.offer.batch_id, _run(instance, batch)
+        if batch.status == "running" and batch.lease_is_dead:
+            give_back(project, batch_id, DIED, died=True)
+            if run is not None and not run.is_finished:
+                report_dead(instance, run, DIED)
+        elif run is not None and run.status is dg.DagsterRunStatus.FAILURE:
+            give_back(project, batch_id, f"run {run.run_id} failed before its end", died=True)
+        elif run is not None and run.is_finished:
+            give_back(project, batch_id, f"run {run.run_id} ended: {run.status.value.lower()}")
+        elif run is not None:
+            continue
+        elif batch.instance == name or _is_of_dead_pass(batch):
+            if batch.status == "offered":
+                waiting.append(batch.offer)
+            else:
+                give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
+        elif batch.status == "offered" and project.clock() - batch.offer.created_at > PATIENCE:
+            give_back(project, batch_id, "no run came for it")
+    return waiting
+
+
+def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None:
+    if batch.run_id is None:
+        return run_of_batch(instance, batch.offer.batch_id)
+    return instance.get_run_by_id(batch.run_id)
+
+
+def _is_of_dead_pass(batch: OpenBatch) -> bool:
+    return batch.instance.startswith(_PASS) and is_dead(batch.instance.removeprefix(_PASS))

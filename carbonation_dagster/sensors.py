@@ -1,0 +1,71 @@
+"""A sensor per watch: looks at its directory and asks for runs."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from carbonation_core.claim import Offer, claim
+from carbonation_core.config import Watch
+from carbonation_core.errors import ScanError
+from carbonation_core.observe import Observation, observe
+from carbonation_dagster.naming import plain, run_tags, watch_job
+from carbonation_dagster.recovery import recover
+from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.runs import instance_id
+
+if TYPE_CHECKING:
+    from carbonation_dagster.jobs import AssetJob
+
+
+def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
+    """The sensor that polls the directory of a watch.
+
+    A directory that cannot be looked at makes the tick fail, in red and with one
+    sentence: a skipped tick is grey, and nobody looks at those.
+    """
+
+    @dg.sensor(
+        name=watch_job(watch.name),
+        job=job,
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Looks for files in {plain(str(watch.path))} and asks for runs of what is complete.",
+    )
+    def look(
+        context: dg.SensorEvaluationContext, carbonation: dg.ResourceParam[Carbonation]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if carbonation.stopping():
+            return dg.SkipReason("the service is stopping")
+        project, name = carbonation.project, instance_id(context.instance)
+        waiting = recover(project, watch.name, context.instance, name)
+        try:
+            seen = observe(project, watch.name)
+        except ScanError:
+            # An offer's files may have been seen before: it is not held up.
+            if waiting:
+                return _requests(waiting)
+            raise
+        claimed = claim(project, watch.name, name) if seen.ready else []
+        if waiting or claimed:
+            return _requests([*waiting, *claimed])
+        return dg.SkipReason(skip_reason(seen))
+
+    return look
+
+
+def skip_reason(seen: Observation) -> str:
+    """What a look saw, when there is nothing to do about it."""
+    if not seen.files:
+        return "no files in delivery"
+    parts = [f"{seen.files} in delivery"]
+    if seen.unsettled:
+        parts.append(f"{seen.unsettled} not yet settled")
+    if seen.ready:
+        parts.append(f"{seen.ready} groups ready, taken by others")
+    return f"nothing to start: {', '.join(parts)}"
+
+
+def _requests(offers: list[Offer]) -> dg.SensorResult:
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=offer.batch_id, tags=run_tags(offer)) for offer in offers]
+    )

@@ -1,0 +1,224 @@
+"""What is legal but surely wrong gets one sentence that names file, table and key."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonation_core.advice import advice, common_name, disk_advice
+from carbonation_core.config import Config, load_config
+from carbonation_core.ruleset import PluginNames, load_rules
+
+WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'
+OTHER = '[[watch]]\nname = "other"\npath = "other"\nrules = "default"\n'
+ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'
+RULES = '[default]\narchive = "main"\n'
+PAIR = '[default.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
+OFFERED = PluginNames(routing_functions=("by_kind",))
+
+
+def load(directory: Path, config: str) -> Config:
+    (directory / "config.toml").write_text(config)
+    return load_config(directory / "config.toml")
+
+
+def advised(directory: Path, config: str, rules: str = RULES) -> list[str]:
+    loaded = load(directory, config)
+    lines = advice(loaded, load_rules(rules, loaded, OFFERED))
+    return [
+        line.replace(f"{loaded.path}: ", "C: ")
+        .replace(f"{loaded.rules.file}: ", "R: ")
+        .replace(str(directory), "/here")
+        for line in lines
+    ]
+
+
+def test_a_sound_configuration_gets_no_advice(tmp_path: Path) -> None:
+    config = f'{WATCH}patterns = ["*.dat", "*.json"]\n{OTHER}recursive = true\n{ARCHIVE}'
+    assert advised(tmp_path, config, RULES + PAIR) == []
+
+
+SHUT_OUT = ', which rule set "default" expects; no group will ever be complete'
+CASES = [
+    (
+        "patterns that shut out an expected extension",
+        f'{WATCH}patterns = ["*.dat", "*.js"]\n{ARCHIVE}',
+        RULES + PAIR,
+        f'C: [[watch]] "incoming": key "patterns": shut out every name that ends in ".json"{SHUT_OUT}',
+    ),
+    (
+        "ignore_patterns that shut out an expected extension",
+        f'{WATCH}ignore_patterns = ["*.json"]\n{ARCHIVE}',
+        RULES + PAIR,
+        f'C: [[watch]] "incoming": key "ignore_patterns": shut out every name that ends in ".json"{SHUT_OUT}',
+    ),
+    (
+        "a pattern that is ignored",
+        f'{WATCH}patterns = ["*.dat", "raw*.tmp"]\n{ARCHIVE}',
+        RULES,
+        'C: [[watch]] "incoming": key "patterns": "raw*.tmp" takes nothing, '
+        'as "ignore_patterns" shuts out all of it: "*.tmp", ".*"',
+    ),
+    (
+        "a pattern for a path",
+        f'{WATCH}patterns = ["*", "sub/*.dat"]\n{ARCHIVE}',
+        RULES,
+        'C: [[watch]] "incoming": key "patterns": "sub/*.dat" has a "/" and so never matches, '
+        "as patterns are tested against the file's name alone",
+    ),
+    (
+        "a primary extension that is not expected",
+        WATCH + ARCHIVE,
+        RULES + PAIR + 'primary_extension = ".xml"\n',
+        'R: [default.completeness]: key "primary_extension": ".xml" is not expected, '
+        'so that a group may never have it; expected: ".dat", ".json"',
+    ),
+    (
+        "a primary extension that is optional",
+        WATCH + ARCHIVE,
+        RULES + PAIR + 'optional_extensions = [".xml"]\nprimary_extension = ".xml"\n',
+        'R: [default.completeness]: key "primary_extension": ".xml" is only optional, '
+        "so that a group can be archived without the file whose path it bears",
+    ),
+    (
+        "no archive at all",
+        WATCH + ARCHIVE,
+        "[default]\n",
+        'C: [[watch]] "incoming": key "archive": its groups have no archive to go to and will fail; '
+        'name one here, in rule set "default", or in a last routing block with match = "*"',
+    ),
+    (
+        "routing that does not match all",
+        WATCH + ARCHIVE,
+        '[[default.routing]]\nmatch = "a*"\narchive = "main"\n',
+        'C: [[watch]] "incoming": key "archive": groups that no routing block matches have no archive to go to '
+        'and will fail; name one here, in rule set "default", or in a last routing block with match = "*"',
+    ),
+    (
+        "routing that is never asked",
+        WATCH + ARCHIVE,
+        '[[default.routing]]\nmatch = "*"\narchive = "main"\n[[default.routing]]\nmatch = "a*"\narchive = "main"\n',
+        'R: [[default.routing]] number 1: key "match": "*" matches every group, '
+        "so that the blocks after it are never asked",
+    ),
+    (
+        "an archive of links",
+        f'{WATCH}{ARCHIVE}action = "symlink"\n',
+        RULES,
+        'C: [[archive]] "main": key "action": a symlink keeps no bytes of its own; '
+        "a file that is changed or lost in delivery is changed or lost in the archive",
+    ),
+    (
+        "retries that never wait as long as they should",
+        f'[service]\nretry_delay = "2h"\nretry_delay_max = "1h"\n{WATCH}{ARCHIVE}',
+        RULES,
+        'C: [service]: key "retry_delay_max": is less than "retry_delay", '
+        "so that no retry ever waits as long as that says",
+    ),
+    (
+        "two watches of one directory",
+        WATCH + OTHER.replace('path = "other"', 'path = "incoming"') + ARCHIVE,
+        RULES,
+        'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice',
+    ),
+    (
+        "a watch inside a recursive one",
+        WATCH + "recursive = true\n" + OTHER.replace('path = "other"', 'path = "incoming/sub"') + ARCHIVE,
+        RULES,
+        'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice',
+    ),
+    (
+        "a database in a watch",
+        f'[database]\nname = "incoming/c.db"\n{WATCH}{ARCHIVE}',
+        RULES,
+        'C: [[watch]] "incoming": key "path": the database, "/here/incoming/c.db", lies in this watch '
+        "and would be taken for a delivered file",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "rules", "line"), [pytest.param(*case, id=name) for name, *case in CASES])
+def test_what_is_surely_wrong_gets_one_sentence(tmp_path: Path, config: str, rules: str, line: str) -> None:
+    assert advised(tmp_path, config, rules) == [line]
+
+
+def test_a_mode_on_links_has_no_effect(tmp_path: Path) -> None:
+    lines = advised(tmp_path, f'{WATCH}{ARCHIVE}action = "hardlink"\nfile_mode = 0o600\n')
+    assert lines[1:] == [
+        'C: [[archive]] "main": key "file_mode": has no effect with action = "hardlink", '
+        "as a link has the mode of its file"
+    ]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        '[[default.routing]]\nmatch = "a*"\narchive = "main"\n[[default.routing]]\nmatch = "*"\narchive = "main"\n',
+        '[[default.routing]]\ntype = "plugin"\nfunction = "by_kind"\n',
+    ],
+)
+def test_routing_can_be_the_way_to_an_archive(tmp_path: Path, rules: str) -> None:
+    assert advised(tmp_path, WATCH + ARCHIVE, rules) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("", "", True),
+        ('patterns = ["*.dat"]', 'patterns = ["*.json"]', False),
+        ('patterns = ["a*"]', 'patterns = ["*.dat"]', True),
+        ('patterns = ["*.tmp", "*.a"]', 'ignore_patterns = []\npatterns = ["*.tmp"]', False),
+        ('ignore_patterns = []\npatterns = [".*"]', "", False),
+        ('patterns = ["[a-m]*"]', 'patterns = ["[n-z]*"]', False),
+    ],
+)
+def test_watches_share_files_when_their_patterns_overlap(
+    tmp_path: Path, one: str, other: str, shared: bool
+) -> None:
+    second = OTHER.replace('path = "other"', 'path = "incoming"')
+    lines = advised(tmp_path, f"{WATCH}{one}\n{second}{other}\n{ARCHIVE}")
+    assert any("takes the same files" in line for line in lines) is shared
+
+
+def test_a_directory_below_a_watch_that_is_not_recursive_is_its_own(tmp_path: Path) -> None:
+    second = OTHER.replace('path = "other"', 'path = "incoming/sub"')
+    assert advised(tmp_path, WATCH + second + ARCHIVE) == []
+
+
+def test_a_missing_watch_directory_is_named(tmp_path: Path) -> None:
+    config = load(tmp_path, WATCH + ARCHIVE)
+    there = f'{config.path}: [[watch]] "incoming": key "path": there is no directory "{tmp_path}/incoming"'
+    assert disk_advice(config, Path.is_dir, Path.resolve) == [there]
+    (tmp_path / "incoming").mkdir()
+    assert disk_advice(config, Path.is_dir, Path.resolve) == []
+
+
+def test_a_watch_that_lies_in_an_archive_by_way_of_a_symlink_is_named(tmp_path: Path) -> None:
+    config = load(tmp_path, WATCH + ARCHIVE)
+    (tmp_path / "archive" / "sst").mkdir(parents=True)
+    (tmp_path / "incoming").symlink_to(tmp_path / "archive" / "sst")
+    (line,) = disk_advice(config, Path.is_dir, Path.resolve)
+    assert line == (
+        f'{config.path}: [[watch]] "incoming": key "path": by way of a symlink this watch and archive "main" share '
+        f'files, as it is "{tmp_path}/archive/sst" and the archive "{tmp_path}/archive"; '
+        "what is archived would be delivered again"
+    )
+
+
+GLOBS = st.lists(st.sampled_from(["*", "?", "a", "b", ".", "[ab]", "[!a]", "[.]"]), max_size=6).map("".join)
+
+
+@given(GLOBS, GLOBS)
+def test_a_common_name_matches_both_globs(one: str, other: str) -> None:
+    name = common_name(one, other)
+    if name is not None:
+        assert fnmatchcase(name, one)
+        assert fnmatchcase(name, other)
+
+
+@given(GLOBS, GLOBS, st.text(alphabet="ab.c", max_size=6))
+def test_where_a_name_matches_both_globs_one_is_found(one: str, other: str, name: str) -> None:
+    if fnmatchcase(name, one) and fnmatchcase(name, other):
+        assert common_name(one, other) is not None

@@ -1,0 +1,94 @@
+"""Database settings from the environment and secrets.toml."""
+
+from pathlib import Path
+
+import pytest
+
+from carbonation_core.config import DatabaseSection
+from carbonation_core.errors import ConfigError
+from carbonation_core.secrets import database_settings
+
+
+@pytest.fixture(autouse=True)
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("platformdirs.user_config_path", lambda name: tmp_path / name)
+    (tmp_path / "carbonation").mkdir()
+    return tmp_path / "carbonation" / "secrets.toml"
+
+
+def write(file: Path, text: str, mode: int = 0o600) -> None:
+    file.write_text(text)
+    file.chmod(mode)
+
+
+def faults(given: dict[str, object]) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        database_settings(given, DatabaseSection)
+    return list(raised.value.faults)
+
+
+def test_config_wins_over_the_environment_and_that_over_secrets(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(secrets, '[database]\nusername = "file"\npassword = "file"\nhost = "file"\n')
+    monkeypatch.setenv("CARBONATION_DATABASE_PASSWORD", "environment")
+    monkeypatch.setenv("CARBONATION_DATABASE_HOST", "environment")
+    assert database_settings({"host": "config"}, DatabaseSection) == {
+        "username": "file",
+        "password": "environment",
+        "host": "config",
+    }
+
+
+def test_without_secrets_only_what_is_given_counts() -> None:
+    assert database_settings({"port": 5432}, DatabaseSection) == {"port": 5432}
+
+
+def test_a_port_in_the_environment_becomes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONATION_DATABASE_PORT", "5432")
+    assert database_settings({}, DatabaseSection) == {"port": 5432}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
+def test_secrets_that_others_can_reach_are_refused(secrets: Path, mode: int) -> None:
+    write(secrets, "[database]\n", mode)
+    assert faults({}) == [f"{secrets}: others can read it; run: chmod 600 {secrets}"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
+def test_secrets_of_the_user_alone_are_read(secrets: Path, mode: int) -> None:
+    write(secrets, '[database]\nhost = "db"\n', mode)
+    assert database_settings({}, DatabaseSection) == {"host": "db"}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('password = "x"\n', 'there is no key or table "password"; known: "database"'),
+        ('database = "x"\n', "[database]: should be a table"),
+        ("[database]\npasword = 1\n", '[database]: there is no key "pasword"; did you mean "password"?'),
+        ("[database]\nport = true\n", '[database]: key "port": should be a whole number, not true'),
+        ("[database]\npassword = 7\n", '[database]: key "password": should be a string'),
+        ("[database\n", "is not valid TOML: Expected ']' at the end of a table declaration"
+         " (at line 1, column 10)"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_secrets_names_that_file(secrets: Path, text: str, fault: str) -> None:
+    write(secrets, text)
+    assert faults({}) == [f"{secrets}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("port", "db", 'should be a whole number, not "db"'),
+        ("port", "0", "should be at least 1, not 0"),
+        ("name", "", "should not be empty"),
+    ],
+)
+def test_a_fault_in_the_environment_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, fault: str
+) -> None:
+    variable = f"CARBONATION_DATABASE_{key.upper()}"
+    monkeypatch.setenv(variable, value)
+    assert faults({}) == [f'environment: {variable}: key "{key}": {fault}']
