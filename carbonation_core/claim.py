@@ -133,7 +133,8 @@ def give_back(project: Project, batch_id: str, reason: str, died: bool = False) 
             half = len(still_open) // 2
             for part in (still_open[:half], still_open[half:]):
                 batches.make(connection, batch.watch_name, batch.instance, batch.rules_digest, part, now)
-    log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
+    if still_open:
+        log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
     return len(still_open)
 
 

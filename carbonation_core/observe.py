@@ -44,6 +44,7 @@ class Observation:
     watch_name: str
     files: int
     new: int
+    returned: int
     changed: int
     gone: int
     unsettled: int
@@ -100,6 +101,7 @@ def observe(project: Project, watch_name: str) -> Observation:
         watch_name,
         files=len(seen.files),
         new=len(judging.arrivals),
+        returned=judging.tally["returned"],
         changed=judging.tally["changed"],
         gone=judging.tally["gone"],
         unsettled=len(judging.unsettled),
@@ -211,7 +213,7 @@ class _Judging:
             event = Event.REDELIVERED
         else:
             event = Event.CHANGED
-        self.tally["new"] += 1
+        self.tally["returned"] += 1
         self.unsettled[entry.path] = self.settle
         self._change(component, event, "is back in delivery", components.stamp_values(entry.stamp))
 

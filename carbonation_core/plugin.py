@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.metadata
+import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +12,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Date, DateTime, inspect
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    Integer,
+    Numeric,
+    SmallInteger,
+    String,
+    inspect,
+)
 
 from carbonation_core.config import Config
-from carbonation_core.db.models import BASE_COLUMNS, FileBase
+from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
 from carbonation_core.ruleset import PluginNames
 from carbonation_core.toml import listing, place
@@ -133,6 +146,10 @@ def _fault(plugin: Plugin) -> str | None:
         return "file_model should be a class that inherits from carbonation_core.FileBase"
     if getattr(model, "__tablename__", None) != "files":
         return 'file_model should have __tablename__ = "files"'
+    for column in Group.__table__.columns:
+        theirs = inspect(model).local_table.columns.get(column.name)
+        if theirs is None or repr(theirs.type) != repr(column.type) or theirs.nullable != column.nullable:
+            return f'file_model changes column "{column.name}", which is the service\'s own'
     for column in own_columns(plugin):
         if not column.nullable:
             return f'column "{column.key}" of file_model should be nullable: a group has a row before it has metadata'
@@ -170,30 +187,88 @@ def checked_metadata(plugin: Plugin, returned: object) -> dict[str, Any]:
 
 
 def _checked(column: Any, value: object) -> object:
+    """The value as the column takes it on every database, or `AttemptFailed`."""
     if value is None:
         return None
+    kind = column.type
+    fitting: object = None
+    if isinstance(kind, UtcDateTime | DateTime):
+        fitting = _in_utc(kind, value) if isinstance(value, datetime) else None
+    elif isinstance(kind, Date):
+        fitting = value if isinstance(value, date) and not isinstance(value, datetime) else None
+    elif isinstance(kind, Boolean):
+        fitting = value if isinstance(value, bool) else None
+    elif isinstance(value, bool):
+        pass  # Python counts True as 1, a database need not
+    elif isinstance(kind, Integer):
+        fits = isinstance(value, int) and -(2 ** _bits(kind)) <= value < 2 ** _bits(kind)
+        fitting = value if fits else None
+    elif isinstance(kind, Numeric):
+        fitting = _number(kind, value)
+    elif isinstance(kind, String):
+        fitting = value if isinstance(value, str) and _storable(kind, value) else None
+    elif isinstance(kind, JSON):
+        fitting = value if isinstance(value, dict | list) and _is_json(value) else None
+    else:
+        fitting = value if isinstance(value, kind.python_type) else None
+    if fitting is None:
+        raise AttemptFailed(
+            f'column "{column.key}" takes {_wanted(kind)}, not {type(value).__name__} {str(value)[:100]!r}'
+        )
+    return fitting
+
+
+def _in_utc(kind: Any, value: datetime) -> datetime | None:
     try:
-        wanted = column.type.python_type
-    except NotImplementedError:
-        return value
-    if isinstance(column.type, DateTime) and isinstance(value, datetime):
         utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-        return utc if column.type.timezone else utc.replace(tzinfo=None)
-    if isinstance(column.type, Date) and isinstance(value, datetime):
-        wanted = date
-    elif isinstance(value, bool) and wanted is not bool:
-        pass
-    elif isinstance(value, wanted):
-        return value
-    elif wanted is float and isinstance(value, int | Decimal):
-        return float(value)
-    elif wanted is Decimal and isinstance(value, int):
-        return Decimal(value)
-    elif wanted in (dict, list) and isinstance(value, dict | list):
-        return value
-    raise AttemptFailed(
-        f'column "{column.key}" takes {wanted.__name__}, not {type(value).__name__}: {str(value)[:100]!r}'
-    )
+    except OverflowError:
+        return None
+    aware = isinstance(kind, UtcDateTime) or kind.timezone
+    return utc if aware else utc.replace(tzinfo=None)
+
+
+def _number(kind: Numeric[Any], value: object) -> object:
+    if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+        return None
+    return Decimal(str(value)) if kind.asdecimal else float(value)
+
+
+def _bits(kind: Integer) -> int:
+    return 15 if isinstance(kind, SmallInteger) else 63 if isinstance(kind, BigInteger) else 31
+
+
+def _storable(kind: String, value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value and len(value) <= (kind.length or len(value))
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, default=jsonable, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _wanted(kind: Any) -> str:
+    if isinstance(kind, UtcDateTime | DateTime):
+        return "a datetime"
+    if isinstance(kind, Date):
+        return "a date"
+    if isinstance(kind, Boolean):
+        return "True or False"
+    if isinstance(kind, Integer):
+        return f"an int of {_bits(kind) + 1} bits"
+    if isinstance(kind, Numeric):
+        return "a finite number"
+    if isinstance(kind, String):
+        return "UTF-8 text" + (f" of at most {kind.length} characters" if kind.length else "")
+    if isinstance(kind, JSON):
+        return "a dict or list that JSON can hold"
+    return f"a {kind.python_type.__name__}"
 
 
 def jsonable(value: object) -> object:

@@ -236,7 +236,7 @@ def _extracted(
     values = checked_metadata(bench.plugin, returned)
     try:
         raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise AttemptFailed(f'extractor "{name}" returned what JSON cannot hold: {error}') from error
     return raw, values
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from carbonation_core.config import Watch, dagster_name
-from carbonation_core.lifecycle import FileStatus
 from carbonation_core.db import components
 from carbonation_core.db.engine import reading
+from carbonation_core.lifecycle import FileStatus
 from carbonation_dagster.naming import FAILED_GROUPS_CHECK, INTEGRITY_CHECK, catalog_key
 from carbonation_dagster.resources import Carbonation
 

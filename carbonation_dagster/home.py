@@ -1,12 +1,12 @@
 """DAGSTER_HOME of the service: `.dagster/` beside config.toml, made once, whoever comes first."""
 
+import contextlib
 import fcntl
+import json
 import os
+import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
 
 from carbonation_core.config import Config
 
@@ -26,7 +26,7 @@ def prepare_home(config: Config, environment: MutableMapping[str, str] = os.envi
     # Two processes that find a fresh storage would both create its tables.
     with _locked(home / "carbonation.lock"):
         if not given:
-            _write(home / "dagster.yaml", HEADER + yaml.safe_dump(dagster_yaml(config), sort_keys=False))
+            _write(home / "dagster.yaml", HEADER + json.dumps(dagster_yaml(config), indent=2))
         environment[HOME_VARIABLE] = str(home)
         _initialise(home, ours=not given)
     return home
@@ -60,16 +60,18 @@ def dagster_yaml(config: Config) -> dict[str, object]:
 def _initialise(home: Path, ours: bool) -> None:
     import dagster as dg
 
-    done = home / "carbonation.initialised"
+    marker = home / "carbonation.initialised"
     version = f"dagster {dg.__version__}\n"
-    if done.exists() and done.read_text(encoding="utf-8") == version:
+    before = marker.read_text(encoding="utf-8") if marker.exists() else None
+    if before == version:
         return
     with dg.DagsterInstance.from_config(str(home)) as instance:
         # Opening it made the tables that were missing. This is not public, but
         # it is what `dagster instance migrate` does, at the price of a process.
-        if ours:
-            instance.upgrade()
-    _write(done, version)
+        if ours and before is not None:
+            with contextlib.redirect_stdout(sys.stderr):
+                instance.upgrade()
+    _write(marker, version)
 
 
 def _write(path: Path, text: str) -> None:
@@ -80,7 +82,7 @@ def _write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 from pydantic import Field
@@ -26,9 +26,9 @@ from carbonation_dagster.resources import Carbonation
 
 if TYPE_CHECKING:
     # What `define_asset_job` returns; Dagster does not export it.
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition as AssetJob,
-    )
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+    AssetJob: TypeAlias = UnresolvedAssetJobDefinition
 
 
 class Retryable(Enum):

@@ -1,6 +1,5 @@
 """`run --once`: one pass over all watches in this process, recorded in Dagster."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,9 @@ from carbonation_dagster.recovery import pass_name, recover
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import FAILED
 
+# Dagster tells every step to stderr, failures with their stack; what a person
+# needs of that we say ourselves, and the run in Dagster holds all of it.
+SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SLACK = 0.25  # seconds that a look may be late; the file system's clock is coarse
 
 
@@ -61,7 +63,6 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     done = Pass()
     prepare_home(project.config)
     with ExitStack() as stack:
-        stack.enter_context(_quiet())
         instance = stack.enter_context(dg.DagsterInstance.get())
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
@@ -126,20 +127,19 @@ class _Workers:
         self._tried.add(offer.batch_id)
         told = len(self._done.reports)
         result = self._defs.resolve_job_def(watch_job(offer.watch_name)).execute_in_process(
-            instance=self._instance, tags=run_tags(offer), raise_on_error=False
+            run_config=SILENT, instance=self._instance, tags=run_tags(offer), raise_on_error=False
         )
         reports = self._done.reports[told:]
         if not result.success and not any(report.with_outcome(*FAILED) for report in reports):
-            self._done.errors.append(f"run {result.run_id} of watch {offer.watch_name} broke off")
+            self._done.errors.append(
+                f"run {result.run_id} of watch {offer.watch_name} broke off: {_reason(result)}"
+            )
 
 
-class _quiet:  # noqa: N801  # a context manager, used as a function
-    """Dagster tells every step to stderr at DEBUG; a person at a terminal wants what went wrong."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("dagster")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            cause = error.cause or error
+            return cause.message.strip()
+    return "its run in Dagster says more"

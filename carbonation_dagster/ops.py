@@ -6,14 +6,14 @@ any host.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 
 import dagster as dg
 
 from carbonation_core.claim import claim
 from carbonation_core.errors import LostOwnership
 from carbonation_core.observe import observe
-from carbonation_core.pipeline import BatchReport, Stage, Work, work
+from carbonation_core.pipeline import BatchReport, Stage, work
 from carbonation_dagster.naming import BATCH_TAG, batch_tag_of, delivery_key
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import add_tags, instance_id, run_tags_now, seconds_since_start
@@ -28,6 +28,7 @@ DESCRIPTIONS = {
     Stage.ARCHIVE: "Writes, verifies, publishes and records the groups' files; says what came of the batch.",
 }
 EARLY = tuple(stage for stage in Stage if stage is not Stage.ARCHIVE)
+MOST_CLAIMED = 50  # batches of a run that claims for itself; their ids must fit into a tag
 
 
 class WatchConfig(dg.Config):
@@ -48,11 +49,13 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
     ) -> Iterator[dg.Output[None] | dg.AssetObservation]:
         batches = _batches(context, config.watch)
         if stage is Stage.INTEGRITY and not batches:
-            batches = _claim(context, config.watch, carbonation)
+            batches = _look_and_claim(context, config.watch, carbonation)
         elif _is_executed_again(context):
             # The last op takes what failed through all it lacks, once.
             batches = []
-        reports = _advance(context, carbonation, batches, stage)
+        # Of several that were claimed here the others stay offers, which hold
+        # without a lease, until the last op comes to them.
+        reports = _bring_up(context, carbonation, batches[:1], stage)
         if stage is Stage.INTEGRITY and reports:
             groups = sum(len(report.groups) for report in reports)
             yield dg.AssetObservation(delivery_key(config.watch), metadata={"groups": groups})
@@ -74,7 +77,7 @@ def archive_op(
     context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
 ) -> Iterator[dg.Output[None] | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Says what came of the batch, then fails once for all groups that failed."""
-    reports = _finish(context, carbonation, _batches(context, config.watch))
+    reports = list(_finish_all(context, carbonation, config.watch))
     for report in reports:
         carbonation.told(report)
     now = carbonation.project.clock()
@@ -86,7 +89,7 @@ def archive_op(
         now=now,
     )
     if not told.groups:
-        context.log.info("There was nothing to do for %s", config.watch)
+        context.log.info(f"nothing to do for {config.watch}")
         return
     yield from events(told)
     if told.archived or not told.failed:
@@ -95,54 +98,58 @@ def archive_op(
         raise failure(told)
 
 
-def _advance(
+class _HandedOn(BaseException):
+    """Leaves a batch in this run's hands for its next op; an ordinary end would give it back."""
+
+
+def _bring_up(
     context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str], stage: Stage
 ) -> list[BatchReport]:
     reports: list[BatchReport] = []
-    with _works(context, carbonation, batches) as works:
-        for held in works:
-            with _lost_is_said(context):
-                reports.append(held.advance(stage))
+    for batch_id in batches:
+        with (
+            suppress(_HandedOn),
+            _lost_is_said(context),
+            work(carbonation.project, batch_id, context.run_id, carbonation.stopping) as held,
+        ):
+            reports.append(held.advance(stage))
+            raise _HandedOn
     return reports
 
 
-def _finish(
-    context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str]
-) -> list[BatchReport]:
-    """Bring the batches to their end. The reports hold what this run is answerable for."""
-    reports: list[BatchReport] = []
-    with _works(context, carbonation, batches) as works:
-        for held in works:
-            with _lost_is_said(context):
-                mine = None
-                if _is_executed_again(context):
-                    held.retake_failed()
-                    mine = {group.group_id for group in held.report().groups if group.outcome is None}
-                held.advance(Stage.ARCHIVE)
-                held.finish()
-                reports.append(_only(held.report(), mine))
-    return reports
+def _finish_all(
+    context: dg.OpExecutionContext, carbonation: Carbonation, watch: str
+) -> Iterator[BatchReport]:
+    """Bring all batches of the run to their end, and those that it can still claim."""
+    batches = _batches(context, watch)
+    for batch_id in batches:
+        yield from _finish(context, carbonation, batch_id)
+    done = list(batches)
+    while done and not _is_for_an_offer(context) and not carbonation.stopping():
+        claimed = _claim(context, watch, carbonation, done)
+        if not claimed:
+            break
+        for batch_id in claimed:
+            yield from _finish(context, carbonation, batch_id)
+        done += claimed
 
 
-def _only(report: BatchReport, group_ids: set[int] | None) -> BatchReport:
-    if group_ids is None:
-        return report
+def _finish(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: str) -> Iterator[BatchReport]:
+    """Bring a batch to its end. The report holds the groups that this run is answerable for."""
+    again = _is_executed_again(context)
+    with (
+        _lost_is_said(context),
+        work(carbonation.project, batch_id, context.run_id, carbonation.stopping, again) as held,
+    ):
+        taken = {group.group_id for group in held.report().groups if group.outcome is None}
+        held.advance(Stage.ARCHIVE)
+        report = held.finish()
+        yield _only(report, taken) if again else report
+
+
+def _only(report: BatchReport, group_ids: set[int]) -> BatchReport:
     groups = tuple(group for group in report.groups if group.group_id in group_ids)
     return BatchReport(report.batch_id, report.watch_name, report.rules_digest, groups)
-
-
-@contextmanager
-def _works(
-    context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str]
-) -> Iterator[list[Work]]:
-    """All batches of the run, held at once: an offer that nobody holds is offered again."""
-    works: list[Work] = []
-    with ExitStack() as stack:
-        for batch_id in batches:
-            with _lost_is_said(context):
-                held = work(carbonation.project, batch_id, context.run_id, carbonation.stopping)
-                works.append(stack.enter_context(held))
-        yield works
 
 
 @contextmanager
@@ -151,27 +158,40 @@ def _lost_is_said(context: dg.OpExecutionContext) -> Iterator[None]:
     try:
         yield
     except LostOwnership as lost:
-        context.log.warning("Left to others: %s", lost)
+        context.log.warning(f"left to others: {lost}")
 
 
 def _batches(context: dg.OpExecutionContext, watch: str) -> list[str]:
-    """The batches of this run: of the offer it was made for, or those its first op claimed."""
-    offered = context.run.tags.get(BATCH_TAG)
-    if offered is not None:
-        return [offered]
+    """The batches of this run: of the offer it was made for, or those that it claimed."""
+    if _is_for_an_offer(context):
+        return [context.run.tags[BATCH_TAG]]
     claimed = run_tags_now(context.instance, context.run_id).get(batch_tag_of(watch), "")
     return claimed.split(",") if claimed else []
 
 
-def _claim(context: dg.OpExecutionContext, watch: str, carbonation: Carbonation) -> list[str]:
-    """Process now: look, and take all that is ready, without an offer."""
+def _look_and_claim(context: dg.OpExecutionContext, watch: str, carbonation: Carbonation) -> list[str]:
+    """Process now: look, and take what is ready, without an offer."""
     seen = observe(carbonation.project, watch)
+    batches = _claim(context, watch, carbonation, [])
+    context.log.info(f"{seen.files} files in delivery, {seen.unsettled} not yet settled")
+    return batches
+
+
+def _claim(
+    context: dg.OpExecutionContext, watch: str, carbonation: Carbonation, before: Sequence[str]
+) -> list[str]:
+    if len(before) >= MOST_CLAIMED:
+        return []
     offers = claim(carbonation.project, watch, instance_id(context.instance))
     batches = [offer.batch_id for offer in offers]
     if batches:
-        add_tags(context.instance, context.run_id, {batch_tag_of(watch): ",".join(batches)})
-    context.log.info("%d files in delivery, %d batches taken", seen.files, len(batches))
+        add_tags(context.instance, context.run_id, {batch_tag_of(watch): ",".join([*before, *batches])})
+        context.log.info(f"took {sum(offer.size for offer in offers)} groups")
     return batches
+
+
+def _is_for_an_offer(context: dg.OpExecutionContext) -> bool:
+    return BATCH_TAG in context.run.tags
 
 
 def _is_executed_again(context: dg.OpExecutionContext) -> bool:

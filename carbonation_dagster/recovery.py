@@ -11,7 +11,7 @@ from carbonation_dagster.runs import report_dead, run_of_batch
 
 DIED = "the process died that worked on it"
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
-_PASS = "pass:"
+_OF_PASS = "pass:"
 
 
 def pass_name() -> str:
@@ -19,7 +19,7 @@ def pass_name() -> str:
 
     The daemon of the same Dagster instance leaves its offers alone, until the process is dead.
     """
-    return _PASS + this_process()
+    return _OF_PASS + this_process()
 
 
 def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
@@ -30,14 +30,14 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
     waiting: list[Offer] = []
     for batch in open_batches(project, watch_name):
         batch_id, run = batch.offer.batch_id, _run(instance, batch)
-        if batch.status == "running" and batch.lease_is_dead:
-            give_back(project, batch_id, DIED, died=True)
-            if run is not None and not run.is_finished:
-                report_dead(instance, run, DIED)
-        elif run is not None and run.status is dg.DagsterRunStatus.FAILURE:
-            give_back(project, batch_id, f"run {run.run_id} failed before its end", died=True)
-        elif run is not None and run.is_finished:
+        if run is not None and run.is_finished and run.status is not dg.DagsterRunStatus.FAILURE:
             give_back(project, batch_id, f"run {run.run_id} ended: {run.status.value.lower()}")
+        elif run is not None and run.is_finished:
+            give_back(project, batch_id, f"run {run.run_id} failed before its end", died=True)
+        elif batch.status == "running" and batch.lease_is_dead:
+            give_back(project, batch_id, DIED, died=True)
+            if run is not None:
+                report_dead(instance, run, DIED)
         elif run is not None:
             continue
         elif batch.instance == name or _is_of_dead_pass(batch):
@@ -57,4 +57,4 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:
-    return batch.instance.startswith(_PASS) and is_dead(batch.instance.removeprefix(_PASS))
+    return batch.instance.startswith(_OF_PASS) and is_dead(batch.instance.removeprefix(_OF_PASS))

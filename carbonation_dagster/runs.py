@@ -9,9 +9,10 @@ from carbonation_dagster.naming import BATCH_TAG
 
 def instance_id(instance: dg.DagsterInstance) -> str:
     """The name of a Dagster instance, the same for all who share its run storage."""
-    # Not public. The storage's own id is the only name that daemons on several
-    # hosts agree upon; it is kept in the storage itself.
-    return instance.run_storage.get_run_storage_id()
+    # Not public, and only of the SQL storages, which all real ones are. It is
+    # kept in the storage itself, so that daemons on several hosts agree upon it.
+    identify = getattr(instance.run_storage, "get_run_storage_id", None)
+    return str(identify()) if identify is not None else str(instance.root_directory)
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: str) -> dg.DagsterRun | None:

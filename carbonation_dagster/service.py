@@ -1,6 +1,8 @@
 """`carbonation run`: Dagster's code server, daemon and web server, started, watched and stopped."""
 
+import contextlib
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -14,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO
-
-import yaml
 
 from carbonation_core.config import ENVIRONMENT_VARIABLE, Config
 from carbonation_core.errors import CarbonationError
@@ -82,7 +82,7 @@ class Service:
         environment = _environment(self.config, stop_mark)
         workspace = home / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": grpc_port, "location_name": LOCATION}
-        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
         self._start("code server", _code_server(self.config, grpc_port), environment)
         self._wait_for("code server", lambda: _serves(grpc_port))
         self._start(
@@ -104,7 +104,7 @@ class Service:
             env=environment,
             stdout=_stderr(),
             start_new_session=True,  # Ctrl-C is ours to hand on, in order
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  # this process has one thread
+            preexec_fn=_end_with_parent,  # this process has one thread
         )
 
     def _wait_for(self, part: str, is_ready: Callable[[], bool]) -> None:
@@ -134,10 +134,8 @@ class Service:
             if part in self._parts:
                 _end(self._parts[part], deadline)
         for process in self._parts.values():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what a part left behind
-            except ProcessLookupError:
-                pass
             process.wait()
 
 
@@ -182,8 +180,11 @@ def _end_with_parent() -> None:
 
 
 def _serves(port: int) -> bool:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    import grpc  # type: ignore[import-untyped]
+    from grpc_health.v1 import (  # type: ignore[import-untyped]
+        health_pb2,
+        health_pb2_grpc,
+    )
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:

@@ -16,6 +16,8 @@ OTHER = '[[watch]]\nname = "other"\npath = "other"\nrules = "default"\n'
 ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'
 RULES = '[default]\narchive = "main"\n'
 PAIR = '[default.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
+TO_ALL = '[[default.routing]]\nmatch = "*"\narchive = "main"\n'
+TO_SOME = '[[default.routing]]\nmatch = "a*"\narchive = "main"\n'
 OFFERED = PluginNames(routing_functions=("by_kind",))
 
 
@@ -41,6 +43,9 @@ def test_a_sound_configuration_gets_no_advice(tmp_path: Path) -> None:
 
 
 SHUT_OUT = ', which rule set "default" expects; no group will ever be complete'
+TWICE = (
+    'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice'
+)
 CASES = [
     (
         "patterns that shut out an expected extension",
@@ -92,14 +97,15 @@ CASES = [
     (
         "routing that does not match all",
         WATCH + ARCHIVE,
-        '[[default.routing]]\nmatch = "a*"\narchive = "main"\n',
-        'C: [[watch]] "incoming": key "archive": groups that no routing block matches have no archive to go to '
-        'and will fail; name one here, in rule set "default", or in a last routing block with match = "*"',
+        TO_SOME,
+        'C: [[watch]] "incoming": key "archive": groups that no routing block matches have no archive '
+        'to go to and will fail; name one here, in rule set "default", or in a last routing block '
+        'with match = "*"',
     ),
     (
         "routing that is never asked",
         WATCH + ARCHIVE,
-        '[[default.routing]]\nmatch = "*"\narchive = "main"\n[[default.routing]]\nmatch = "a*"\narchive = "main"\n',
+        TO_ALL + TO_SOME,
         'R: [[default.routing]] number 1: key "match": "*" matches every group, '
         "so that the blocks after it are never asked",
     ),
@@ -121,13 +127,13 @@ CASES = [
         "two watches of one directory",
         WATCH + OTHER.replace('path = "other"', 'path = "incoming"') + ARCHIVE,
         RULES,
-        'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice',
+        TWICE,
     ),
     (
         "a watch inside a recursive one",
         WATCH + "recursive = true\n" + OTHER.replace('path = "other"', 'path = "incoming/sub"') + ARCHIVE,
         RULES,
-        'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice',
+        TWICE,
     ),
     (
         "a database in a watch",
@@ -155,7 +161,7 @@ def test_a_mode_on_links_has_no_effect(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rules",
     [
-        '[[default.routing]]\nmatch = "a*"\narchive = "main"\n[[default.routing]]\nmatch = "*"\narchive = "main"\n',
+        TO_SOME + TO_ALL,
         '[[default.routing]]\ntype = "plugin"\nfunction = "by_kind"\n',
     ],
 )
@@ -201,8 +207,8 @@ def test_a_watch_that_lies_in_an_archive_by_way_of_a_symlink_is_named(tmp_path: 
     (tmp_path / "incoming").symlink_to(tmp_path / "archive" / "sst")
     (line,) = disk_advice(config, Path.is_dir, Path.resolve)
     assert line == (
-        f'{config.path}: [[watch]] "incoming": key "path": by way of a symlink this watch and archive "main" share '
-        f'files, as it is "{tmp_path}/archive/sst" and the archive "{tmp_path}/archive"; '
+        f'{config.path}: [[watch]] "incoming": key "path": by way of a symlink this watch and archive '
+        f'"main" share files, as it is "{tmp_path}/archive/sst" and the archive "{tmp_path}/archive"; '
         "what is archived would be delivered again"
     )
 
