@@ -127,7 +127,7 @@ def record(
     Whoever saw a file change meanwhile is not overruled: the stamp that is
     stored is the one that was taken, so the next look finds the difference.
     """
-    ids = [order.component_id for job in transfers for order in job.orders]
+    ids = [written.order.component_id for job in transfers for written in job.written]
     ids += [file.id for job in transfers for file, _ in (*job.unchanged, *job.refused)]
     current = {file.id: file for file in components.by_id(connection, ids)}
     changes: list[Change] = []
@@ -293,7 +293,6 @@ def _place(
             pass
         elif owner is None and (written := transfer.already_there(candidate)):
             owners[path] = file.id
-            job.orders.append(candidate)
             job.written.append(written)
             return
         elif versions or again:

@@ -222,10 +222,16 @@ class Watch(Section):
         2.0, gt=0, le=YEAR, allow_inf_nan=False, description="a file unchanged for so long has settled"
     )
     symlinks: Symlinks = Field(
-        "refuse", description="refuse symlinks, or follow those whose target lies inside"
+        "refuse", description="`follow_inside`: follow a symlink whose target lies inside the watch"
     )
-    redelivery: Redelivery = Field("replace", description="what happens to a known path with other bytes")
-    observer: Observer = Field("auto", description="file events, polling, or whichever works")
+    redelivery: Redelivery = Field(
+        "replace",
+        description="a known path with other bytes: `replace` what is archived, keep both (`version`), "
+        "`ignore` it, or mark it failed (`error`)",
+    )
+    observer: Observer = Field(
+        "auto", description="`native`: file events; `polling`: scans; `auto`: whichever works"
+    )
 
 
 class Archive(Section):
@@ -244,10 +250,16 @@ class Archive(Section):
     file_mode: Annotated[int, _mode(FILE_MODES)] = Field(0o640, description="mode of archived files")
     dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(0o750, description="mode of directories made")
     on_conflict: OnConflict = Field(
-        "error", description="what happens when other bytes lie at the destination"
+        "error",
+        description="other bytes at the destination: `error`, the group fails; `version`: `name.v2.ext`",
     )
-    durability: Durability = Field("batch", description="how often written bytes are forced to the disk")
-    verify: Verify = Field("written", description="digest of the bytes as written, or read back")
+    durability: Durability = Field(
+        "batch",
+        description="bytes are forced to the disk once per `batch`, after each `file`, or by the system",
+    )
+    verify: Verify = Field(
+        "written", description="digest of the bytes as they are written, or of the durable file `read` back"
+    )
 
     @property
     def base(self) -> Path:

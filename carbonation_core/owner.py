@@ -4,18 +4,18 @@ import os
 from pathlib import Path
 
 
-def this_process() -> str:
-    """The name of this process: boot, process namespace, pid and start time.
+def this_process(run_id: str) -> str:
+    """The name of this process working on a run: boot, process namespace, pid, start time, run.
 
     Together they are never given twice, which a pid alone is (proc(5)).
     """
     pid = os.getpid()
-    return f"{_here()}/{pid}/{_start_time(pid)}"
+    return f"{_here()}/{pid}/{_start_time(pid)}#{run_id}"
 
 
-def is_dead(process: str) -> bool:
+def is_dead(owner: str) -> bool:
     """Whether that process has surely ended; False for one that cannot be seen from here."""
-    here, _, rest = process.partition("/")
+    here, _, rest = owner.partition("#")[0].partition("/")
     pid, _, start_time = rest.partition("/")
     return here == _here() and pid.isdecimal() and _start_time(int(pid)) != start_time
 

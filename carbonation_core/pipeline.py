@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from carbonation_core.errors import LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.owner import this_process
-from carbonation_core.project import Project, rules_of
+from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
 
 __all__ = ["BatchReport", "GroupReport", "Outcome", "Stage", "Work", "work"]
@@ -77,13 +77,15 @@ def work(
     once if nobody else has them. Raises `LostOwnership` when the batch is
     somebody else's, or has ended.
     """
-    holder = f"{this_process()}#{run_id}"
+    holder = this_process(run_id)
+    rules = rules_in_force(project)
     with writing(project.engine) as connection:
         batch = batches.get(connection, batch_id)
         if batch is None:
             raise LostOwnership(f"there is no batch {batch_id}")
         if again and batch.status == batches.ENDED:
-            batches.retake(connection, batch_id, run_id, holder)
+            batches.retake(connection, batch_id, run_id, holder, rules.digest)
+            batch = replace(batch, rules_digest=rules.digest)
         else:
             batches.take(connection, batch_id, run_id, holder)
     job = Work(project, batch, run_id, holder, stop)
@@ -125,6 +127,7 @@ class Work:
         Raises `LostOwnership` when the batch was given to somebody else.
         """
         try:
+            self._require_ownership()
             for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
                 before = ORDER[number - 1].value if number else None
                 opened = self._opened(before)
@@ -192,6 +195,12 @@ class Work:
         give_back(self._project, self.batch_id, self.fault or "the run ended", self.fault is not None)
         return self.report()
 
+    def _require_ownership(self) -> None:
+        with reading(self._project.engine) as connection:
+            batch = batches.get(connection, self.batch_id)
+        if batch is None or batch.holder != self._holder:
+            raise LostOwnership(f"batch {self.batch_id} was given to somebody else")
+
     def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> None:
         if stage is Stage.ARCHIVE:
             self._archive(opened)
@@ -209,7 +218,8 @@ class Work:
         self._record(stage, result)
 
     def _archive(self, opened: Sequence[OpenGroup]) -> None:
-        planned = archiving.prepare(self._bench, self.batch_id, opened)
+        whole = stages.completeness(self._bench, opened)  # a look may have found a change meanwhile
+        planned = archiving.prepare(self._bench, self.batch_id, whole.passed)
         written = archiving.write(self._bench, planned.transfers, self._stop)
         try:
             with writing(self._project.engine) as connection:
@@ -229,7 +239,7 @@ class Work:
         with writing(self._project.engine) as connection:
             archiving.clean_up(self._bench, connection, placed.transfers, superseded, now)
             batches.release(connection, self.batch_id, [job.group.row.id for job in placed.transfers])
-        closed = [*planned.closed, *written.closed, *placed.closed]
+        closed = [*whole.closed, *planned.closed, *written.closed, *placed.closed]
         self._record(Stage.ARCHIVE, StageResult(closed=closed))
 
     def _record(self, stage: Stage, result: StageResult) -> None:

@@ -38,6 +38,5 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
             if file.in_delivery
         ]
         rechecked = len(components.apply(connection, changes, now))
-    if rechecked:
-        observe(project, watch_name)
+    observe(project, watch_name)
     return DeliveryReconciliation(watch_name, found.files, found.new, found.returned, found.gone, rechecked)

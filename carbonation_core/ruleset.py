@@ -78,7 +78,11 @@ class Completeness(Section):
     timeout_minutes: float = Field(
         120, le=525_600, allow_inf_nan=False, description="how long a group may wait; 0 or less: for ever"
     )
-    on_timeout: OnTimeout = Field("warn", description="say so once, give up, or go on with what is there")
+    on_timeout: OnTimeout = Field(
+        "warn",
+        description="`warn`: say so once and go on waiting; `skip`: give the group up; "
+        "`archive_partial`: go on with what is there",
+    )
 
     @model_validator(mode="after")
     def _function_fits(self) -> "Completeness":
@@ -135,7 +139,11 @@ class Selection(Section):
     kwargs: Mapping[str, Any] = Field({}, description="keyword arguments for it")
     has_keys: tuple[str, ...] = Field((), strict=False, description="metadata keys that must be there")
     lacks_keys: tuple[str, ...] = Field((), strict=False, description="metadata keys that must not be there")
-    field: tuple[FieldCondition, ...] = Field((), strict=False, description="conditions on values")
+    field: tuple[FieldCondition, ...] = Field(
+        (),
+        strict=False,
+        description="conditions on values; in the older form a name, with `matches`, `not_matches` beside it",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -160,7 +168,9 @@ class Selection(Section):
 class Routing(Section):
     """Which archive a group goes to; the first block that matches wins."""
 
-    match: str | None = Field(None, min_length=1, description="glob on the group key")
+    match: str | None = Field(
+        None, min_length=1, description="glob on the group key, or on the name of a group of one"
+    )
     archive: str | None = Field(None, description="archive for what matches")
     type: Literal["plugin"] | None = Field(None, description="`plugin`: ask a function of the plugin")
     function: str | None = Field(

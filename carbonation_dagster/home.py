@@ -52,6 +52,8 @@ def dagster_yaml(config: Config) -> dict[str, object]:
             kind: {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7, "started": 1}}
             for kind in ("sensor", "schedule")
         },
+        # Without it each run tells some forty events to standard error, at DEBUG.
+        "python_logs": {"python_log_level": "INFO"},
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }

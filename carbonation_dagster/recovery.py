@@ -11,7 +11,7 @@ from carbonation_dagster.runs import report_dead, run_of_batch
 
 DIED = "the process died that worked on it"
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
-_OF_PASS = "pass:"
+_PREFIX = "pass:"
 
 
 def pass_name() -> str:
@@ -19,7 +19,7 @@ def pass_name() -> str:
 
     The daemon of the same Dagster instance leaves its offers alone, until the process is dead.
     """
-    return _OF_PASS + this_process()
+    return _PREFIX + this_process()
 
 
 def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
@@ -57,4 +57,4 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:
-    return batch.instance.startswith(_OF_PASS) and is_dead(batch.instance.removeprefix(_OF_PASS))
+    return batch.instance.startswith(_PREFIX) and is_dead(batch.instance.removeprefix(_PREFIX))

@@ -137,10 +137,16 @@ def take(connection: Connection, batch_id: str, run_id: str, holder: str) -> Non
         raise LostOwnership(f"batch {batch_id} has ended, or another run works on it")
 
 
-def retake(connection: Connection, batch_id: str, run_id: str, holder: str) -> None:
-    """Open an ended batch again, for a run that repeats it; raises `LostOwnership`."""
+def retake(
+    connection: Connection, batch_id: str, run_id: str, holder: str, rules_digest: str
+) -> None:
+    """Open an ended batch again, under other rules, for a run that repeats it.
+
+    Raises `LostOwnership`.
+    """
     statement = update(Batch).where(Batch.id == batch_id, Batch.status == ENDED)
-    connection.execute(statement.values(status=OFFERED, ended_at=None, reason=None))
+    values = {"status": OFFERED, "ended_at": None, "reason": None, "rules_digest": rules_digest}
+    connection.execute(statement.values(values))
     take(connection, batch_id, run_id, holder)
 
 

@@ -139,118 +139,6 @@ def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: s
 
 
 class File(FileBase):
-    __tablename__ = "files"
-    category: Mapped[str | None]
-
-def read(file_paths):
-    return {}
-
-plugin = Plugin(file_model=File, extractors={"read": read})
-"""
-
-
-@pytest.fixture(autouse=True)
-def fresh_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    known = set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield
-    for name in set(sys.modules) - known:
-        del sys.modules[name]
-
-
-def config(directory: Path, package: str | None = None) -> Config:
-    named = f'[plugins]\npackage = "{package}"\n' if package else ""
-    (directory / "config.toml").write_text(named + CONFIG)
-    return load_config(directory / "config.toml")
-
-
-def registered(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
-    entries = [importlib.metadata.EntryPoint(value, value, "carbonation.plugin") for value in values]
-    monkeypatch.setattr(
-        "importlib.metadata.entry_points",
-        lambda group: importlib.metadata.EntryPoints(entries).select(group=group),
-    )
-
-
-def fault(loaded: Config) -> str:
-    with pytest.raises(ConfigError) as raised:
-        load_plugin(loaded)
-    (sentence,) = raised.value.faults
-    return sentence.removeprefix(f'{loaded.path}: [plugins]: key "package": ')
-
-
-def test_a_plugin_beside_config_needs_no_installation(tmp_path: Path) -> None:
-    (tmp_path / "my_sound.py").write_text(SOUND)
-    plugin = load_plugin(config(tmp_path, "my_sound"))
-    assert plugin.names.extractors == ("read",)
-
-
-def test_a_plugin_may_have_another_name(tmp_path: Path) -> None:
-    (tmp_path / "my_named.py").write_text(SOUND.replace("plugin = ", "other = "))
-    assert load_plugin(config(tmp_path, "my_named:other")).names.extractors == ("read",)
-
-
-def test_the_one_registered_plugin_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_registered.py").write_text(SOUND)
-    registered(monkeypatch, "my_registered:plugin")
-    assert load_plugin(config(tmp_path)).names.extractors == ("read",)
-
-
-def test_no_registered_plugin_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(monkeypatch)
-    assert fault(config(tmp_path)) == (
-        "should name a plugin, as not exactly one is registered; registered: none"
-    )
-
-
-def test_several_registered_plugins_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(monkeypatch, "b:plugin", "a")
-    assert fault(config(tmp_path)) == (
-        'should name a plugin, as not exactly one is registered; registered: "a", "b:plugin"'
-    )
-
-
-def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert fault(config(tmp_path, "not_there")) == (
-        f'there is no package "not_there", neither installed nor in {tmp_path}'
-    )
-
-
-@pytest.mark.parametrize(
-    ("source", "sentence"),
-    [
-        ("", 'package "my_wrong" has no "plugin"'),
-        ("plugin = 5", '"my_wrong" should be a carbonation_core.Plugin, not int'),
-        (
-            "import not_installed_here",
-            'plugin "my_wrong" needs a module that is not installed: not_installed_here',
-        ),
-        ("1 / 0", 'plugin "my_wrong" cannot be imported: ZeroDivisionError: division by zero'),
-        (
-            "from carbonation_core import Plugin\nplugin = Plugin(file_model=int)",
-            'plugin "my_wrong": file_model should be a class that inherits from carbonation_core.FileBase',
-        ),
-        (
-            SOUND.replace('"files"', '"groups"'),
-            'plugin "my_wrong": file_model should have __tablename__ = "files"',
-        ),
-        (
-            SOUND.replace("str | None", "str"),
-            'plugin "my_wrong": column "category" of file_model should be nullable: '
-            "a group has a row before it has metadata",
-        ),
-        (SOUND.replace(": read}", ': "read"}'), 'plugin "my_wrong": extractors["read"] should be callable'),
-    ],
-)
-def test_a_plugin_that_is_none_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, sentence: str
-) -> None:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (tmp_path / "my_wrong.py").write_text(source)
-    assert fault(config(tmp_path, "my_wrong")) == sentence
-
-
-class File(FileBase):
     """A model with a column of each kind."""
 
     __tablename__ = "files"
@@ -307,13 +195,13 @@ def test_a_whole_number_fits_a_fractional_column() -> None:
             'the extractor returned "txt", which is no column of the plugin; columns: '
             '"count", "day", "flag", "local", "price", "share", "start", "tags", "text"',
         ),
-        ({"text": 5}, "column \"text\" takes str, not int: '5'"),
-        ({"count": "5"}, "column \"count\" takes int, not str: '5'"),
-        ({"count": True}, "column \"count\" takes int, not bool: 'True'"),
-        ({"count": 1.5}, "column \"count\" takes int, not float: '1.5'"),
-        ({"flag": 1}, "column \"flag\" takes bool, not int: '1'"),
-        ({"day": NOON}, "column \"day\" takes date, not datetime: '2024-05-01 12:00:00+00:00'"),
-        ({"start": "2024"}, "column \"start\" takes datetime, not str: '2024'"),
+        ({"text": 5}, "column \"text\" takes UTF-8 text, not int '5'"),
+        ({"count": "5"}, "column \"count\" takes an int of 32 bits, not str '5'"),
+        ({"count": True}, "column \"count\" takes an int of 32 bits, not bool 'True'"),
+        ({"count": 1.5}, "column \"count\" takes an int of 32 bits, not float '1.5'"),
+        ({"flag": 1}, "column \"flag\" takes True or False, not int '1'"),
+        ({"day": NOON}, "column \"day\" takes a date, not datetime '2024-05-01 12:00:00+00:00'"),
+        ({"start": "2024"}, "column \"start\" takes a datetime, not str '2024'"),
     ],
 )
 def test_what_an_extractor_may_not_return_names_column_type_and_value(
