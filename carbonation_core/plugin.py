@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     Date,
     DateTime,
+    Float,
     Integer,
     Numeric,
     SmallInteger,
@@ -203,7 +204,7 @@ def _checked(column: Any, value: object) -> object:
     elif isinstance(kind, Integer):
         fits = isinstance(value, int) and -(2 ** _bits(kind)) <= value < 2 ** _bits(kind)
         fitting = value if fits else None
-    elif isinstance(kind, Numeric):
+    elif isinstance(kind, Numeric | Float):  # siblings in SQLAlchemy 2.1, parent and child before
         fitting = _number(kind, value)
     elif isinstance(kind, String):
         fitting = value if isinstance(value, str) and _storable(kind, value) else None
@@ -227,7 +228,7 @@ def _in_utc(kind: Any, value: datetime) -> datetime | None:
     return utc if aware else utc.replace(tzinfo=None)
 
 
-def _number(kind: Numeric[Any], value: object) -> object:
+def _number(kind: Any, value: object) -> object:
     if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
         return None
     return Decimal(str(value)) if kind.asdecimal else float(value)
@@ -262,7 +263,7 @@ def _wanted(kind: Any) -> str:
         return "True or False"
     if isinstance(kind, Integer):
         return f"an int of {_bits(kind) + 1} bits"
-    if isinstance(kind, Numeric):
+    if isinstance(kind, Numeric | Float):
         return "a finite number"
     if isinstance(kind, String):
         return "UTF-8 text" + (f" of at most {kind.length} characters" if kind.length else "")

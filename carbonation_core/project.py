@@ -39,7 +39,8 @@ class Project:
 def open_unchecked(path: str | Path | None = None, clock: Clock = utc_now) -> Project:
     """The project, whatever the state of its database; raises `ConfigError`."""
     config = load_config(path)
-    return Project(config, load_plugin(config), make_engine(config.database, jsonable), clock)
+    engine = make_engine(config.database, jsonable, config.path)
+    return Project(config, load_plugin(config), engine, clock)
 
 
 def open_project(path: str | Path | None = None, clock: Clock = utc_now) -> Project:

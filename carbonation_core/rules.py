@@ -50,6 +50,8 @@ def stat_fault(size: int, rules: RuleSet) -> str | None:
     for rule in rules.integrity:
         if rule.type == "min_size" and size < rule.value:
             return f"has {size} bytes, fewer than min_size = {rule.value}"
+        if rule.type == "max_size" and size > rule.value:
+            return f"has {size} bytes, more than max_size = {rule.value}"
     return None
 
 

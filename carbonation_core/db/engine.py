@@ -13,6 +13,7 @@ from sqlalchemy.exc import NoSuchModuleError, OperationalError
 
 from carbonation_core.config import DatabaseSection
 from carbonation_core.errors import ConfigError, DatabaseError
+from carbonation_core.toml import place
 
 LOCK_WAIT = timedelta(seconds=60)  # how long a SQLite writer waits for the others
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
@@ -24,11 +25,15 @@ _DEFAULT_DRIVERS = {
 }
 
 
-def make_engine(database: DatabaseSection, jsonable: Callable[[object], object] = str) -> Engine:
+def make_engine(
+    database: DatabaseSection,
+    jsonable: Callable[[object], object] = str,
+    file: str | Path = "config.toml",
+) -> Engine:
     """An engine for the configured database; it connects when it is first used.
 
-    `jsonable` turns what JSON lacks into something it has. Raises `ConfigError`
-    when the driver is not installed.
+    `jsonable` turns what JSON lacks into something it has, `file` is where the
+    configuration stands. Raises `ConfigError` when the driver is not installed.
     """
     drivername = _DEFAULT_DRIVERS.get(database.drivername, database.drivername)
     url = URL.create(
@@ -56,7 +61,7 @@ def make_engine(database: DatabaseSection, jsonable: Callable[[object], object] 
     except (ModuleNotFoundError, NoSuchModuleError):
         extra = next(extra for part, extra in _EXTRAS.items() if part in drivername)
         raise ConfigError(
-            f'[database]: key "drivername": the driver of "{drivername}" is not installed; '
+            f'{place(file, "[database]", "drivername")}: the driver of "{drivername}" is not installed; '
             f'run: pip install "carbonation-dagster[{extra}]"'
         ) from None
     if drivername == "sqlite":

@@ -1,0 +1,277 @@
+"""What files can be asked for: one definition of filters, behind the API and the CLI."""
+
+import difflib
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Date, DateTime, Float, Integer, Numeric, String
+from sqlalchemy.types import TypeDecorator
+
+from carbonation_core.errors import QueryError
+from carbonation_core.names import to_text
+from carbonation_core.toml import listing
+
+DATERANGE, AGE = "_daterange", "_age"
+START, STOP = "start", "stop"  # columns that the two need
+_LARGEST = 2**63  # what a database can compare an integer with
+
+
+class Kind(StrEnum):
+    """What a column holds, as far as a filter is concerned."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    TIME = "time"
+    DATE = "date"
+    BOOLEAN = "boolean"
+
+
+class Operator(StrEnum):
+    """What a filter asks of a column."""
+
+    IS = "is"  # a value, or one of several; text with `%`
+    FROM = "from"  # at least, inclusive
+    TO = "to"  # at most, inclusive
+    OVERLAPS = "overlaps"  # start and stop have something in common with a range
+    SINCE = "since"  # stop, or start without one, is not before a time
+
+
+_SUFFIXES: Mapping[Kind, Mapping[str, Operator]] = MappingProxyType(
+    {
+        Kind.INTEGER: {"_min": Operator.FROM, "_max": Operator.TO},
+        Kind.NUMBER: {"_min": Operator.FROM, "_max": Operator.TO},
+        Kind.TIME: {"_after": Operator.FROM, "_before": Operator.TO},
+        Kind.DATE: {"_after": Operator.FROM, "_before": Operator.TO},
+    }
+)
+_TAKES: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.TEXT: "text",
+        Kind.INTEGER: "a number",
+        Kind.NUMBER: "a number",
+        Kind.TIME: "a time or date",
+        Kind.DATE: "a date",
+        Kind.BOOLEAN: "True or False",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter by its name; `other_names` mean the same. `column` is empty when it asks of two."""
+
+    name: str
+    column: str
+    kind: Kind
+    operator: Operator
+    description: str
+    other_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """The column has this value; None: it has none."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The column's text fits the pattern, in which `%` stands for any text."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The column's value is in the range, ends included; None: no end on that side."""
+
+    low: object
+    high: object
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One of `alternatives` holds for the first of `columns` that has a value; none never holds."""
+
+    columns: tuple[str, ...]
+    alternatives: tuple[Exactly | Like | Between, ...]
+
+
+def kind_of(column: "Column[Any]") -> Kind | None:
+    """What the column holds; None if nothing that a filter could ask for."""
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    for classes, found in (
+        (DateTime, Kind.TIME),
+        (Date, Kind.DATE),
+        (Boolean, Kind.BOOLEAN),
+        (Integer, Kind.INTEGER),
+        ((Numeric, Float), Kind.NUMBER),
+        (String, Kind.TEXT),
+    ):
+        if isinstance(kind, classes):  # type: ignore[arg-type]  # a type or a tuple of them
+            return found
+    return None
+
+
+def filters_of(columns: Iterable["Column[Any]"], short: Mapping[str, str]) -> dict[str, Filter]:
+    """The filters of these columns, by each of their names.
+
+    `short` gives columns a second, shorter name, which a column of that very
+    name takes from them. A column's own name always wins over a derived one.
+    """
+    kinds = {column.name: kind for column in columns if (kind := kind_of(column)) is not None}
+    exact, derived = [], []
+    for column, kind in kinds.items():
+        others = () if short.get(column, column) in kinds or column not in short else (short[column],)
+        exact.append(Filter(column, column, kind, Operator.IS, _description(column, kind), others))
+        for suffix, operator in _SUFFIXES.get(kind, {}).items():
+            text = f"{column} at {'least' if operator is Operator.FROM else 'most'} this, inclusive"
+            names = tuple(other + suffix for other in others)
+            derived.append(Filter(column + suffix, column, kind, operator, text, names))
+    if kinds.get(START, None) == kinds.get(STOP, "") and kinds[START] in (Kind.TIME, Kind.DATE):
+        text = f"{START} to {STOP} has something in common with this range"
+        derived.append(Filter(DATERANGE, "", kinds[START], Operator.OVERLAPS, text))
+        text = f"{STOP}, or {START} without one, is not before this time"
+        derived.append(Filter(AGE, "", kinds[START], Operator.SINCE, text))
+    by_name: dict[str, Filter] = {}
+    for one in (*exact, *derived):
+        by_name.setdefault(one.name, one)
+    for one in (*exact, *derived):
+        for name in one.other_names:
+            by_name.setdefault(name, one)
+    return by_name
+
+
+def conditions(known: Mapping[str, Filter], filters: Mapping[str, object]) -> tuple[Condition, ...]:
+    """What the filters ask for, all of which must hold; raises `QueryError`."""
+    found: list[Condition] = []
+    for name, value in filters.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise QueryError(f'there is no filter "{name}"{hint} known: {listing(_own_names(known))}')
+        found += _conditions(known[name], name, value)
+    return tuple(found)
+
+
+def spelled(text: str) -> str:
+    """`text` as the database holds it; a name that is not UTF-8 is spelled as its path is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return to_text(text)
+    return text
+
+
+def _own_names(known: Mapping[str, Filter]) -> list[str]:
+    return [name for name, one in known.items() if name == one.name]
+
+
+def _description(column: str, kind: Kind) -> str:
+    more = {
+        Kind.TEXT: "; % stands for any text",
+        Kind.TIME: "; a date means the whole day",
+    }
+    return f"{column} is this, or one of several{more.get(kind, '')}"
+
+
+def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:
+    column = (asked.column,)
+    if asked.operator is Operator.IS:
+        several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        values: Collection[object] = value if several else (value,)  # type: ignore[assignment]  # checked above
+        yield Condition(column, tuple(_alternative(asked.kind, name, one) for one in values))
+    elif asked.operator is Operator.FROM:
+        yield Condition(column, (Between(_span(asked.kind, name, value)[0], None),))
+    elif asked.operator is Operator.TO:
+        yield Condition(column, (Between(None, _span(asked.kind, name, value)[1]),))
+    elif asked.operator is Operator.SINCE:
+        yield Condition((STOP, START), (Between(_span(asked.kind, name, value)[0], None),))
+    else:
+        begin, end = _pair(name, value)
+        if begin is not None:
+            yield Condition((STOP, START), (Between(_span(asked.kind, name, begin)[0], None),))
+        if end is not None:
+            yield Condition((START, STOP), (Between(None, _span(asked.kind, name, end)[1]),))
+
+
+def _pair(name: str, value: object) -> Sequence[object]:
+    if not isinstance(value, list | tuple) or len(value) != 2 or all(end is None for end in value):
+        raise QueryError(f'filter "{name}" takes a pair of times, one of which may be None, not {value!r}')
+    return value
+
+
+def _alternative(kind: Kind, name: str, value: object) -> Exactly | Like | Between:
+    if value is None:
+        return Exactly(None)
+    low, high = _span(kind, name, value)
+    if low != high:
+        return Between(low, high)
+    if kind is Kind.TEXT and "%" in str(low):
+        return Like(str(low))
+    return Exactly(low)
+
+
+def _span(kind: Kind, name: str, value: object) -> tuple[object, object]:
+    """From when to when the value reaches; both are the same but for a day among times."""
+    try:
+        return _checked(kind, value)
+    except (TypeError, ValueError, OverflowError):
+        found = f"{type(value).__name__} {str(value)[:100]!r}"
+        raise QueryError(f'filter "{name}" takes {_TAKES[kind]}, not {found}') from None
+
+
+def _checked(kind: Kind, value: object) -> tuple[object, object]:
+    if kind is Kind.TEXT:
+        if not isinstance(value, str | PurePath):
+            raise TypeError
+        return (spelled(str(value)),) * 2
+    if kind is Kind.BOOLEAN:
+        if not isinstance(value, bool):
+            raise TypeError
+        return value, value
+    if kind in (Kind.INTEGER, Kind.NUMBER):
+        return (_number(value),) * 2
+    day_or_time = _time(value)
+    if kind is Kind.DATE:
+        return (day_or_time.date() if isinstance(day_or_time, datetime) else day_or_time,) * 2
+    if isinstance(day_or_time, datetime):
+        return day_or_time, day_or_time
+    return (
+        datetime.combine(day_or_time, time.min, UTC),
+        datetime.combine(day_or_time, time.max, UTC),
+    )
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise TypeError
+    if not math.isfinite(value):
+        raise ValueError
+    if isinstance(value, int):
+        # Beyond what a database holds, floats compare the same and are taken by all.
+        return value if -_LARGEST <= value < _LARGEST else float(value)
+    return float(value)
+
+
+def _time(value: object) -> date:
+    """A day, or a time in UTC; naive times mean UTC."""
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value.strip())
+        except ValueError:
+            value = datetime.fromisoformat(value.strip())
+    if not isinstance(value, date):
+        raise TypeError
+    if not isinstance(value, datetime):
+        return value
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
