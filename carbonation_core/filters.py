@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -20,6 +20,7 @@ from carbonation_core.toml import listing
 
 DATERANGE, AGE = "_daterange", "_age"
 START, STOP = "start", "stop"  # columns that the two need
+MOST_VALUES = 30_000  # of a list; SQLite takes not many more in one statement
 _LARGEST = 2**63  # what a database can compare an integer with
 
 
@@ -117,7 +118,7 @@ def kind_of(column: "Column[Any]") -> Kind | None:
         ((Numeric, Float), Kind.NUMBER),
         (String, Kind.TEXT),
     ):
-        if isinstance(kind, classes):  # type: ignore[arg-type]  # a type or a tuple of them
+        if isinstance(kind, classes):
             return found
     return None
 
@@ -137,7 +138,7 @@ def filters_of(columns: Iterable["Column[Any]"], short: Mapping[str, str]) -> di
             text = f"{column} at {'least' if operator is Operator.FROM else 'most'} this, inclusive"
             names = tuple(other + suffix for other in others)
             derived.append(Filter(column + suffix, column, kind, operator, text, names))
-    if kinds.get(START, None) == kinds.get(STOP, "") and kinds[START] in (Kind.TIME, Kind.DATE):
+    if {kinds.get(START), kinds.get(STOP)} in ({Kind.TIME}, {Kind.DATE}):
         text = f"{START} to {STOP} has something in common with this range"
         derived.append(Filter(DATERANGE, "", kinds[START], Operator.OVERLAPS, text))
         text = f"{STOP}, or {START} without one, is not before this time"
@@ -157,8 +158,8 @@ def conditions(known: Mapping[str, Filter], filters: Mapping[str, object]) -> tu
     for name, value in filters.items():
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            raise QueryError(f'there is no filter "{name}"{hint} known: {listing(_own_names(known))}')
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            raise QueryError(f'there is no filter "{name}"; {hint}known: {listing(_own_names(known))}')
         found += _conditions(known[name], name, value)
     return tuple(found)
 
@@ -189,6 +190,8 @@ def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:
     if asked.operator is Operator.IS:
         several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
         values: Collection[object] = value if several else (value,)  # type: ignore[assignment]  # checked above
+        if len(values) > MOST_VALUES:
+            raise QueryError(f'filter "{name}" takes at most {MOST_VALUES} values, not {len(values)}')
         yield Condition(column, tuple(_alternative(asked.kind, name, one) for one in values))
     elif asked.operator is Operator.FROM:
         yield Condition(column, (Between(_span(asked.kind, name, value)[0], None),))
@@ -197,17 +200,22 @@ def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:
     elif asked.operator is Operator.SINCE:
         yield Condition((STOP, START), (Between(_span(asked.kind, name, value)[0], None),))
     else:
-        begin, end = _pair(name, value)
-        if begin is not None:
-            yield Condition((STOP, START), (Between(_span(asked.kind, name, begin)[0], None),))
-        if end is not None:
-            yield Condition((START, STOP), (Between(None, _span(asked.kind, name, end)[1]),))
+        low, high = _range(asked.kind, name, value)
+        if low is not None:
+            yield Condition((STOP, START), (Between(low, None),))
+        if high is not None:
+            yield Condition((START, STOP), (Between(None, high),))
 
 
-def _pair(name: str, value: object) -> Sequence[object]:
+def _range(kind: Kind, name: str, value: object) -> tuple[Any, Any]:
     if not isinstance(value, list | tuple) or len(value) != 2 or all(end is None for end in value):
         raise QueryError(f'filter "{name}" takes a pair of times, one of which may be None, not {value!r}')
-    return value
+    begin, end = value
+    low = None if begin is None else _span(kind, name, begin)[0]
+    high = None if end is None else _span(kind, name, end)[1]
+    if low is not None and high is not None and low > high:  # type: ignore[operator]  # both times, or both dates
+        raise QueryError(f'filter "{name}": the range ends before it begins: {begin} to {end}')
+    return low, high
 
 
 def _alternative(kind: Kind, name: str, value: object) -> Exactly | Like | Between:
@@ -266,10 +274,11 @@ def _number(value: object) -> int | float:
 def _time(value: object) -> date:
     """A day, or a time in UTC; naive times mean UTC."""
     if isinstance(value, str):
+        text = value.strip()
         try:
-            value = date.fromisoformat(value.strip())
+            value = date.fromisoformat(text)
         except ValueError:
-            value = datetime.fromisoformat(value.strip())
+            value = datetime.fromisoformat(text)
     if not isinstance(value, date):
         raise TypeError
     if not isinstance(value, datetime):

@@ -9,9 +9,8 @@ from carbonation_core.owner import is_dead, this_process
 from carbonation_core.project import Project
 from carbonation_dagster.runs import report_dead, run_of_batch
 
-DIED = "the process died that worked on it"
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
-_PREFIX = "pass:"
+_PASS = "pass"  # no uuid, as the ids of runs are
 
 
 def pass_name() -> str:
@@ -19,7 +18,7 @@ def pass_name() -> str:
 
     The daemon of the same Dagster instance leaves its offers alone, until the process is dead.
     """
-    return _PREFIX + this_process()
+    return this_process(_PASS)
 
 
 def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
@@ -35,9 +34,10 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
         elif run is not None and run.is_finished:
             give_back(project, batch_id, f"run {run.run_id} failed before its end", died=True)
         elif batch.status == "running" and batch.lease_is_dead:
-            give_back(project, batch_id, DIED, died=True)
+            reason = f"nobody holds the batch of run {batch.run_id} any more"
+            give_back(project, batch_id, reason, died=True)
             if run is not None:
-                report_dead(instance, run, DIED)
+                report_dead(instance, run, reason)
         elif run is not None:
             continue
         elif batch.instance == name or _is_of_dead_pass(batch):
@@ -57,4 +57,4 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:
-    return batch.instance.startswith(_PREFIX) and is_dead(batch.instance.removeprefix(_PREFIX))
+    return batch.instance.endswith(f"#{_PASS}") and is_dead(batch.instance)

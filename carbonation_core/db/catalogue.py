@@ -186,9 +186,7 @@ def _rows(
     connection: Connection, statement: Select[Any], table: Table, names: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     # A plugin's plain DateTime gives naive times; they are in UTC like all others.
-    naive = [
-        name for name in names if name in table.columns and isinstance(table.c[name].type, DateTime)
-    ]
+    naive = [name for name in names if name in table.columns and isinstance(table.c[name].type, DateTime)]
     result = connection.execute(statement, execution_options={"yield_per": _PORTION})
     for values in result:
         row = dict(zip(names, values, strict=True))

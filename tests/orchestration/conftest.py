@@ -19,7 +19,7 @@ BROKEN = """
     [single.metadata]
     extract = "broken"
 """
-PLUGIN = '[plugins]\npackage = "tests.site:PLUGIN"\n'
+PLUGIN_SECTION = '[plugins]\npackage = "tests.site:PLUGIN"\n'
 
 
 @dataclass
@@ -75,7 +75,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def shown(make: SiteMaker, instance: dg.DagsterInstance) -> Shown:
     """Watch "incoming" of single files, whose extractor fails where a file says "broken"."""
-    return show(make(BROKEN, more=PLUGIN), instance)
+    return show(make(BROKEN, more=PLUGIN_SECTION), instance)
 
 
 def show(site: Site, instance: dg.DagsterInstance) -> Shown:

@@ -1,0 +1,135 @@
+"""Bytes on their way, on real directories."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbonation_core import transfer
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.scan import Stamp
+from carbonation_core.transfer import Order
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Any:
+    """Makes orders for a file with the bytes b"content"."""
+    source = tmp_path / "source.dat"
+    source.write_bytes(b"content")
+    (tmp_path / "archive").mkdir()
+
+    def make(**changes: Any) -> Order:
+        values = {
+            "component_id": 1,
+            "source": str(source),
+            "stamp": Stamp.of(source.stat()),
+            "follow_symlink": False,
+            "directory": str(tmp_path / "archive"),
+            "name": "final.dat",
+            "temporary": transfer.temporary_name("batch", 1),
+            "action": "copy",
+            "file_mode": 0o640,
+            "durability": "batch",
+            "verify": "written",
+            **changes,
+        }
+        return Order(**values)
+
+    return make
+
+
+def in_archive(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "archive").iterdir()}
+
+
+@pytest.mark.parametrize("durability", ["batch", "file", "none"])
+@pytest.mark.parametrize("verify", ["written", "read"])
+@pytest.mark.parametrize("action", ["copy", "move", "hardlink", "symlink"])
+def test_the_final_name_appears_only_when_all_is_written(
+    order: Any, tmp_path: Path, action: str, verify: str, durability: str
+) -> None:
+    one = order(action=action, verify=verify, durability=durability)
+    written = transfer.write(one)
+    assert in_archive(tmp_path) == {".carbonation-batch-1"}
+    transfer.sync([written])
+    transfer.verify(written)
+    transfer.publish(written)
+    transfer.sync_directories([written])
+    assert in_archive(tmp_path) == {"final.dat"}
+    assert (tmp_path / "archive" / "final.dat").read_bytes() == b"content"
+    assert written.digest == hashlib.sha256(b"content").hexdigest()
+    assert Path(one.source).exists()
+
+
+def test_a_source_that_changed_is_not_written(order: Any, tmp_path: Path) -> None:
+    one = order()
+    Path(one.source).write_bytes(b"other content")
+    with pytest.raises(SourceChanged):
+        transfer.write(one)
+    assert in_archive(tmp_path) == set()
+
+
+def test_a_source_that_became_a_symlink_is_not_followed(order: Any, tmp_path: Path) -> None:
+    one = order()
+    Path(one.source).rename(tmp_path / "elsewhere")
+    Path(one.source).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SourceChanged, match="symlink"):
+        transfer.write(one)
+
+
+def test_nothing_is_ever_replaced_that_is_not_ours(order: Any, tmp_path: Path) -> None:
+    written = transfer.write(order())
+    (tmp_path / "archive" / "final.dat").write_bytes(b"somebody else's")
+    with pytest.raises(AttemptFailed, match="appeared meanwhile"):
+        transfer.publish(written)
+    assert (tmp_path / "archive" / "final.dat").read_bytes() == b"somebody else's"
+
+
+def test_our_own_earlier_copy_is_replaced_in_one_step(order: Any, tmp_path: Path) -> None:
+    (tmp_path / "archive" / "final.dat").write_bytes(b"ours, earlier")
+    transfer.publish(transfer.write(order(supersedes=True)))
+    assert (tmp_path / "archive" / "final.dat").read_bytes() == b"content"
+
+
+def test_what_does_not_read_back_is_a_fault_of_the_environment(order: Any, tmp_path: Path) -> None:
+    written = transfer.write(order(verify="read"))
+    with Path(written.order.temporary_path).open("r+b") as damaged:
+        damaged.write(b"C")
+    with pytest.raises(EnvironmentFault, match="reads back other bytes"):
+        transfer.verify(written)
+    os.truncate(written.order.temporary_path, 3)
+    with pytest.raises(EnvironmentFault, match="does not have the 7 bytes"):
+        transfer.verify(written)
+
+
+def test_equal_bytes_under_the_final_name_are_found(order: Any, tmp_path: Path) -> None:
+    (tmp_path / "archive" / "final.dat").write_bytes(b"content")
+    assert transfer.already_there(order()) is not None
+    (tmp_path / "archive" / "final.dat").write_bytes(b"CONTENT")
+    assert transfer.already_there(order()) is None
+
+
+def test_a_directory_in_the_way_says_so(order: Any, tmp_path: Path) -> None:
+    (tmp_path / "archive" / "sub").write_bytes(b"a file")
+    with pytest.raises(AttemptFailed, match="not a directory"):
+        transfer.make_directory(str(tmp_path / "archive" / "sub" / "deeper"), 0o750, create=True)
+
+
+def test_a_moved_source_is_removed_only_if_it_is_what_was_taken(order: Any) -> None:
+    one = order(action="move")
+    Path(one.source).write_bytes(b"newer")
+    assert not transfer.remove_source(one.source, one.stamp)
+    assert Path(one.source).exists()
+    again = order(action="move", stamp=Stamp.of(os.stat(one.source)))
+    assert transfer.remove_source(again.source, again.stamp)
+    assert not Path(one.source).exists()
+    assert transfer.remove_source(again.source, again.stamp)
+
+
+def test_a_base_without_anything_in_it_is_gone(tmp_path: Path) -> None:
+    assert transfer.base_is_gone(tmp_path)
+    assert transfer.base_is_gone(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert not transfer.base_is_gone(tmp_path)

@@ -1,0 +1,247 @@
+"""`carbonation run --once`: what it does, says and returns; and what a killed one leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from carbonation_core.claim import claim
+from carbonation_dagster import one_pass
+from carbonation_dagster.cli import main
+from carbonation_dagster.home import HOME_VARIABLE, prepare_home
+from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION
+from tests.site import Site, SiteMaker
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"settle_seconds": "0.2"}
+
+
+@pytest.fixture(autouse=True)
+def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    yield
+    os.environ.pop(HOME_VARIABLE, None)  # set by prepare_home
+
+
+@pytest.fixture
+def once(make: SiteMaker) -> Site:
+    return make(BROKEN, watch=QUICK, more=PLUGIN_SECTION)
+
+
+def run_once(site: Site) -> tuple[int, str]:
+    """Exit code and standard error; standard output is for results, of which there are none."""
+    done = CliRunner().invoke(main, ["-c", str(site.directory / "config.toml"), "run", "--once"])
+    assert done.stdout == ""
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stderr
+
+
+def statuses_of_runs(site: Site) -> list[str]:
+    with dg.DagsterInstance.from_config(str(site.directory / ".dagster")) as instance:
+        return [record.dagster_run.status.value for record in instance.get_run_records()]
+
+
+def test_it_waits_till_what_it_saw_has_settled_and_archives_it(once: Site) -> None:
+    once.deliver("a.dat", "b.dat")
+
+    assert run_once(once) == (0, "2 groups: 2 archived\n")
+    assert set(once.archived()) == {"a.dat", "b.dat"}
+    assert statuses_of_runs(once) == ["SUCCESS", "SUCCESS"]
+
+
+def test_with_nothing_to_do_it_says_so(once: Site) -> None:
+    assert run_once(once) == (0, "nothing was ready\n")
+
+
+def test_an_attempt_that_failed_is_exit_code_3_and_is_named(once: Site) -> None:
+    once.deliver("good.dat")
+    once.deliver("bad.dat", content=b"broken")
+
+    code, said = run_once(once)
+
+    assert code == 3
+    assert "failed: bad.dat: " in said
+    assert "the file says it is broken" in said
+    assert "Traceback" not in said
+    assert set(once.archived()) == {"good.dat"}
+
+
+def test_what_failed_in_this_pass_is_not_tried_again_in_it(make: SiteMaker) -> None:
+    site = make(BROKEN, watch=QUICK, service={"retry_delay": '"0.001s"'}, more=PLUGIN_SECTION)
+    site.deliver("bad.dat", content=b"broken")
+
+    assert run_once(site)[0] == 3
+    assert site.group("bad.dat").attempts == 1
+
+
+def test_a_missing_watch_directory_is_exit_code_1_after_the_others_were_served(
+    make: SiteMaker,
+) -> None:
+    other = '[[watch]]\nname = "gone"\npath = "gone"\nrules = "single"\narchive = "main"\n'
+    site = make(BROKEN, watch=QUICK, more=other + PLUGIN_SECTION)
+    site.deliver("a.dat")
+
+    code, said = run_once(site)
+
+    assert code == 1
+    assert f"error: {site.directory / 'gone'}" in said.replace("watch directory ", "")
+    assert set(site.archived()) == {"a.dat"}
+
+
+def test_refused_rules_are_exit_code_1_and_nothing_is_done(once: Site) -> None:
+    assert run_once(once)[0] == 0
+    once.deliver("a.dat")
+    once.set_rules("[single]\nunknown = 1\n")
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert 'there is no key or table "unknown"' in said
+    assert once.archived() == {}
+
+
+def test_a_file_that_goes_on_growing_ends_the_wait(once: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    once.deliver("growing.dat")
+    path = once.incoming / "growing.dat"
+
+    def write_on(seconds: float) -> None:
+        time.sleep(seconds)
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    monkeypatch.setattr(one_pass.time, "sleep", write_on)
+    done = one_pass.run_pass(once.project, sleep=write_on)
+
+    assert done.unsettled == 1
+    assert done.exit_code == 0
+    assert once.archived() == {}
+
+
+def test_offers_that_a_service_is_about_to_run_are_left_to_it(once: Site) -> None:
+    once.deliver("a.dat")
+    once.settle()
+    assert claim(once.project, "incoming", "the service")
+
+    assert run_once(once) == (0, "nothing was ready\n")
+
+
+def test_without_a_database_it_says_what_to_run(once: Site) -> None:
+    once.project.engine.dispose()
+    for file in once.directory.glob("carbonation.db*"):
+        file.unlink()
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert "carbonation db init" in said
+
+
+def test_dry_run_and_once_do_not_go_together(once: Site) -> None:
+    done = CliRunner().invoke(main, ["run", "--once", "--dry-run"])
+
+    assert done.exit_code == 2
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None:
+    once.deliver("a.dat")
+
+    done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
+
+    assert done.exit_code == 0
+    assert "incoming: a.dat: " in done.stdout
+    assert once.statuses() == {}
+    assert not (once.directory / ".dagster").exists()
+
+
+def started(site: Site) -> subprocess.Popen[bytes]:
+    code = "from carbonation_dagster.cli import main; main()"
+    config = str(site.directory / "config.toml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", code, "-c", config, "run", "--once"], env=environment)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+SLOW_PLUGIN = """
+import time
+from pathlib import Path
+from carbonation_core import Plugin
+from tests.site import File
+
+def slow(file_paths):
+    here = Path(__file__).parent
+    (here / "extracting").touch()
+    while not (here / "go").exists():
+        time.sleep(0.05)
+    return {}
+
+plugin = Plugin(File, extractors={"slow": slow})
+"""
+
+
+@pytest.mark.slow
+def test_the_next_pass_repairs_what_a_killed_one_left(make: SiteMaker) -> None:
+    site = make(
+        '[single.metadata]\nextract = "slow"\n',
+        watch={**QUICK, "rules": '"single"'},
+        service={"single_group_runs": "0", "retry_delay": '"0.001s"'},
+        more='[plugins]\npackage = "slow_plugin"\n',
+    )
+    (site.directory / "slow_plugin.py").write_text(SLOW_PLUGIN, encoding="utf-8")
+    site.deliver("a.dat", "b.dat")
+    first = started(site)
+    wait_for((site.directory / "extracting").exists)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert statuses_of_runs(site) == ["STARTED"]
+    (site.directory / "go").touch()
+
+    second = started(site)
+
+    assert second.wait(60) == 0
+    assert set(site.archived()) == {"a.dat", "b.dat"}
+    # The batch that died was halved.
+    assert statuses_of_runs(site) == ["SUCCESS", "SUCCESS", "FAILURE"]
+
+
+@pytest.mark.slow
+def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
+    code = (
+        "from carbonation_core.config import load_config\n"
+        "from carbonation_dagster.home import prepare_home\n"
+        "import sys, dagster as dg\n"
+        "prepare_home(load_config(sys.argv[1]))\n"
+        "dg.DagsterInstance.get().get_run_records()\n"
+    )
+    config = str(once.directory / "config.toml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    makers = [subprocess.Popen([sys.executable, "-c", code, config], env=environment) for _ in range(4)]
+
+    assert [maker.wait(60) for maker in makers] == [0, 0, 0, 0]
+
+
+def test_the_home_has_its_own_settings_and_a_given_one_keeps_its(once: Site, tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    home = prepare_home(once.project.config, environment)
+
+    assert home == once.directory / ".dagster"
+    assert environment[HOME_VARIABLE] == str(home)
+    settings = json.loads((home / "dagster.yaml").read_text(encoding="utf-8").split("\n", 1)[1])
+    assert settings["run_retries"] == {"enabled": False}
+
+    given = tmp_path / "theirs"
+    assert prepare_home(once.project.config, {HOME_VARIABLE: str(given)}) == given
+    assert not (given / "dagster.yaml").exists()
