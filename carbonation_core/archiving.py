@@ -6,7 +6,7 @@ again.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -39,8 +39,17 @@ class Transfer:
     archive: Archive
     orders: list[Order] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
-    unchanged: list[tuple[Component, str]] = field(default_factory=list)  # and why
-    refused: list[tuple[Component, str]] = field(default_factory=list)  # and why
+    kept: list["Kept"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A redelivered file whose archived copy stays as it is, and why."""
+
+    order: Order
+    reason: str
+    same_bytes: bool = False
+    refused: bool = False  # it has failed
 
 
 @dataclass
@@ -51,11 +60,38 @@ class Archived:
     closed: list[Closing] = field(default_factory=list)
 
 
+class _Room:
+    """Free bytes of the file systems that a batch writes to, less what was planned."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, int] = {}
+
+    def take(self, job: Transfer) -> None:
+        """Set aside what a group's copies need; raises `EnvironmentFault` when there is not enough."""
+        if job.archive.action in ("hardlink", "symlink") or not job.orders:
+            return
+        device, free = transfer.free_space(job.orders[0].directory)
+        here = [order for order in job.orders if not _is_linked(order, device)]
+        needed = sum(order.stamp.size for order in here)
+        left = self._left.setdefault(device, free)
+        if needed > left:
+            raise EnvironmentFault(
+                f'no space for {needed} bytes in "{to_text(job.orders[0].directory)}": {left} are left'
+            )
+        self._left[device] = left - needed
+
+
+def _is_linked(order: Order, device: int) -> bool:
+    """Whether a move needs no room, being a link on the same file system."""
+    return order.action == "move" and order.stamp.inode.startswith(f"{device}:")
+
+
 def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
     """Decide where every file of these groups goes, and see that the way is free."""
     result = Archived()
     with reading(bench.project.engine) as connection:
         unwell = _unwell(bench, connection, opened)
+        room = _Room()
         wanted = [
             to_text(os.path.join(to_path(group.member.archive_directory or ""), to_path(file.filename)))
             for group in opened
@@ -67,7 +103,9 @@ def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archive
             try:
                 if group.member.archive_name in unwell:
                     raise EnvironmentFault(unwell[group.member.archive_name])
-                result.transfers.append(_planned(bench, connection, batch_id, group, owners))
+                job = _planned(bench, connection, batch_id, group, owners)
+                room.take(job)
+                result.transfers.append(job)
             except SourceChanged as error:
                 result.closed.append(Closing(group, Outcome.WAITING, str(error)))
             except AttemptFailed as error:
@@ -128,7 +166,7 @@ def record(
     stored is the one that was taken, so the next look finds the difference.
     """
     ids = [written.order.component_id for job in transfers for written in job.written]
-    ids += [file.id for job in transfers for file, _ in (*job.unchanged, *job.refused)]
+    ids += [kept.order.component_id for job in transfers for kept in job.kept]
     current = {file.id: file for file in components.by_id(connection, ids)}
     changes: list[Change] = []
     copies: list[dict[str, Any]] = []
@@ -142,14 +180,10 @@ def record(
                 superseding.append(file.id)
             changes += _archived(file, written, job.archive.name, now)
             copies.append(_copy_row(written, job.archive.name, run_id, now))
-        changes += [
-            Change(current[file.id], Event.ARCHIVED, reason, {"in_archive": True, "archived_at": now})
-            for file, reason in job.unchanged
-        ]
-        changes += [Change(current[file.id], Event.GAVE_UP, reason) for file, reason in job.refused]
+        changes += [_kept(current[kept.order.component_id], kept, now) for kept in job.kept]
         rows.append(_group_row(bench, job, rules_digest, now))
         if job.written:
-            completed.append((job.group.row, "updated" if job.group.row.complete else "completed"))
+            completed.append((job.group.row, _event(job, current)))
     replaced = components.supersede_copies(connection, superseding, now)
     components.record_copies(connection, copies)
     components.apply(connection, changes, now, run_id)
@@ -169,19 +203,17 @@ def clean_up(
     """Remove superseded copies, and the sources of a `move`, once all is recorded."""
     for path in superseded:
         transfer.remove_copy(to_path(path))
-    moved = [job for job in transfers if job.archive.action == "move"]
-    taken = {
-        file.id: file
-        for job in moved
-        for file in job.group.asking
-        if file.id not in {refused.id for refused, _ in job.refused}
+    sources = {
+        order.component_id: order
+        for job in transfers
+        if job.archive.action == "move"
+        for order in _taken(job)
     }
     changes = []
-    for file in components.by_id(connection, taken):
+    for file in components.by_id(connection, sources):
         values: dict[str, Any]
         try:
-            gone = transfer.remove_source(to_path(file.source_path), taken[file.id].stamp)
-            values = {"in_delivery": False} if gone else {}
+            values = {"in_delivery": False} if transfer.remove_source(sources[file.id]) else {}
         except OSError as error:
             values = {"error_message": f"archived, but its source cannot be removed: {error.strerror}"}
         if values:
@@ -242,32 +274,36 @@ def _planned(
     archive = bench.project.config.archive_named(group.member.archive_name)
     job = Transfer(group, archive)
     for file in group.asking:
-        order = Order(
-            component_id=file.id,
-            source=to_path(file.source_path),
-            stamp=file.stamp,
-            follow_symlink=bench.watch.symlinks == "follow_inside",
-            directory=to_path(group.member.archive_directory),
-            name=to_path(file.filename),
-            temporary=transfer.temporary_name(batch_id, file.id),
-            action=archive.action,
-            file_mode=archive.file_mode,
-            durability=archive.durability,
-            verify=archive.verify,
-        )
+        order = _order(bench, batch_id, group, archive, file)
         if file.in_archive and file.digest is not None:
             digest = transfer.digest_source(order)
             if digest == file.digest:
-                job.unchanged.append((file, "the same bytes again"))
+                job.kept.append(Kept(order, "the same bytes again", same_bytes=True))
                 continue
-            if bench.watch.redelivery == "ignore":
-                job.unchanged.append((file, 'other bytes were delivered; redelivery = "ignore"'))
-                continue
-            if bench.watch.redelivery == "error":
-                job.refused.append((file, 'other bytes were delivered; redelivery = "error"'))
+            policy = bench.watch.redelivery
+            if policy in ("ignore", "error"):
+                reason = f'other bytes were delivered; redelivery = "{policy}"'
+                job.kept.append(Kept(order, reason, refused=policy == "error"))
                 continue
         _place(bench, connection, job, file, order, owners)
     return job
+
+
+def _order(bench: Bench, batch_id: str, group: OpenGroup, archive: Archive, file: Component) -> Order:
+    return Order(
+        component_id=file.id,
+        root=str(bench.watch.path),
+        source=to_path(file.source_path),
+        stamp=file.stamp,
+        follow_symlink=bench.watch.symlinks == "follow_inside",
+        directory=to_path(group.member.archive_directory or ""),
+        name=to_path(file.filename),
+        temporary=transfer.temporary_name(batch_id, file.id),
+        action=archive.action,
+        file_mode=archive.file_mode,
+        durability=archive.durability,
+        verify=archive.verify,
+    )
 
 
 def _place(
@@ -311,6 +347,29 @@ def _versioned(bench: Bench, name: str, number: int) -> str:
         return name
     extension = decide.extension(name, bench.rules.completeness)
     return f"{name.removesuffix(extension)}.v{number}{extension}"
+
+
+def _event(job: Transfer, current: Mapping[int, Component]) -> str:
+    """What the feed says of a group: its first time, other bytes of it, or more of it."""
+    if not job.group.row.complete:
+        return "completed"
+    again = any(current[written.order.component_id].in_archive for written in job.written)
+    return "replaced" if again else "updated"
+
+
+def _taken(job: Transfer) -> Iterator[Order]:
+    """The orders whose very bytes are in the archive now."""
+    yield from (written.order for written in job.written)
+    yield from (kept.order for kept in job.kept if kept.same_bytes)
+
+
+def _kept(file: Component, kept: Kept, now: datetime) -> Change:
+    if kept.refused:
+        return Change(file, Event.GAVE_UP, kept.reason)
+    values = {"in_archive": True, "archived_at": now}
+    # What was ignored stays in delivery, and says why.
+    message = {} if kept.same_bytes else {"error_message": kept.reason}
+    return Change(file, Event.ARCHIVED, kept.reason, {**values, **message})
 
 
 def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> list[Change]:

@@ -173,6 +173,16 @@ def spelled(text: str) -> str:
     return text
 
 
+def parse_time(text: str) -> date:
+    """A day, or an aware time in UTC, of its ISO 8601 text; raises `ValueError`."""
+    try:
+        return _time(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f'"{text}" should be a date or time such as 2026-01-31 or 2026-01-31T12:00'
+        ) from None
+
+
 def _own_names(known: Mapping[str, Filter]) -> list[str]:
     return [name for name, one in known.items() if name == one.name]
 

@@ -293,7 +293,12 @@ class _Judging:
     def _left_behind(self, connection: Connection, known: Sequence[Component]) -> set[int]:
         """Archived components whose source a `move` should have removed, and nobody will."""
         moving = {archive.name for archive in self.project.config.archive if archive.action == "move"}
-        candidates = [c for c in known if c.status is FileStatus.ARCHIVED and c.archive_name in moving]
+        candidates = [
+            c
+            for c in known
+            # One with a message stays there for the reason that it gives.
+            if c.status is FileStatus.ARCHIVED and c.archive_name in moving and not c.error_message
+        ]
         owned = _owned(connection, candidates)
         return {component.id for component in candidates if component.group_id not in owned}
 

@@ -21,6 +21,7 @@ from carbonation_core.db.engine import reading, writing
 from carbonation_core.errors import LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, may
+from carbonation_core.names import to_text
 from carbonation_core.owner import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
@@ -331,12 +332,14 @@ class Work:
 
 
 def _member_row(job: archiving.Transfer) -> dict[str, Any]:
-    if job.refused:
-        outcome, reason = Outcome.FAILED, "; ".join(f"{file.filename}: {why}" for file, why in job.refused)
+    refused = [kept for kept in job.kept if kept.refused]
+    if refused:
+        outcome = Outcome.FAILED
+        reason = "; ".join(f"{to_text(kept.order.name)}: {kept.reason}" for kept in refused)
     elif job.written:
         outcome, reason = Outcome.ARCHIVED, None
     else:
-        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted({why for _, why in job.unchanged}))
+        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted({kept.reason for kept in job.kept}))
     return {
         "group_id": job.group.row.id,
         "stage": Stage.ARCHIVE,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from carbonation_core.db import census, migrate, rules_log, service
 from carbonation_core.db.census import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
+from carbonation_core.db.migrate import SchemaStatus
 from carbonation_core.db.rules_log import Version
 from carbonation_core.db.service import PartState
 from carbonation_core.errors import DatabaseError
@@ -76,14 +77,25 @@ class Status:
 
 
 def require_database(project: Project) -> None:
-    """Raise `DatabaseError`, saying what to run, unless the database is there and current.
-
-    Leaves no empty file behind where SQLite's is missing.
-    """
-    database = project.config.database
-    if database.drivername == "sqlite" and not Path(database.name).exists():
-        raise DatabaseError(f"database {database.name} is not initialised; run: carbonation db init")
+    """Raise `DatabaseError`, saying what to run, unless the database is there and current."""
+    if _is_absent(project):
+        raise DatabaseError(
+            f"database {project.config.database.name} is not initialised; run: carbonation db init"
+        )
     migrate.require_current(project.engine, project.plugin.migrations_path)
+
+
+def schema(project: Project) -> SchemaStatus:
+    """Where the schema stands, also of a database that is not there."""
+    if _is_absent(project):
+        return SchemaStatus((), (), ())
+    return migrate.status(project.engine, project.plugin.migrations_path)
+
+
+def _is_absent(project: Project) -> bool:
+    # To connect would make the file, for whoever happened to ask and as its owner.
+    database = project.config.database
+    return database.drivername == "sqlite" and not Path(database.name).exists()
 
 
 def status(project: Project) -> Status:

@@ -6,6 +6,7 @@ only name of delivered bytes, so clearing it loses nothing.
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -19,6 +20,7 @@ from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChang
 from carbonation_core.scan import Stamp
 
 BLOCK = 1 << 20  # bytes read at a time
+_FICLONE = 0x40049409  # linux/fs.h
 
 # Of the disk, mount or machine; trying again later may find them mended.
 _ENVIRONMENT = frozenset(
@@ -45,11 +47,13 @@ _ENVIRONMENT = frozenset(
 class Order:
     """One file to put in place. Paths are names of the operating system.
 
-    `stamp` is what was judged; another state of the source is not archived.
+    `root` is the watched directory that `source` lies in. `stamp` is what was
+    judged; another state of the source is not archived.
     `supersedes`: the target may hold the file's own earlier copy.
     """
 
     component_id: int
+    root: str
     source: str
     stamp: Stamp
     follow_symlink: bool
@@ -164,11 +168,44 @@ def already_there(order: Order) -> Written | None:
 
 
 @contextmanager
+def _directory_of(order: Order) -> Iterator[tuple[int, str]]:
+    """The directory that holds the source, open, and the source's name there.
+
+    Every step from the watched directory down refuses symlinks, so a directory
+    that is exchanged for one between look and use leads nowhere.
+    """
+    root, source = order.root, order.source
+    if order.follow_symlink:
+        root, source = os.path.realpath(root), os.path.realpath(source)
+    *directories, name = os.path.relpath(source, root).split("/")
+    if ".." in directories or name == "..":
+        raise SourceChanged("became a symlink to something outside its watch")
+    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for directory in directories:
+            inner = _inner_directory(here, directory)
+            os.close(here)
+            here = inner
+        yield here, name
+    finally:
+        os.close(here)
+
+
+def _inner_directory(here: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=here)
+    except NotADirectoryError:
+        raise SourceChanged("became a symlink before it was archived") from None
+
+
+@contextmanager
 def _opened_source(order: Order) -> Iterator[tuple[int, os.stat_result]]:
     """The source, open for reading, and its state, which is the one that was judged."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        source = os.open(order.source, flags if order.follow_symlink else flags | os.O_NOFOLLOW)
+        with _directory_of(order) as (directory, name):
+            source = os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
         raise SourceChanged("left delivery before it was archived") from None
     except OSError as error:
@@ -193,9 +230,9 @@ def _write(order: Order) -> Written:
             os.symlink(order.source, order.temporary_path)
             digest = _digest(source, None)
         elif order.action == "hardlink":
-            _hard_link(order)
+            _link(order, before)
             digest = _digest(source, None)
-        elif order.action == "move" and _linked(order):
+        elif order.action == "move" and _linked(order, before):
             digest = _digest(source, None)
             os.chmod(order.temporary_path, order.file_mode)
         else:
@@ -203,12 +240,12 @@ def _write(order: Order) -> Written:
     return Written(order, digest, before.st_size, before.st_mtime_ns)
 
 
-def _linked(order: Order) -> bool:
+def _linked(order: Order, found: os.stat_result) -> bool:
     """Whether a link could stand in for the copy of a `move`."""
     if order.follow_symlink:
         return False
     try:
-        os.link(order.source, order.temporary_path, follow_symlinks=False)
+        _link(order, found)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             return False
@@ -216,22 +253,27 @@ def _linked(order: Order) -> bool:
     return True
 
 
-def _hard_link(order: Order) -> None:
+def _link(order: Order, found: os.stat_result) -> None:
     try:
-        os.link(os.path.realpath(order.source), order.temporary_path)
+        with _directory_of(order) as (directory, name):
+            os.link(name, order.temporary_path, src_dir_fd=directory, follow_symlinks=False)
     except OSError as error:
-        if error.errno == errno.EXDEV:
+        if error.errno == errno.EXDEV and order.action == "hardlink":
             raise AttemptFailed(
                 f'"{order.directory}" is on another file system than the delivery, '
                 "where no hard link can lead; use copy or move"
             ) from None
         raise
+    linked = os.stat(order.temporary_path, follow_symlinks=False)
+    if (linked.st_dev, linked.st_ino) != (found.st_dev, found.st_ino):
+        raise SourceChanged("was exchanged while it was archived")
 
 
 def _copy(source: int, found: os.stat_result, order: Order) -> str:
     target = os.open(order.temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        digest = _digest(source, target)
+        cloned = _cloned(source, target)
+        digest = _digest(source, None if cloned else target)
         os.fchmod(target, order.file_mode)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
         if order.durability == "file":
@@ -241,6 +283,15 @@ def _copy(source: int, found: os.stat_result, order: Order) -> str:
     finally:
         os.close(target)
     return digest
+
+
+def _cloned(source: int, target: int) -> bool:
+    """Whether the file system could share the source's blocks with the target (ioctl_ficlone(2))."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
 
 
 def _digest(source: int, target: int | None) -> str:
@@ -347,18 +398,20 @@ def discard(directory: str, temporary: str) -> None:
         os.unlink(os.path.join(directory, temporary))
 
 
-def remove_source(source: str, taken: Stamp) -> bool:
+def remove_source(order: Order) -> bool:
     """Remove a moved file's source if it still is what was taken; whether it is gone now.
 
-    Its ctime is not compared: our own link changed it.
+    Its ctime is not compared: our own link changed it. Raises OSError.
     """
+    taken = order.stamp
     try:
-        found = Stamp.of(os.lstat(source))
-    except FileNotFoundError:
-        return True
-    if (found.size, found.mtime_ns, found.inode) != (taken.size, taken.mtime_ns, taken.inode):
-        return False
-    os.unlink(source)
+        with _directory_of(order) as (directory, name):
+            found = Stamp.of(os.stat(name, dir_fd=directory, follow_symlinks=False))
+            if (found.size, found.mtime_ns, found.inode) != (taken.size, taken.mtime_ns, taken.inode):
+                return False
+            os.unlink(name, dir_fd=directory)
+    except (FileNotFoundError, SourceChanged):
+        return not os.path.lexists(order.source)
     return True
 
 
@@ -366,6 +419,14 @@ def remove_copy(path: str) -> None:
     """Remove a superseded copy; one that has gone already is fine."""
     with suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def free_space(directory: str) -> tuple[int, int]:
+    """Device and free bytes of the file system that a directory is, or will be, on."""
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    found = os.statvfs(directory)
+    return os.stat(directory).st_dev, found.f_bavail * found.f_frsize
 
 
 def base_is_gone(base: Path) -> bool:

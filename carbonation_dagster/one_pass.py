@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import dagster as dg
 
@@ -67,8 +68,10 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
             recover(project, watch.name, instance, workers.name)
-        for watch in _look_until_settled(project, done, sleep):
-            while offers := workers.offers(watch):
+        looked_at = _look_until_settled(project, done, sleep)
+        looked = project.clock()
+        for watch in looked_at:
+            while offers := workers.offers(watch, looked):
                 for offer in offers:
                     workers.execute(offer)
     return done
@@ -116,10 +119,14 @@ class _Workers:
         self._defs = build_defs(project.config.path, carbonation)
         self._tried: set[str] = set()
 
-    def offers(self, watch: Watch) -> list[Offer]:
-        """What waits for a run of ours, and what can be claimed."""
+    def offers(self, watch: Watch, looked: datetime) -> list[Offer]:
+        """What waits for a run of ours, and what could be claimed when we looked.
+
+        What fails in this pass is due later than that: a pass tries a group once.
+        """
         waiting = recover(self._project, watch.name, self._instance, self.name)
-        offers = [*waiting, *claim(self._project, watch.name, self.name)]
+        then = replace(self._project, clock=lambda: looked)
+        offers = [*waiting, *claim(then, watch.name, self.name)]
         return [offer for offer in offers if offer.batch_id not in self._tried]
 
     def execute(self, offer: Offer) -> None:

@@ -10,7 +10,7 @@ from carbonation_core.project import Project
 from carbonation_dagster.runs import report_dead, run_of_batch
 
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
-_PASS = "pass"  # no uuid, as the ids of runs are
+_ROLE = "pass"  # no uuid, as the ids of runs are
 
 
 def pass_name() -> str:
@@ -18,7 +18,7 @@ def pass_name() -> str:
 
     The daemon of the same Dagster instance leaves its offers alone, until the process is dead.
     """
-    return this_process(_PASS)
+    return this_process(_ROLE)
 
 
 def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
@@ -57,4 +57,4 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:
-    return batch.instance.endswith(f"#{_PASS}") and is_dead(batch.instance)
+    return batch.instance.endswith(f"#{_ROLE}") and is_dead(batch.instance)

@@ -137,9 +137,7 @@ def take(connection: Connection, batch_id: str, run_id: str, holder: str) -> Non
         raise LostOwnership(f"batch {batch_id} has ended, or another run works on it")
 
 
-def retake(
-    connection: Connection, batch_id: str, run_id: str, holder: str, rules_digest: str
-) -> None:
+def retake(connection: Connection, batch_id: str, run_id: str, holder: str, rules_digest: str) -> None:
     """Open an ended batch again, under other rules, for a run that repeats it.
 
     Raises `LostOwnership`.

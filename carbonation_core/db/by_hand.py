@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, event, insert, inspect, select
+from sqlalchemy import Engine, Update, event, insert, inspect, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from carbonation_core.db.engine import READ_ONLY
@@ -75,11 +75,12 @@ class _Historian:
 
 
 def _refuse_bulk(state: ORMExecuteState) -> None:
-    if not (state.is_update and state.bind_mapper and state.bind_mapper.class_ is FileComponent):
+    statement, mapper = state.statement, state.bind_mapper
+    if not isinstance(statement, Update) or mapper is None or mapper.class_ is not FileComponent:
         return
     rows = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
     names = {str(name) for row in rows for name in row}
-    names |= set(state.statement.compile().params)
+    names |= set(statement.compile().params)
     if "status" in names:
         raise QueryError("a status is set on each FileComponent, not by an update, so that history is kept")
 

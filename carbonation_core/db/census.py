@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, case, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from carbonation_core.db.batches import RUNNING
@@ -48,7 +48,7 @@ class OldestGroup:
 def by_status(connection: Connection) -> dict[FileStatus, int]:
     """How many components stand in each status."""
     query = select(FileComponent.status, func.count()).group_by(FileComponent.status)
-    found = dict(connection.execute(query).tuples())
+    found = _pairs(connection, query)
     return {status: found.get(status, 0) for status in FileStatus}
 
 
@@ -134,7 +134,7 @@ def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> O
         .where(FileComponent.group_id == group_id)
         .group_by(FileComponent.status)
     )
-    standing = dict(connection.execute(members).tuples())
+    standing = _pairs(connection, members)
     return OldestGroup(watch_name, group_key, at, waits_until, standing)
 
 
@@ -146,4 +146,8 @@ def of_unknown_watches(connection: Connection, watch_names: Collection[str]) -> 
         .group_by(Group.watch_name)
         .order_by(Group.watch_name)
     )
-    return dict(connection.execute(query).tuples())
+    return _pairs(connection, query)
+
+
+def _pairs(connection: Connection, query: Executable) -> dict[str, int]:
+    return {name: number for name, number in connection.execute(query)}  # noqa: C416  # rows are no pairs to mypy

@@ -246,7 +246,7 @@ def apply(
             before = status_of[change.component.id]
             after = advance(before, change.event)
             status_of[change.component.id] = after
-            values |= _effects(change.event, after, change.reason, now)
+            values = _effects(change.event, after, change.reason, now) | values
             history.append(
                 {
                     "component_id": change.component.id,

@@ -5,7 +5,14 @@ import importlib
 import click
 
 COMMANDS = {
+    "init": "carbonation_dagster.cli.init:init",
+    "check": "carbonation_dagster.cli.check:check",
+    "db": "carbonation_dagster.cli.db:db",
     "run": "carbonation_dagster.cli.run:run",
+    "status": "carbonation_dagster.cli.status:status",
+    "query": "carbonation_dagster.cli.query:query",
+    "retry": "carbonation_dagster.cli.retry:retry",
+    "reconcile": "carbonation_dagster.cli.reconcile:reconcile",
 }
 
 

@@ -195,7 +195,7 @@ def test_a_redelivery_replaces_and_is_told_again(site: Site) -> None:
     touch(site.incoming / "run1.dat", b"second")
     site.one_pass()
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
-    assert site.feed() == [("run1", "completed"), ("run1", "updated")]
+    assert site.feed() == [("run1", "completed"), ("run1", "replaced")]
     superseded = [copy for copy in site.copies() if copy.superseded_at is not None]
     assert [copy.digest for copy in superseded] == [hashlib.sha256(b"first").hexdigest()]
 
@@ -239,6 +239,21 @@ def test_what_a_redelivery_policy_leaves_in_place(
     assert site.archived()["run1.dat"] == content
     assert site.statuses()["run1.dat"] == status
     assert site.archived().get("run1.v2.dat") == (b"second" if policy == "version" else None)
+
+
+@pytest.mark.parametrize(("policy", "left"), [("replace", False), ("ignore", True), ("error", True)])
+def test_a_move_never_removes_bytes_that_it_did_not_archive(make: SiteMaker, policy: str, left: bool) -> None:
+    site = make(watch={"redelivery": f'"{policy}"'}, archive={"action": '"move"'})
+    site.deliver("run1.dat", "run1.json", content=b"first")
+    site.one_pass()
+    site.deliver("run1.dat", content=b"second")
+    for _ in range(3):
+        site.one_pass()
+    assert (site.incoming / "run1.dat").exists() is left
+    assert site.archived()["run1.dat"] == (b"first" if left else b"second")
+    assert site.reports == []
+    if left:
+        assert f'redelivery = "{policy}"' in site.component("run1.dat").error_message
 
 
 def test_metadata_fill_columns_and_destination(make: SiteMaker) -> None:
@@ -517,9 +532,7 @@ def test_whoever_lost_its_batch_records_nothing_and_leaves_nothing(site: Site) -
 
 
 @pytest.mark.parametrize("off_by", [-LEASE, 2 * LEASE])
-def test_a_lease_that_ended_is_dead_and_so_is_one_from_a_wrong_clock(
-    site: Site, off_by: timedelta
-) -> None:
+def test_a_lease_that_ended_is_dead_and_so_is_one_from_a_wrong_clock(site: Site, off_by: timedelta) -> None:
     site.deliver("run1.dat", "run1.json")
     site.settle()
     (offer,) = site.claim()

@@ -33,7 +33,8 @@ PAIR = completeness(expected_extensions=[".dat", ".json"], optional_extensions=[
 
 
 @pytest.mark.parametrize(
-    ("name", "taken"), [("a.dat", True), ("a.DAT", False), ("a.tmp", False), (".a.dat", False), ("a.x", False)]
+    ("name", "taken"),
+    [("a.dat", True), ("a.DAT", False), ("a.tmp", False), (".a.dat", False), ("a.x", False)],
 )
 def test_ignored_patterns_win_and_case_counts(name: str, taken: bool) -> None:
     assert rules.wanted(name, watch(patterns=["*.dat", "*.tmp"])) is taken
@@ -106,7 +107,9 @@ def test_a_group_whose_files_ask_for_nothing_is_idle() -> None:
     assert rules.readiness([archived], PAIR, False, False).idle
 
 
-@pytest.mark.parametrize(("on_timeout", "ready"), [("warn", False), ("skip", False), ("archive_partial", True)])
+@pytest.mark.parametrize(
+    ("on_timeout", "ready"), [("warn", False), ("skip", False), ("archive_partial", True)]
+)
 def test_only_archive_partial_makes_a_late_group_ready(on_timeout: str, ready: bool) -> None:
     late = completeness(expected_extensions=[".dat", ".json"], on_timeout=on_timeout)
     assert rules.readiness([member("a.dat")], late, False, timed_out=True).ready is ready

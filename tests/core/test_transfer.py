@@ -23,6 +23,7 @@ def order(tmp_path: Path) -> Any:
     def make(**changes: Any) -> Order:
         values = {
             "component_id": 1,
+            "root": str(tmp_path),
             "source": str(source),
             "stamp": Stamp.of(source.stat()),
             "follow_symlink": False,
@@ -120,12 +121,35 @@ def test_a_directory_in_the_way_says_so(order: Any, tmp_path: Path) -> None:
 def test_a_moved_source_is_removed_only_if_it_is_what_was_taken(order: Any) -> None:
     one = order(action="move")
     Path(one.source).write_bytes(b"newer")
-    assert not transfer.remove_source(one.source, one.stamp)
+    assert not transfer.remove_source(one)
     assert Path(one.source).exists()
     again = order(action="move", stamp=Stamp.of(os.stat(one.source)))
-    assert transfer.remove_source(again.source, again.stamp)
+    assert transfer.remove_source(again)
     assert not Path(one.source).exists()
-    assert transfer.remove_source(again.source, again.stamp)
+    assert transfer.remove_source(again)
+
+
+def test_a_directory_that_was_exchanged_for_a_symlink_leads_nowhere(order: Any, tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    inside.symlink_to(outside)
+    stamp = Stamp.of((outside / "secret").stat())
+    for action in ("copy", "move", "hardlink"):
+        one = order(source=str(inside / "secret"), stamp=stamp, action=action)
+        with pytest.raises(SourceChanged, match="symlink"):
+            transfer.write(one)
+        assert not transfer.remove_source(one)
+    assert (outside / "secret").exists()
+    assert in_archive(tmp_path) == set()
+
+
+def test_a_followed_symlink_cannot_lead_outside(order: Any, tmp_path: Path) -> None:
+    one = order()
+    Path(one.source).rename(tmp_path.parent / "outside.dat")
+    Path(one.source).symlink_to(tmp_path.parent / "outside.dat")
+    with pytest.raises(SourceChanged, match="outside its watch"):
+        transfer.write(order(follow_symlink=True, stamp=Stamp.of(os.stat(one.source))))
 
 
 def test_a_base_without_anything_in_it_is_gone(tmp_path: Path) -> None:

@@ -52,9 +52,7 @@ def test_a_pass_that_is_killed_is_finished_by_the_next(
 
 
 @pytest.mark.parametrize("step", ["plan", "write", "publish", "record"])
-def test_a_group_that_is_alone_when_its_process_dies_has_used_an_attempt(
-    make: SiteMaker, step: str
-) -> None:
+def test_a_group_that_is_alone_when_its_process_dies_has_used_an_attempt(make: SiteMaker, step: str) -> None:
     site = make(service={"max_retries": "1", "retry_delay": '"1s"'})
     deliver(site)
     for _ in range(2):

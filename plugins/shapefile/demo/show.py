@@ -149,7 +149,7 @@ class Demo:
         return found
 
     def _place(self, row: dict[str, Any]) -> str:
-        return str(Path(row["archive_path"]).relative_to(self.directory))
+        return os.path.relpath(row["archive_path"], self.directory)
 
     @contextmanager
     def _screen(self) -> Iterator[Callable[[], None]]:

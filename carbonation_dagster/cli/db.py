@@ -1,0 +1,95 @@
+"""`carbonation db`: the schema of the database."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from carbonation_core.db.migrate import SchemaStatus
+    from carbonation_core.project import Project
+
+
+@click.group()
+def db() -> None:
+    """Make, upgrade and inspect the database."""
+
+
+@db.command("init")
+@click.pass_obj
+def init(path: str | None) -> None:
+    """Make the tables of the service and of the plugin.
+
+    A database that has them is left as it is.
+    """
+    from carbonation_core.errors import DatabaseError
+
+    project = _open(path)
+    found = _status(project)
+    if found.is_empty:
+        _upgrade(project)
+        click.echo(f"{_where(project)} is initialised")
+    elif found.is_current:
+        click.echo(f"{_where(project)} was initialised before")
+    else:
+        raise DatabaseError(f"{_where(project)} has tables already; run: carbonation db upgrade")
+
+
+@db.command("upgrade")
+@click.pass_obj
+def upgrade(path: str | None) -> None:
+    """Bring the tables to this release and plugin. Safe to repeat."""
+    project = _open(path)
+    before = _upgrade(project)
+    for revision in before.pending:
+        click.echo(f"applied {revision}")
+    if not before.pending:
+        click.echo(f"{_where(project)} is current")
+
+
+@db.command("status")
+@click.pass_obj
+def status(path: str | None) -> None:
+    """Say which revisions are applied and which are pending.
+
+    The exit code is 0 when the tables are what this release and plugin need, else 1.
+    """
+    from carbonation_core.db import migrate
+
+    project = _open(path)
+    found = _status(project)
+    click.echo(_where(project))
+    for revision in found.applied:
+        click.echo(f"{'unknown' if revision in found.unknown else 'applied'} {revision}")
+    for revision in found.pending:
+        click.echo(f"pending {revision}")
+    different = migrate.drift(project.engine, project.plugin.file_model) if found.is_current else []
+    for line in different:
+        click.echo(f"differs {line}")
+    if found.is_empty:
+        click.echo("The database is not initialised; run: carbonation db init", err=True)
+    elif found.pending:
+        click.echo("Run: carbonation db upgrade", err=True)
+    sys.exit(0 if found.is_current and not different else 1)
+
+
+def _open(path: str | None) -> "Project":
+    from carbonation_core.project import open_unchecked
+
+    return open_unchecked(path)
+
+
+def _status(project: "Project") -> "SchemaStatus":
+    from carbonation_core.status import schema
+
+    return schema(project)
+
+
+def _upgrade(project: "Project") -> "SchemaStatus":
+    from carbonation_core.db import migrate
+
+    return migrate.upgrade(project.engine, project.plugin.migrations_path)
+
+
+def _where(project: "Project") -> str:
+    return f"database {project.engine.url.render_as_string(hide_password=True)}"

@@ -1,0 +1,88 @@
+"""Rows as a table, as CSV and as JSON. The latter two never hold more than a row."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from types import MappingProxyType
+from typing import Any
+
+from carbonation_core.plugin import jsonable
+from carbonation_dagster.cli.text_table import text_table
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def as_table(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+    """Aligned columns under their names; times in UTC to the second."""
+    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    for line in text_table(columns, cells):
+        yield f"{line}\n"
+
+
+def as_csv(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+    """Names in the first line; times in ISO 8601, no value as an empty field."""
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+
+    def written(values: Iterable[object]) -> str:
+        line.seek(0)
+        line.truncate()
+        writer.writerow(values)
+        return line.getvalue()
+
+    yield written(columns)
+    for row in rows:
+        yield written(_field(row[name]) for name in columns)
+
+
+def as_json(columns: Sequence[str], rows: Rows) -> Iterator[str]:
+    """One array of objects, an object a line."""
+    before = "["
+    for row in rows:
+        yield f"{before}\n{to_json({name: row[name] for name in columns})}"
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+WRITERS: Mapping[str, Callable[[Sequence[str], Rows], Iterator[str]]] = MappingProxyType(
+    {"table": as_table, "csv": as_csv, "json": as_json}
+)
+
+
+def to_json(value: object) -> str:
+    """JSON in ASCII; times in ISO 8601, numbers that JSON lacks as text."""
+    try:
+        return json.dumps(value, default=jsonable, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), default=jsonable)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
+
+
+def _field(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return to_json(value)
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(_field(value))

@@ -1,0 +1,129 @@
+"""`carbonation query files`: the groups in the database."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carbonation_dagster.cli.filter_options import filter_options, filters_from
+
+if TYPE_CHECKING:
+    from carbonation_core.db.models import FileBase
+
+_MODEL, _FAULT = "carbonation.file_model", "carbonation.no_file_model"
+
+
+class FilesCommand(click.Command):
+    """A command with options for the columns of the configured plugin."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, once the plugin is known. Help is given without it, too."""
+        from carbonation_core.errors import CarbonationError
+
+        wants_help = any(word in ctx.help_option_names for word in args) or ctx.resilient_parsing
+        try:
+            ctx.meta[_MODEL] = _configured_model(ctx.find_root().obj)
+        except CarbonationError as error:
+            if not wants_help:
+                raise
+            ctx.meta[_FAULT] = str(error)
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say so if there are no options of a plugin."""
+        if _FAULT in ctx.meta:
+            formatter.write_paragraph()
+            formatter.write_text(
+                "The plugin's columns have options, too; they are not shown, as there is no plugin: "
+                + ctx.meta[_FAULT]
+            )
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The options as written below, and those of the filters."""
+        own = super().get_params(ctx)
+        return [*filter_options(_model(ctx), own), *own]
+
+
+def _configured_model(path: str | None) -> "type[FileBase]":
+    from carbonation_core.config import load_config
+    from carbonation_core.plugin import load_plugin
+
+    return load_plugin(load_config(path)).file_model
+
+
+def _model(ctx: click.Context) -> "type[FileBase]":
+    """The plugin's model; while there is none, that of the core."""
+    from carbonation_core.db.models import Group
+
+    model: type[FileBase] = ctx.meta.get(_MODEL, Group)
+    return model
+
+
+@click.group()
+def query() -> None:
+    """Ask the database."""
+
+
+@query.command("files", cls=FilesCommand)
+@click.option(
+    "--columns", metavar="NAME,…", multiple=True, help="Columns, separated by commas; else the usual ones."
+)
+@click.option(
+    "--order-by",
+    metavar="[-]NAME,…",
+    multiple=True,
+    help="Columns to sort by, each with a leading - for descending.",
+)
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many groups.")
+@click.option("--count", is_flag=True, help="Only how many groups there are, whatever the limit.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How groups are printed.",
+)
+@click.pass_context
+def files(
+    ctx: click.Context,
+    /,
+    columns: Sequence[str],
+    order_by: Sequence[str],
+    limit: int | None,
+    count: bool,
+    form: str,
+    **options: Any,
+) -> None:
+    """Print the groups that fit all filters, one a line.
+
+    Options that can be repeated ask for one of several values. Times are in
+    UTC; a date alone means the whole day, and every range includes its ends.
+    """
+    from carbonation_core.api import connect
+    from carbonation_core.db.catalogue import default_columns
+    from carbonation_core.errors import QueryError
+    from carbonation_dagster.cli.printing import WRITERS
+    from carbonation_dagster.cli.wrong_usage import wrong_usage
+
+    filters = filters_from(_model(ctx), options, datetime.now(UTC))
+    with connect(ctx.obj) as database:
+        names: Sequence[str] | None = _split(columns) or database.project.plugin.query_defaults.columns
+        if not names and form != "json":
+            # As one cell of a table it hides the others, and it repeats the plugin's columns.
+            names = [name for name in default_columns(database.file_model) if name != "metadata"]
+        names = names or default_columns(database.file_model)
+        order = _split(order_by) or None
+        with wrong_usage(QueryError):
+            if count:
+                click.echo(database.query_files(filters, names, order, count_only=True))
+                return
+            rows = database.iter_files(filters, names, order, limit)
+        for portion in WRITERS[form](names, rows):
+            sys.stdout.write(portion)
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]

@@ -1,0 +1,44 @@
+"""`carbonation retry`: another attempt."""
+
+import click
+
+# As carbonation_core.retry.RETRIABLE has them, which would take long to import.
+STATUSES = ("failed", "integrity_failed", "timed_out", "not_selected", "retry_pending")
+
+
+@click.command()
+@click.option("--watch-name", metavar="NAME", help="Only of this watch.")
+@click.option("--group-key", metavar="KEY", help="Only this group.")
+@click.option(
+    "--status",
+    type=click.Choice(STATUSES),
+    default="failed",
+    show_default=True,
+    help="Components in this status.",
+)
+@click.pass_obj
+def retry(path: str | None, watch_name: str | None, group_key: str | None, status: str) -> None:
+    """Have components judged anew that have failed or were left.
+
+    They are taken up at the service's next look, or by `carbonation run --once`.
+    Only what still lies in delivery can be tried again.
+    """
+    from carbonation_core.errors import QueryError
+    from carbonation_core.filters import spelled
+    from carbonation_core.lifecycle import FileStatus
+    from carbonation_core.project import open_project
+    from carbonation_core.retry import retry as ask_again
+    from carbonation_dagster.cli.wrong_usage import wrong_usage
+
+    project = open_project(path)
+    names = [watch.name for watch in project.config.watch]
+    if watch_name is not None and watch_name not in names:
+        raise click.UsageError(f'there is no watch "{watch_name}"; known: {", ".join(names)}')
+    key = None if group_key is None else spelled(group_key)
+    with wrong_usage(QueryError):
+        number = ask_again(project, watch_name, key, FileStatus(status))
+    if number:
+        files = "1 component is" if number == 1 else f"{number} components are"
+        click.echo(f"{files} tried again; the next look takes them up")
+    else:
+        click.echo(f"nothing to try again: no such component in delivery is {status}")

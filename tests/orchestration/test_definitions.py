@@ -1,0 +1,184 @@
+"""All that Dagster shows of a configuration, and what it shows without a usable one."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carbonation_core.errors import ConfigError
+from carbonation_dagster import build_defs
+from tests.orchestration.conftest import PLUGIN_SECTION
+from tests.site import SiteMaker
+
+ROOT = Path(__file__).parents[2]
+SNAPSHOT = Path(__file__).with_name("definitions.json")
+
+RULES = """
+    [single]
+    archive = "main"
+    [[single.routing]]
+    match = "*.special"
+    archive = "other.one"
+    [pairs]
+    archive = "main"
+    [pairs.completeness]
+    group_by = "stem"
+    expected_extensions = [".dat", ".json"]
+"""
+MORE = """
+[[watch]]
+name = "site-a"
+type = "pair"
+path = "pairs"
+recursive = true
+patterns = ["*.dat", "*.json"]
+rules = "pairs"
+[[archive]]
+name = "other.one"
+base_path = "other"
+destination = "{category}"
+action = "move"
+"""
+
+
+def described(defs: dg.Definitions, directory: Path) -> dict[str, Any]:
+    """The definitions as JSON that a person can compare."""
+    repository = defs.get_repository_def()
+    graph = defs.resolve_asset_graph()
+
+    def text(value: object) -> str:
+        return str(value).replace(str(directory), "DIRECTORY")
+
+    return {
+        "assets": {
+            key.to_user_string(): {
+                "description": text(graph.get(key).description),
+                "group": graph.get(key).group_name,
+                "kinds": sorted(graph.get(key).kinds),
+                "parents": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+                "made here": graph.get(key).is_executable,
+                "checks": sorted(check.name for check in graph.get(key).check_keys),
+                "metadata": {
+                    name: text(getattr(value, "value", value))
+                    for name, value in graph.get(key).metadata.items()
+                },
+            }
+            for key in sorted(graph.get_all_asset_keys())
+        },
+        "jobs": {
+            job.name: {
+                "description": job.description,
+                "tags": dict(job.tags),
+                "executor": job.executor_def.name,
+                "ops": sorted(str(handle) for handle in job.graph.node_dict),
+            }
+            for job in sorted(repository.get_all_jobs(), key=lambda job: job.name)
+            if not job.name.startswith("__")
+        },
+        "sensors": {
+            sensor.name: {
+                "description": text(sensor.description),
+                "on": sensor.default_status.value,
+                "job": sensor.job_name,
+                "every": sensor.minimum_interval_seconds,
+            }
+            for sensor in repository.sensor_defs
+        },
+        "schedules": {
+            schedule.name: {
+                "description": schedule.description,
+                "on": schedule.default_status.value,
+                "job": schedule.job_name,
+                "cron": schedule.cron_schedule,
+            }
+            for schedule in repository.schedule_defs
+        },
+    }
+
+
+def test_the_definitions_are_those_of_the_snapshot(make: SiteMaker) -> None:
+    """After a change that is meant: delete the file, run this, and read what it wrote."""
+    site = make(RULES, more=MORE + PLUGIN_SECTION)
+    found = described(build_defs(site.directory / "config.toml"), site.directory)
+
+    if not SNAPSHOT.exists():
+        SNAPSHOT.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        pytest.fail(f"{SNAPSHOT.name} was missing and has been written; read it")
+    assert found == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["meta", "in", "input", "a.b-c", "1", "now", "_x", "None", "config"])
+def test_every_name_that_config_allows_can_be_shown(make: SiteMaker, name: str) -> None:
+    quoted = f'"{name}"'
+    site = make(
+        "[single]\n",
+        watch={"name": quoted, "archive": quoted},
+        archive={"name": quoted},
+        more=PLUGIN_SECTION,
+    )
+
+    defs = build_defs(site.directory / "config.toml")
+
+    assert defs.resolve_job_def(f"watch_{name.replace('.', '_').replace('-', '_')}")
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_without_a_configuration_they_say_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        defs = build_defs(tmp_path / "config.toml")
+
+    (spec,) = defs.resolve_all_asset_specs()
+    assert f"There is no configuration at `{tmp_path / 'config.toml'}`" in (spec.description or "")
+    assert "carbonation init" in caplog.text
+
+
+def test_a_configuration_with_a_fault_does_not_load_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[service]\npoll_intervall = '5s'\n", encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="poll_interval"):
+        build_defs(tmp_path / "config.toml")
+
+
+def test_refused_rules_do_not_stop_what_goes_on_with_the_earlier_ones(
+    make: SiteMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make(RULES, more=MORE + PLUGIN_SECTION)
+    site.set_rules("[single\n")
+
+    defs = build_defs(site.directory / "config.toml")
+
+    parents = defs.resolve_asset_graph().get(dg.AssetKey(["archive", "other_one"])).parent_keys
+    assert {key.to_user_string() for key in parents} == {"catalog/incoming", "catalog/site_a"}
+    assert "rules.toml" in caplog.text
+
+
+def test_help_does_not_wait_for_dagster() -> None:
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from carbonation_dagster.cli import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "assert CliRunner().invoke(main, ['run', '--help']).exit_code == 0\n"
+        "slow = {'dagster', 'sqlalchemy', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {slow}' if slow else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_code_location_runs_in_process(monkeypatch: pytest.MonkeyPatch, make: SiteMaker) -> None:
+    site = make("[single]\n", more=PLUGIN_SECTION)
+    monkeypatch.setenv("CARBONATION_CONFIG", str(site.directory / "config.toml"))
+    monkeypatch.delitem(sys.modules, "carbonation_dagster.definitions", raising=False)
+
+    from carbonation_dagster.definitions import defs
+
+    assert defs.executor is dg.in_process_executor

@@ -1,0 +1,114 @@
+"""The jobs that an operator launches, and the schedule that launches one."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from carbonation_dagster.naming import LONGEST_TAG, plain, tag_value
+from carbonation_dagster.resources import RESOURCE, STOP_VARIABLE
+from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
+from tests.site import SiteMaker
+
+
+def launch(shown: Shown, job: str, op: str, **config: Any) -> Any:
+    return shown.run(job=job, run_config={"ops": {op: {"config": config}}})
+
+
+def test_retry_opens_failed_groups_again(make: SiteMaker, instance: dg.DagsterInstance) -> None:
+    shown = show(
+        make('[single.metadata]\nextract = "broken"\n', service={"max_retries": "0"}, more=PLUGIN_SECTION),
+        instance,
+    )
+    shown.site.deliver("bad.dat", content=b"broken")
+    shown.site.one_pass()
+    assert shown.site.statuses() == {"bad.dat": "failed"}
+
+    result = launch(shown, "retry", "retry_groups", watch="incoming", group_key="bad.dat")
+
+    assert result.success
+    assert result.output_for_node("retry_groups") == 1
+    assert shown.site.statuses() == {"bad.dat": "detected"}
+
+
+def test_retry_without_configuration_takes_all_that_failed(shown: Shown) -> None:
+    result = shown.run(job="retry")
+
+    assert result.success
+    assert result.output_for_node("retry_groups") == 0
+
+
+def test_retry_knows_which_statuses_there_are(shown: Shown) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="INTEGRITY_FAILED|integrity_failed"):
+        launch(shown, "retry", "retry_groups", status="archived")
+
+
+def test_retry_of_an_unknown_group_fails_with_a_sentence(shown: Shown) -> None:
+    result = launch(shown, "retry", "retry_groups", group_key="nobody")
+
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert 'there is no group "nobody"' in failure.step_failure_data.user_failure_data.description
+
+
+def test_reconcile_delivery_says_per_watch_what_it_found(shown: Shown) -> None:
+    shown.site.deliver("a.dat")
+
+    result = launch(shown, "reconcile_delivery", "reconcile_deliveries", watch="incoming")
+
+    assert result.success
+    (seen,) = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
+    assert seen.event_specific_data.asset_observation.metadata["new"].value == 1
+
+
+def test_reconcile_of_a_missing_directory_fails_after_the_others(
+    make: SiteMaker, instance: dg.DagsterInstance
+) -> None:
+    gone = '[[watch]]\nname = "gone"\npath = "gone"\nrules = "single"\narchive = "main"\n'
+    text = make("[single]\n", more=gone + PLUGIN_SECTION)
+    # "gone" is configured before "incoming"
+    shown = show(text, instance)
+    shown.site.deliver("a.dat")
+
+    result = shown.run(job="reconcile_delivery")
+
+    assert not result.success
+    assert shown.site.statuses() == {"a.dat": "detected"}
+
+
+def due(shown: Shown, after: timedelta = timedelta(0)) -> Any:
+    (schedule,) = shown.defs.schedules or ()
+    last = shown.instance.get_run_records(limit=1)
+    start = last[0].create_timestamp if last else shown.site.now
+    context = dg.build_schedule_context(
+        instance=shown.instance,
+        resources={RESOURCE: shown.carbonation},
+        scheduled_execution_time=start + after,
+    )
+    return schedule(context)
+
+
+def test_reconciliation_is_due_at_once_and_then_each_interval(shown: Shown) -> None:
+    assert isinstance(due(shown), dg.RunRequest)
+    shown.run(job="reconcile_delivery")
+
+    waiting = due(shown, timedelta(hours=23))
+    assert waiting.skip_message == "due in 60 min"
+    assert isinstance(due(shown, timedelta(hours=24)), dg.RunRequest)
+
+
+def test_nothing_is_due_while_the_service_stops(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = shown.site.directory / "stopping"
+    mark.touch()
+    monkeypatch.setenv(STOP_VARIABLE, str(mark))
+
+    assert due(shown).skip_message == "the service is stopping"
+
+
+def test_long_and_odd_keys_become_tags_that_stay_apart() -> None:
+    long = "k" * 5000
+    assert len(tag_value(long)) <= LONGEST_TAG
+    assert tag_value(long + "a") != tag_value(long + "b")
+    assert tag_value("run1") == "run1"
+    assert plain("a\udcff\0") == "a\\udcff\\x00"
