@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
-from carbonation_core import transfer
+from carbonation_core import source, transfer
 from carbonation_core.config import Archive
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
@@ -24,7 +24,7 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
-from carbonation_core.scan import Stamp
+from carbonation_core.source import Source
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, closing
 from carbonation_core.transfer import Order, Written
 
@@ -72,7 +72,7 @@ class _Room:
             return
         device, free = transfer.free_space(job.orders[0].directory)
         here = [order for order in job.orders if not _is_linked(order, device)]
-        needed = sum(order.stamp.size for order in here)
+        needed = sum(order.source.stamp.size for order in here)
         left = self._left.setdefault(device, free)
         if needed > left:
             raise EnvironmentFault(
@@ -83,7 +83,7 @@ class _Room:
 
 def _is_linked(order: Order, device: int) -> bool:
     """Whether a move needs no room, being a link on the same file system."""
-    return order.action == "move" and order.stamp.inode.startswith(f"{device}:")
+    return order.action == "move" and order.source.stamp.inode.startswith(f"{device}:")
 
 
 def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
@@ -213,7 +213,7 @@ def clean_up(
     for file in components.by_id(connection, sources):
         values: dict[str, Any]
         try:
-            values = {"in_delivery": False} if transfer.remove_source(sources[file.id]) else {}
+            values = {"in_delivery": False} if source.remove(sources[file.id].source) else {}
         except OSError as error:
             values = {"error_message": f"archived, but its source cannot be removed: {error.strerror}"}
         if values:
@@ -289,13 +289,16 @@ def _planned(
     return job
 
 
+def source_of(bench: Bench, file: Component) -> Source:
+    """A component's delivered file."""
+    follow = bench.watch.symlinks == "follow_inside"
+    return Source(str(bench.watch.path), to_path(file.source_path), file.stamp, follow)
+
+
 def _order(bench: Bench, batch_id: str, group: OpenGroup, archive: Archive, file: Component) -> Order:
     return Order(
         component_id=file.id,
-        root=str(bench.watch.path),
-        source=to_path(file.source_path),
-        stamp=file.stamp,
-        follow_symlink=bench.watch.symlinks == "follow_inside",
+        source=source_of(bench, file),
         directory=to_path(group.member.archive_directory or ""),
         name=to_path(file.filename),
         temporary=transfer.temporary_name(batch_id, file.id),
@@ -374,9 +377,9 @@ def _kept(file: Component, kept: Kept, now: datetime) -> Change:
 
 def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> list[Change]:
     order = written.order
-    stamp = order.stamp
+    stamp = order.source.stamp
     if order.action in ("hardlink", "move"):
-        stamp = _after_our_link(order)
+        stamp = source.stamp_after_link(order.source)
     if not may(file.status, Event.ARCHIVED):
         return []
     return [
@@ -395,16 +398,6 @@ def _archived(file: Component, written: Written, archive_name: str, now: datetim
             },
         )
     ]
-
-
-def _after_our_link(order: Order) -> Stamp:
-    """The source's stamp with the ctime that our own link gave it."""
-    try:
-        found = Stamp.of(os.stat(order.source, follow_symlinks=order.follow_symlink))
-    except OSError:
-        return order.stamp
-    same = replace(found, ctime_ns=order.stamp.ctime_ns) == order.stamp
-    return found if same else order.stamp
 
 
 def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:

@@ -45,12 +45,21 @@ class Operator(StrEnum):
     SINCE = "since"  # stop, or start without one, is not before a time
 
 
-_SUFFIXES: Mapping[Kind, Mapping[str, Operator]] = MappingProxyType(
+_NUMBERS = MappingProxyType({"_min": (Operator.FROM, "at least this"), "_max": (Operator.TO, "at most this")})
+_TIMES = MappingProxyType(
+    {"_after": (Operator.FROM, "not before this"), "_before": (Operator.TO, "not after this")}
+)
+_RANGES: Mapping[Kind, Mapping[str, tuple[Operator, str]]] = MappingProxyType(
+    {Kind.INTEGER: _NUMBERS, Kind.NUMBER: _NUMBERS, Kind.TIME: _TIMES, Kind.DATE: _TIMES}
+)
+_DESCRIPTIONS: Mapping[Kind, str] = MappingProxyType(
     {
-        Kind.INTEGER: {"_min": Operator.FROM, "_max": Operator.TO},
-        Kind.NUMBER: {"_min": Operator.FROM, "_max": Operator.TO},
-        Kind.TIME: {"_after": Operator.FROM, "_before": Operator.TO},
-        Kind.DATE: {"_after": Operator.FROM, "_before": Operator.TO},
+        Kind.TEXT: "one of these; % stands for any text",
+        Kind.INTEGER: "one of these",
+        Kind.NUMBER: "one of these",
+        Kind.TIME: "one of these; a date means the whole day",
+        Kind.DATE: "one of these",
+        Kind.BOOLEAN: "true or false; no value is neither",
     }
 )
 _TAKES: Mapping[Kind, str] = MappingProxyType(
@@ -130,26 +139,20 @@ def filters_of(columns: Iterable["Column[Any]"], short: Mapping[str, str]) -> di
     name takes from them. A column's own name always wins over a derived one.
     """
     kinds = {column.name: kind for column in columns if (kind := kind_of(column)) is not None}
-    exact, derived = [], []
+    found: list[Filter] = []
     for column, kind in kinds.items():
-        others = () if short.get(column, column) in kinds or column not in short else (short[column],)
-        exact.append(Filter(column, column, kind, Operator.IS, _description(column, kind), others))
-        for suffix, operator in _SUFFIXES.get(kind, {}).items():
-            text = f"{column} at {'least' if operator is Operator.FROM else 'most'} this, inclusive"
-            names = tuple(other + suffix for other in others)
-            derived.append(Filter(column + suffix, column, kind, operator, text, names))
+        others = (short[column],) if column in short and short[column] not in kinds else ()
+        found.append(Filter(column, column, kind, Operator.IS, _DESCRIPTIONS[kind], others))
+        for suffix, (operator, text) in _RANGES.get(kind, {}).items():
+            if column + suffix not in kinds:
+                names = tuple(other + suffix for other in others if other + suffix not in kinds)
+                found.append(Filter(column + suffix, column, kind, operator, text, names))
     if {kinds.get(START), kinds.get(STOP)} in ({Kind.TIME}, {Kind.DATE}):
-        text = f"{START} to {STOP} has something in common with this range"
-        derived.append(Filter(DATERANGE, "", kinds[START], Operator.OVERLAPS, text))
-        text = f"{STOP}, or {START} without one, is not before this time"
-        derived.append(Filter(AGE, "", kinds[START], Operator.SINCE, text))
-    by_name: dict[str, Filter] = {}
-    for one in (*exact, *derived):
-        by_name.setdefault(one.name, one)
-    for one in (*exact, *derived):
-        for name in one.other_names:
-            by_name.setdefault(name, one)
-    return by_name
+        text = f"from {START} to {STOP} has something in common with this range"
+        found.append(Filter(DATERANGE, "", kinds[START], Operator.OVERLAPS, text))
+        text = f"{STOP}, or {START} where there is none, is not before this"
+        found.append(Filter(AGE, "", kinds[START], Operator.SINCE, text))
+    return {name: one for one in found for name in (one.name, *one.other_names)}
 
 
 def conditions(known: Mapping[str, Filter], filters: Mapping[str, object]) -> tuple[Condition, ...]:
@@ -178,21 +181,11 @@ def parse_time(text: str) -> date:
     try:
         return _time(text)
     except (ValueError, OverflowError):
-        raise ValueError(
-            f'"{text}" should be a date or time such as 2026-01-31 or 2026-01-31T12:00'
-        ) from None
+        raise ValueError("should be a date or time such as 2026-01-31 or 2026-01-31T12:00") from None
 
 
 def _own_names(known: Mapping[str, Filter]) -> list[str]:
     return [name for name, one in known.items() if name == one.name]
-
-
-def _description(column: str, kind: Kind) -> str:
-    more = {
-        Kind.TEXT: "; % stands for any text",
-        Kind.TIME: "; a date means the whole day",
-    }
-    return f"{column} is this, or one of several{more.get(kind, '')}"
 
 
 def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:

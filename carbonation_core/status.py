@@ -186,7 +186,9 @@ def _problems(
 ) -> list[str]:
     if not parts:
         return ["the service has never run"]
-    found = [f"{part.name}: the last heartbeat is too long ago" for part in parts if part.is_late]
+    found = [
+        f"{part.name}: no heartbeat for {part.age.total_seconds():.0f} s" for part in parts if part.is_late
+    ]
     found += [f"watch {watch.name}: {watch.error}" for watch in watches if watch.error]
     found += [f"watch {watch.name}: was never looked at" for watch in watches if watch.last_look is None]
     if refused is not None:

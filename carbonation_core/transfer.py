@@ -9,17 +9,16 @@ import errno
 import fcntl
 import hashlib
 import os
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from carbonation_core import source as sources
 from carbonation_core.config import Action, Durability, Verify
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
-from carbonation_core.scan import Stamp
+from carbonation_core.source import Source
 
-BLOCK = 1 << 20  # bytes read at a time
 _FICLONE = 0x40049409  # linux/fs.h
 
 # Of the disk, mount or machine; trying again later may find them mended.
@@ -47,16 +46,11 @@ _ENVIRONMENT = frozenset(
 class Order:
     """One file to put in place. Paths are names of the operating system.
 
-    `root` is the watched directory that `source` lies in. `stamp` is what was
-    judged; another state of the source is not archived.
     `supersedes`: the target may hold the file's own earlier copy.
     """
 
     component_id: int
-    root: str
-    source: str
-    stamp: Stamp
-    follow_symlink: bool
+    source: Source
     directory: str
     name: str
     temporary: str
@@ -140,10 +134,9 @@ def write(order: Order) -> Written:
 def digest_source(order: Order) -> str:
     """SHA-256 of the delivered bytes; raises `SourceChanged` or `EnvironmentFault`."""
     try:
-        with _opened_source(order) as (source, _):
-            return _digest(source, None)
+        return sources.digest(order.source)
     except OSError as error:
-        raise _explained(error, f'"{order.source}" cannot be read') from error
+        raise _explained(error, f'"{order.source.path}" cannot be read') from error
 
 
 def already_there(order: Order) -> Written | None:
@@ -153,13 +146,13 @@ def already_there(order: Order) -> Written | None:
     """
     try:
         if order.action == "symlink":
-            there = os.path.islink(order.target) and os.readlink(order.target) == order.source
+            there = os.path.islink(order.target) and os.readlink(order.target) == order.source.path
         else:
             there = not os.path.islink(order.target) and os.path.isfile(order.target)
-        if not there or os.stat(order.target).st_size != order.stamp.size:
+        if not there or os.stat(order.target).st_size != order.source.stamp.size:
             return None
-        with _opened_source(order) as (source, found):
-            digest = _digest(source, None)
+        with sources.opened(order.source) as (file, found):
+            digest = sources.digested(file)
         if digest_of(order.target) != digest:
             return None
     except OSError as error:
@@ -167,85 +160,28 @@ def already_there(order: Order) -> Written | None:
     return Written(order, digest, found.st_size, found.st_mtime_ns, in_place=True)
 
 
-@contextmanager
-def _directory_of(order: Order) -> Iterator[tuple[int, str]]:
-    """The directory that holds the source, open, and the source's name there.
-
-    Every step from the watched directory down refuses symlinks, so a directory
-    that is exchanged for one between look and use leads nowhere.
-    """
-    root, source = order.root, order.source
-    if order.follow_symlink:
-        root, source = os.path.realpath(root), os.path.realpath(source)
-    *directories, name = os.path.relpath(source, root).split("/")
-    if ".." in directories or name == "..":
-        raise SourceChanged("became a symlink to something outside its watch")
-    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for directory in directories:
-            inner = _inner_directory(here, directory)
-            os.close(here)
-            here = inner
-        yield here, name
-    finally:
-        os.close(here)
-
-
-def _inner_directory(here: int, name: str) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(name, flags, dir_fd=here)
-    except NotADirectoryError:
-        raise SourceChanged("became a symlink before it was archived") from None
-
-
-@contextmanager
-def _opened_source(order: Order) -> Iterator[tuple[int, os.stat_result]]:
-    """The source, open for reading, and its state, which is the one that was judged."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-    try:
-        with _directory_of(order) as (directory, name):
-            source = os.open(name, flags, dir_fd=directory)
-    except FileNotFoundError:
-        raise SourceChanged("left delivery before it was archived") from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise SourceChanged("became a symlink before it was archived") from None
-        raise
-    try:
-        before = os.fstat(source)
-        if not stat.S_ISREG(before.st_mode) or Stamp.of(before) != order.stamp:
-            raise SourceChanged("changed before it was archived")
-        yield source, before
-        after = os.fstat(source)
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise SourceChanged("changed while it was archived")
-    finally:
-        os.close(source)
-
-
 def _write(order: Order) -> Written:
-    with _opened_source(order) as (source, before):
+    with sources.opened(order.source) as (file, found):
         if order.action == "symlink":
-            os.symlink(order.source, order.temporary_path)
-            digest = _digest(source, None)
+            os.symlink(order.source.path, order.temporary_path)
+            digest = sources.digested(file)
         elif order.action == "hardlink":
-            _link(order, before)
-            digest = _digest(source, None)
-        elif order.action == "move" and _linked(order, before):
-            digest = _digest(source, None)
+            _hard_link(order, found)
+            digest = sources.digested(file)
+        elif order.action == "move" and _linked(order, found):
+            digest = sources.digested(file)
             os.chmod(order.temporary_path, order.file_mode)
         else:
-            digest = _copy(source, before, order)
-    return Written(order, digest, before.st_size, before.st_mtime_ns)
+            digest = _copy(file, found, order)
+    return Written(order, digest, found.st_size, found.st_mtime_ns)
 
 
 def _linked(order: Order, found: os.stat_result) -> bool:
     """Whether a link could stand in for the copy of a `move`."""
-    if order.follow_symlink:
+    if order.source.follow_symlink:
         return False
     try:
-        _link(order, found)
+        sources.link(order.source, order.temporary_path, found)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             return False
@@ -253,27 +189,22 @@ def _linked(order: Order, found: os.stat_result) -> bool:
     return True
 
 
-def _link(order: Order, found: os.stat_result) -> None:
+def _hard_link(order: Order, found: os.stat_result) -> None:
     try:
-        with _directory_of(order) as (directory, name):
-            os.link(name, order.temporary_path, src_dir_fd=directory, follow_symlinks=False)
+        sources.link(order.source, order.temporary_path, found)
     except OSError as error:
-        if error.errno == errno.EXDEV and order.action == "hardlink":
+        if error.errno == errno.EXDEV:
             raise AttemptFailed(
                 f'"{order.directory}" is on another file system than the delivery, '
                 "where no hard link can lead; use copy or move"
             ) from None
         raise
-    linked = os.stat(order.temporary_path, follow_symlinks=False)
-    if (linked.st_dev, linked.st_ino) != (found.st_dev, found.st_ino):
-        raise SourceChanged("was exchanged while it was archived")
 
 
-def _copy(source: int, found: os.stat_result, order: Order) -> str:
+def _copy(file: int, found: os.stat_result, order: Order) -> str:
     target = os.open(order.temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        cloned = _cloned(source, target)
-        digest = _digest(source, None if cloned else target)
+        digest = sources.digested(file, None if _cloned(file, target) else target)
         os.fchmod(target, order.file_mode)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
         if order.durability == "file":
@@ -285,24 +216,13 @@ def _copy(source: int, found: os.stat_result, order: Order) -> str:
     return digest
 
 
-def _cloned(source: int, target: int) -> bool:
-    """Whether the file system could share the source's blocks with the target (ioctl_ficlone(2))."""
+def _cloned(file: int, target: int) -> bool:
+    """Whether the file system could share the file's blocks with the target (ioctl_ficlone(2))."""
     try:
-        fcntl.ioctl(target, _FICLONE, source)
+        fcntl.ioctl(target, _FICLONE, file)
     except OSError:
         return False
     return True
-
-
-def _digest(source: int, target: int | None) -> str:
-    """SHA-256 of what is read from `source`, which is written to `target` on the way."""
-    sha256 = hashlib.sha256()
-    while block := os.read(source, BLOCK):
-        sha256.update(block)
-        view = memoryview(block)
-        while target is not None and view:
-            view = view[os.write(target, view) :]
-    return sha256.hexdigest()
 
 
 def sync(written: Iterable[Written]) -> None:
@@ -396,23 +316,6 @@ def discard(directory: str, temporary: str) -> None:
     """Remove a temporary file, if it is there."""
     with suppress(OSError):
         os.unlink(os.path.join(directory, temporary))
-
-
-def remove_source(order: Order) -> bool:
-    """Remove a moved file's source if it still is what was taken; whether it is gone now.
-
-    Its ctime is not compared: our own link changed it. Raises OSError.
-    """
-    taken = order.stamp
-    try:
-        with _directory_of(order) as (directory, name):
-            found = Stamp.of(os.stat(name, dir_fd=directory, follow_symlinks=False))
-            if (found.size, found.mtime_ns, found.inode) != (taken.size, taken.mtime_ns, taken.inode):
-                return False
-            os.unlink(name, dir_fd=directory)
-    except (FileNotFoundError, SourceChanged):
-        return not os.path.lexists(order.source)
-    return True
 
 
 def remove_copy(path: str) -> None:

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from carbonation_core.config import Config, Watch
-from carbonation_core.errors import ScanError
+from carbonation_core.errors import CarbonationError, ScanError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reconcile import reconcile_delivery as reconcile
 from carbonation_core.retry import retry as take_again
@@ -81,7 +81,11 @@ def retry_groups(
     context: dg.OpExecutionContext, config: RetryConfig, carbonation: dg.ResourceParam[Carbonation]
 ) -> dg.Output[int]:
     """Opens groups for another attempt."""
-    number = take_again(carbonation.project, config.watch, config.group_key, FileStatus(config.status.value))
+    status = FileStatus(config.status.value)
+    try:
+        number = take_again(carbonation.project, config.watch, config.group_key, status)
+    except CarbonationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info("%d groups are tried again", number)
     return dg.Output(number, metadata={"groups": number})
 

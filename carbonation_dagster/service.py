@@ -19,7 +19,7 @@ from typing import IO
 
 from carbonation_core.config import ENVIRONMENT_VARIABLE, Config
 from carbonation_core.errors import CarbonationError
-from carbonation_dagster.home import prepare_home
+from carbonation_dagster.home import HOME_VARIABLE, prepare_home
 
 START_TIMEOUT = 120.0  # seconds for one process to become ready
 STOP_TIMEOUT = 18.0  # seconds for all of them to end, then they are killed
@@ -102,6 +102,9 @@ class Service:
         self._parts[part] = subprocess.Popen(  # noqa: S603  # our own words
             [sys.executable, "-m", *command],
             env=environment,
+            # Dagster takes a `.env` of the directory it is started in for more
+            # than the environment; one may name another configuration.
+            cwd=environment[HOME_VARIABLE],
             stdout=_stderr(),
             start_new_session=True,  # Ctrl-C is ours to hand on, in order
             preexec_fn=_end_with_parent,  # this process has one thread

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from carbonation_core.db.models import FileBase
     from carbonation_core.filters import Filter
 
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # earlier releases of click do not make it generic
+
 # How the service does its work: there for whoever knows them, not in the help.
 _HIDDEN = frozenset(
     {
@@ -66,31 +70,26 @@ def _parameter(one: "Filter") -> str:
 def _option(one: "Filter", taken: set[str]) -> click.Option:
     from carbonation_core.filters import Kind, Operator
 
-    # The short name first, as help and errors show the first.
-    flags = [_flag(name) for name in (*one.other_names, one.name)]
+    flag = (*one.other_names, one.name)[0].strip("_").replace("_", "-")
     is_boolean = one.kind is Kind.BOOLEAN
-    if any(flag in taken or (is_boolean and f"--no-{flag[2:]}" in taken) for flag in flags):
-        flags = [f"--by-{flag[2:]}" for flag in flags]
-    if is_boolean:
-        flags = [f"{flag}/--no-{flag[2:]}" for flag in flags]
+    if f"--{flag}" in taken or (is_boolean and f"--no-{flag}" in taken):
+        flag = f"by-{flag}"
+    # What the API takes is a time, reckoned by whoever asks.
+    more = " long ago" if one.operator is Operator.SINCE else ""
     multiple = one.operator is Operator.IS and not is_boolean
     return click.Option(
-        [_parameter(one), *flags],
+        [_parameter(one), f"--{flag}/--no-{flag}" if is_boolean else f"--{flag}"],
         type=None if is_boolean else _type(one),
         metavar=None if is_boolean else _metavar(one),
         default=None,
         multiple=multiple,
         is_flag=is_boolean,
         hidden=one.column in _HIDDEN,
-        help=f"{one.description[:1].upper()}{one.description[1:]}.",
+        help=f"{one.description[:1].upper()}{one.description[1:]}{more}.",
     )
 
 
-def _flag(name: str) -> str:
-    return f"--{name.strip('_').replace('_', '-')}"
-
-
-def _type(one: "Filter") -> click.ParamType[Any]:
+def _type(one: "Filter") -> "click.ParamType[Any]":
     from carbonation_core.filters import Kind, Operator, parse_time
     from carbonation_core.toml import parse_duration
 
@@ -115,7 +114,7 @@ def _metavar(one: "Filter") -> str:
     return {Kind.TEXT: "TEXT", Kind.INTEGER: "N", Kind.NUMBER: "NUMBER"}.get(one.kind, "TIME")
 
 
-class _Parsed(click.ParamType):
+class _Parsed(ParamType):
     """What a function makes of the text; its `ValueError` says what is wrong."""
 
     name = "text"

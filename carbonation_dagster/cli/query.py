@@ -110,11 +110,8 @@ def files(
 
     filters = filters_from(_model(ctx), options, datetime.now(UTC))
     with connect(ctx.obj) as database:
-        names: Sequence[str] | None = _split(columns) or database.project.plugin.query_defaults.columns
-        if not names and form != "json":
-            # As one cell of a table it hides the others, and it repeats the plugin's columns.
-            names = [name for name in default_columns(database.file_model) if name != "metadata"]
-        names = names or default_columns(database.file_model)
+        given = _split(columns) or database.project.plugin.query_defaults.columns
+        names = given or _usual(default_columns(database.file_model), form)
         order = _split(order_by) or None
         with wrong_usage(QueryError):
             if count:
@@ -122,7 +119,20 @@ def files(
                 return
             rows = database.iter_files(filters, names, order, limit)
         for portion in WRITERS[form](names, rows):
-            sys.stdout.write(portion)
+            if form == "table":
+                click.echo(portion, nl=False)  # colour on a terminal only
+            else:
+                sys.stdout.write(portion)
+
+
+def _usual(columns: Sequence[str], form: str) -> list[str]:
+    """What a row has when nobody names columns: all for programs, what a person looks for in a table."""
+    if form == "json":
+        return list(columns)
+    hidden = {"metadata"}  # the plugin's columns have it, too
+    if form == "table":
+        hidden |= {"id", "file_type", "archive_name", "created_at", "modified_at", "retention_date"}
+    return [name for name in columns if name not in hidden]
 
 
 def _split(values: Sequence[str]) -> list[str]:

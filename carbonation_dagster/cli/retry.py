@@ -38,7 +38,7 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     with wrong_usage(QueryError):
         number = ask_again(project, watch_name, key, FileStatus(status))
     if number:
-        files = "1 component is" if number == 1 else f"{number} components are"
-        click.echo(f"{files} tried again; the next look takes them up")
+        files = "1 component" if number == 1 else f"{number} components"
+        click.echo(f"{files} will be tried again, from the next look on")
     else:
         click.echo(f"nothing to try again: no such component in delivery is {status}")

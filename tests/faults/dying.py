@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving, pipeline, transfer
+from carbonation_core import archiving, pipeline, source, transfer
 from carbonation_core.claim import give_back, open_batches
 from tests.site import Site, open_site
 
@@ -17,7 +17,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "plan": (archiving, "prepare"),
     "make directory": (transfer, "make_directory"),
     "write": (transfer, "write"),
-    "digest": (transfer, "_digest"),
+    "digest": (source, "digested"),
     "sync": (transfer, "sync"),
     "verify": (transfer, "verify"),
     "publish": (transfer, "publish"),
@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "record": (archiving, "record"),
     "set members": (pipeline.batches, "set_members"),
     "clean up": (archiving, "clean_up"),
-    "remove source": (transfer, "remove_source"),
+    "remove source": (source, "remove"),
     "release": (pipeline.batches, "release"),
     "end": (pipeline, "give_back"),
 }

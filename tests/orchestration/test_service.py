@@ -78,8 +78,8 @@ class Running:
         self.process.send_signal(number)
         return self.process.wait(25)
 
-    def children(self) -> list[str]:
-        """Command lines of all processes that name this project."""
+    def children(self) -> list[tuple[int, str]]:
+        """Pids and command lines of all processes that name this project."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -87,7 +87,7 @@ class Running:
             except OSError:
                 continue
             if str(self.site.directory) in command:
-                found.append(command)
+                found.append((int(path.parent.name), command))
         return found
 
 

@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,7 @@ CARBONATION = Path(sys.executable).with_name("carbonation")
 PORTS = 50  # tried from the one that was asked for
 PAUSE = 0.3  # seconds between two files, and between two looks
 START_TIMEOUT = 120.0  # seconds until the web UI answers
-ARCHIVE_TIMEOUT = 180.0  # seconds without news until everything delivered is archived
+ARCHIVE_TIMEOUT = 180.0  # seconds until all is archived, after the last file came
 STOP_TIMEOUT = 25.0  # seconds for the service to end, then it is killed
 LOG_TAIL = 30  # lines of the service's log that a failure shows
 
@@ -60,11 +60,12 @@ def main(directory: Path, port: int, count: int, exit_when_done: bool) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone_in(directory), _service(directory, _free_port(port, console), console) as process:
             demo = Demo(directory.resolve(), process, console)
+            console.print(f"{count} shapefiles are being delivered to {demo.incoming}.", soft_wrap=True)
             demo.deliver(count)
             demo.verify()
             if not exit_when_done:
                 console.print(f"Deliver more to {demo.incoming}, or stop with Ctrl-C.", soft_wrap=True)
-                demo.show(until=lambda: False)
+                demo.show()
     except DemoError as error:
         console.print(f"The demo failed: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
@@ -89,34 +90,31 @@ class Demo:
         return self.directory / "incoming"
 
     def deliver(self, count: int) -> None:
-        """Deliver shapefiles, and stay until all that was ever delivered is archived."""
-        with carbonation_core.connect(self.directory / "config.toml") as database, self._screen() as draw:
-
-            def look() -> None:
-                self._look(database)
-                draw()
-                time.sleep(PAUSE)
-
-            write_samples(self.incoming, count, delay=look)
+        """Deliver shapefiles, and stay until they are archived; raises `DemoError` if they are not."""
+        with self._watching() as look:
+            keys = {path.stem for path in write_samples(self.incoming, count, delay=look)}
             deadline = time.monotonic() + ARCHIVE_TIMEOUT
-            while waiting := sorted(self._delivered().keys() - self.archived.keys()):
+            while waiting := sorted(keys - self.archived.keys()):
                 if time.monotonic() > deadline:
                     raise self._failure(f"after {ARCHIVE_TIMEOUT:.0f} s these wait: {', '.join(waiting)}")
                 look()
 
-    def show(self, until: Callable[[], bool]) -> None:
-        """Show what happens until then."""
-        with carbonation_core.connect(self.directory / "config.toml") as database, self._screen() as draw:
-            while not until():
-                self._look(database)
-                draw()
-                time.sleep(PAUSE)
+    def show(self) -> NoReturn:
+        """Show what happens, for ever."""
+        with self._watching() as look:
+            while True:
+                look()
 
     def verify(self) -> None:
-        """Compare each delivered file with its archived copy, byte by byte; raises `DemoError`."""
+        """Compare the bytes of what was delivered and archived; raises `DemoError`.
+
+        It looks at the two directories only, whatever the service says.
+        """
         copies = {path.name: path for path in (self.directory / "archive").rglob("*") if path.is_file()}
         wrong = []
-        delivered = [path for paths in self._delivered().values() for path in paths]
+        delivered = [
+            path for key, paths in self._delivered().items() if key in self.archived for path in paths
+        ]
         for path in delivered:
             copy = copies.get(path.name)
             if copy is None:
@@ -127,9 +125,10 @@ class Demo:
             raise self._failure("; ".join(wrong))
         size = sum(path.stat().st_size for path in delivered)
         self.console.print(
-            f"All {len(delivered)} files of {len(self._delivered())} shapefiles ({size:,} bytes) "
+            f"All {len(delivered)} files of {len(self.archived)} shapefiles ({size:,} bytes) "
             "are in the archive with equal SHA-256.",
             style="green",
+            soft_wrap=True,
         )
 
     def _look(self, database: carbonation_core.Database) -> None:
@@ -152,13 +151,20 @@ class Demo:
         return os.path.relpath(row["archive_path"], self.directory)
 
     @contextmanager
-    def _screen(self) -> Iterator[Callable[[], None]]:
-        """What draws the state: a table on a terminal; elsewhere lines say it."""
-        if self.console.is_terminal:
-            with Live(self._table(), console=self.console, auto_refresh=False) as live:
-                yield lambda: live.update(self._table(), refresh=True)
-        else:
-            yield lambda: None
+    def _watching(self) -> Iterator[Callable[[], None]]:
+        """What looks, shows and pauses: in a table on a terminal, elsewhere by lines."""
+        live = Live(self._table(), console=self.console, auto_refresh=False)
+        with carbonation_core.connect(self.directory / "config.toml") as database, ExitStack() as stack:
+            if self.console.is_terminal:
+                stack.enter_context(live)
+
+            def look() -> None:
+                self._look(database)
+                if live.is_started:
+                    live.update(self._table(), refresh=True)
+                time.sleep(PAUSE)
+
+            yield look
 
     def _table(self) -> Table:
         delivered = self._delivered()
@@ -201,7 +207,7 @@ def _service(directory: Path, port: int, console: Console) -> Iterator[subproces
         if not (directory / name).exists():
             shutil.copyfile(HERE / name, directory / name)
     (directory / "incoming").mkdir(exist_ok=True)
-    command = [CARBONATION, "-c", directory / "config.toml"]
+    command = [str(CARBONATION), "-c", str(directory / "config.toml")]
     with (directory / "service.log").open("wb") as log:
         told: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         if subprocess.run([*command, "db", "init"], **told, check=False).returncode:  # noqa: S603  # our own words
