@@ -119,11 +119,11 @@ class Database:
         """What became complete after the cursor, in the order of commits, and the next cursor.
 
         None begins with the first group there ever was. Each row is a group as
-        it is now, with the feed's `sequence` and its `event`: "completed", or
-        "updated" for a group that is complete anew. Nothing is left out and
-        nothing comes twice, if each call is given the cursor of the last one
-        with the same `watch_name`. Raises `QueryError` for a cursor that is
-        none, or is from another database.
+        it is now, with the feed's `sequence` and its `event`: "completed",
+        "replaced" when other bytes were delivered, "updated" when a late file
+        joined it. Nothing is left out and nothing comes twice, if each call is
+        given the cursor of the last one with the same `watch_name`. Raises
+        `QueryError` for a cursor that is none, or is from another database.
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise QueryError(f"limit: should be a whole number, 1 or more, not {limit!r}")

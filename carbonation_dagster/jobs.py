@@ -107,7 +107,10 @@ def reconcile_deliveries(
         except ScanError as error:
             unreadable.append(str(error))
             continue
-        context.log.info("%s", found)
+        context.log.info(
+            f"{watch.name}: {found.seen} files seen, {found.new} new, {found.returned} back, "
+            f"{found.cleared} gone, {found.rechecked} to be checked again"
+        )
         yield dg.AssetObservation(
             delivery_key(watch.name),
             metadata={

@@ -14,10 +14,11 @@ from carbonation_core.claim import claim
 from carbonation_core.errors import LostOwnership
 from carbonation_core.observe import observe
 from carbonation_core.pipeline import BatchReport, Stage, work
+from carbonation_dagster.checks import evaluations
 from carbonation_dagster.naming import BATCH_TAG, batch_tag_of, delivery_key
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import add_tags, instance_id, run_tags_now, seconds_since_start
-from carbonation_dagster.telling import Told, events, failure, metadata, stage_metadata
+from carbonation_dagster.telling import Told, failure, materialisations, metadata, stage_metadata
 
 DESCRIPTIONS = {
     Stage.INTEGRITY: "Takes the batch and checks its files, those checks included that read content.",
@@ -91,7 +92,8 @@ def archive_op(
     if not told.groups:
         context.log.info(f"nothing to do for {config.watch}")
         return
-    yield from events(told)
+    yield from materialisations(told)
+    yield from evaluations(carbonation.project, config.watch)
     if told.archived or not told.failed:
         yield dg.Output(None, metadata=metadata(told))
     if told.failed:

@@ -6,8 +6,11 @@ import dagster as dg
 
 from carbonation_core.claim import Offer, claim
 from carbonation_core.config import Watch
-from carbonation_core.errors import ScanError
+from carbonation_core.errors import ConfigError, ScanError
 from carbonation_core.observe import Observation, observe
+from carbonation_core.project import Project, rules_on_disk
+from carbonation_core.ruleset import rules_digest
+from carbonation_core.toml import read_toml
 from carbonation_dagster.naming import plain, run_tags, watch_job
 from carbonation_dagster.recovery import recover
 from carbonation_dagster.resources import Carbonation
@@ -48,7 +51,8 @@ def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
         claimed = claim(project, watch.name, name) if seen.ready else []
         if waiting or claimed:
             return _requests([*waiting, *claimed])
-        return dg.SkipReason(skip_reason(seen))
+        reasons = [skip_reason(seen), refusal(project, seen.rules_digest)]
+        return dg.SkipReason("; ".join(filter(None, reasons)))
 
     return look
 
@@ -63,6 +67,16 @@ def skip_reason(seen: Observation) -> str:
     if seen.ready:
         parts.append(f"{seen.ready} groups ready, taken by others")
     return f"nothing to start: {', '.join(parts)}"
+
+
+def refusal(project: Project, in_force: str) -> str | None:
+    """Why rules.toml as it is now is not in force, if it is not."""
+    try:
+        if rules_digest(read_toml(project.config.rules.file)) != in_force:
+            rules_on_disk(project)
+    except ConfigError as error:
+        return f"refused, so that rules {in_force[:12]} stay in force: {error}"
+    return None
 
 
 def _requests(offers: list[Offer]) -> dg.SensorResult:

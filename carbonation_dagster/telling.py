@@ -1,4 +1,4 @@
-"""What a batch came to, in Dagster's words: materialisations, checks, metadata, a failure."""
+"""What a batch came to, in Dagster's words: materialisations, metadata, a failure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,7 @@ from datetime import datetime
 import dagster as dg
 
 from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
-from carbonation_dagster.naming import (
-    FAILED_GROUPS_CHECK,
-    INTEGRITY_CHECK,
-    archive_key,
-    catalog_key,
-    plain,
-)
+from carbonation_dagster.naming import archive_key, plain
 
 LONGEST_TABLE = 100  # rows; the database has them all
 LONGEST_LIST = 10  # groups named in a sentence
@@ -47,8 +41,8 @@ class Told:
         return self.with_outcome(Outcome.ARCHIVED)
 
 
-def events(told: Told) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-    """What each archive got, and how the checks came out."""
+def materialisations(told: Told) -> Iterator[dg.AssetMaterialization]:
+    """What each archive got."""
     archives = sorted({group.archive_name for group in told.archived if group.archive_name})
     for archive in archives:
         groups = [group for group in told.archived if group.archive_name == archive]
@@ -62,27 +56,6 @@ def events(told: Told) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvalua
                 "table": table(groups),
             },
         )
-    yield evaluation(
-        told.watch,
-        INTEGRITY_CHECK,
-        told.with_outcome(Outcome.INTEGRITY_FAILED),
-        dg.AssetCheckSeverity.WARN,
-    )
-    yield evaluation(told.watch, FAILED_GROUPS_CHECK, told.failed, dg.AssetCheckSeverity.ERROR)
-
-
-def evaluation(
-    watch: str, check: str, faulty: Sequence[GroupReport], severity: dg.AssetCheckSeverity
-) -> dg.AssetCheckEvaluation:
-    """A check's result: it passes when no group is at fault."""
-    return dg.AssetCheckEvaluation(
-        asset_key=catalog_key(watch),
-        check_name=check,
-        passed=not faulty,
-        severity=severity,
-        description=naming_the(faulty) if faulty else None,
-        metadata={"groups": dg.MetadataValue.int(len(faulty)), "table": table(faulty)},
-    )
 
 
 def metadata(told: Told) -> MetadataMapping:

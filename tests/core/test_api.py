@@ -103,7 +103,7 @@ def test_a_replaced_group_is_a_new_entry(site: Site, database: Database) -> None
     touch(site.incoming / "run1.dat", b"other bytes")
     site.one_pass()
     (row,), _ = database.get_new_files(cursor)
-    assert (row["group_key"], row["event"], row["category"]) == ("run1", "updated", "other bytes")
+    assert (row["group_key"], row["event"], row["category"]) == ("run1", "replaced", "other bytes")
 
 
 def test_the_feed_of_one_watch(site: Site, database: Database) -> None:
@@ -219,7 +219,7 @@ def test_an_unknown_status_is_refused_with_the_known_ones(site: Site, database: 
     complete(site, "run1")
     with database.session() as session:
         session.scalars(select(FileComponent)).first().status = "done"  # type: ignore[union-attr]  # there is one
-        with pytest.raises(QueryError, match='no status "done"; known: "archived", .*"waiting"'):
+        with pytest.raises(QueryError, match=r'no status "done"; known: "archived", .*"waiting"'):
             session.commit()
     assert site.component("run1.dat").status == "archived"
 

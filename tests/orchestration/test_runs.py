@@ -145,6 +145,21 @@ def test_checks_run_alone_say_how_the_watch_stands(packed: Shown) -> None:
     assert packed.checks(result) == {"integrity": True, "failed_groups": False}
 
 
+def test_checks_say_how_the_watch_stands_and_not_only_the_batch(shown: Shown) -> None:
+    assert shown.checks(one_batch(shown, bad=b"broken"))["failed_groups"] is False
+
+    shown.site.deliver("good.dat")
+    shown.site.settle()
+    (offer,) = shown.offers()
+    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": False}
+
+    (shown.site.incoming / "bad.dat").unlink()
+    shown.site.deliver("better.dat")
+    shown.site.settle()
+    (offer,) = shown.offers()
+    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": True}
+
+
 def test_a_delivery_is_observed_by_the_run_that_takes_from_it(shown: Shown) -> None:
     result = one_batch(shown, a=b"1")
 

@@ -166,6 +166,16 @@ def test_a_run_that_shows_as_started_without_a_process_is_reported_failed(shown:
     assert open_batches(shown.site.project, "incoming") == []
 
 
+def test_refused_rules_are_told_while_the_earlier_ones_hold(shown: Shown) -> None:
+    shown.tick()
+    shown.site.set_rules("[single]\nunknown = 1\n")
+
+    said = shown.tick().skip_message
+
+    assert said.startswith("no files in delivery; refused, so that rules ")
+    assert '"unknown"' in said
+
+
 def test_a_service_that_stops_begins_nothing(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()

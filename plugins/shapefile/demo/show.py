@@ -135,10 +135,11 @@ class Demo:
         code = self.process.poll()
         if code is not None:
             raise self._failure(f"the service ended with exit code {code}")
+        is_first = self._cursor is None  # which brings what earlier demos archived
         rows, self._cursor = database.get_new_files(self._cursor)
         for row in rows:
             self.archived[row["group_key"]] = row
-            if not self.console.is_terminal:
+            if not self.console.is_terminal and not is_first:
                 self.console.print(f"archived  {row['group_key']} as {self._place(row)}", soft_wrap=True)
 
     def _delivered(self) -> dict[str, list[Path]]:
