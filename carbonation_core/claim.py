@@ -92,17 +92,19 @@ def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:
     return found
 
 
-def give_back(project: Project, batch_id: str, reason: str, died: bool = False) -> int:
+def give_back(
+    project: Project, batch_id: str, reason: str, died: bool = False, holder: str | None = None
+) -> int:
     """End a batch that nobody works on any more; returns how many groups were still open.
 
     `died`: its process ended without a word. Then a batch of several is halved,
     and a group that was alone has used an attempt, so that what kills its
-    process cannot take its neighbours with it for ever. Doing it twice is
-    harmless.
+    process cannot take its neighbours with it for ever. `holder`: only if it is
+    still theirs. Doing it twice is harmless.
     """
     with reading(project.engine) as connection:
         batch = batches.get(connection, batch_id)
-        if batch is None or batch.status == batches.ENDED:
+        if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
         members = batches.members(connection, batch_id)
     _clear(project, batch, members)
@@ -113,7 +115,7 @@ def give_back(project: Project, batch_id: str, reason: str, died: bool = False) 
     now = project.clock()
     with writing(project.engine) as connection:
         components.lock(connection, f"watch:{batch.watch_name}")
-        if not batches.end(connection, batch_id, now, reason):
+        if not batches.end(connection, batch_id, now, reason, holder):
             return 0
         ids = [member.group_id for member in members]
         owned = {

@@ -71,9 +71,11 @@ def work(
     stop: Callable[[], bool] = lambda: False,
     again: bool = False,
 ) -> Iterator["Work"]:
-    """Take a batch and hold it; whatever is still open at the end is given back.
+    """Take a batch and hold it, for one stage or all of them.
 
-    `stop` is asked between groups. `again`: the run repeats an earlier one; an
+    Whoever leaves without `finish()` hands the batch on to the next step of the
+    same run, whose lease it stays under; an exception gives it back. `stop` is
+    asked between groups. `again`: the run repeats an earlier one; an
     ended batch is opened again, and its groups that failed are taken up at
     once if nobody else has them. Raises `LostOwnership` when the batch is
     somebody else's, or has ended.
@@ -97,12 +99,13 @@ def work(
             yield job
         except LostOwnership:
             raise
-        except Exception as error:
-            give_back(project, batch_id, f"{type(error).__name__}: {error}", died=True)
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            # An interrupted run did not fail; its groups come again as they are.
+            give_back(project, batch_id, reason, died=isinstance(error, Exception), holder=holder)
             raise
-        else:
-            died = job.fault is not None
-            give_back(project, batch_id, job.fault or "the run ended before its last stage", died)
+        if job.fault is not None:
+            give_back(project, batch_id, job.fault, died=True, holder=holder)
 
 
 class Work:
@@ -193,7 +196,8 @@ class Work:
 
     def finish(self) -> BatchReport:
         """End the batch; what is still open is given back."""
-        give_back(self._project, self.batch_id, self.fault or "the run ended", self.fault is not None)
+        reason, died = self.fault or "the run ended", self.fault is not None
+        give_back(self._project, self.batch_id, reason, died, self._holder)
         return self.report()
 
     def _require_ownership(self) -> None:

@@ -6,7 +6,7 @@ any host.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -100,22 +100,17 @@ def archive_op(
         raise failure(told)
 
 
-class _HandedOn(BaseException):
-    """Leaves a batch in this run's hands for its next op; an ordinary end would give it back."""
-
-
 def _bring_up(
     context: dg.OpExecutionContext, carbonation: Carbonation, batches: Sequence[str], stage: Stage
 ) -> list[BatchReport]:
+    """Bring batches up to a stage; they stay in this run's hands for its next op."""
     reports: list[BatchReport] = []
     for batch_id in batches:
         with (
-            suppress(_HandedOn),
             _lost_is_said(context),
             work(carbonation.project, batch_id, context.run_id, carbonation.stopping) as held,
         ):
             reports.append(held.advance(stage))
-            raise _HandedOn
     return reports
 
 

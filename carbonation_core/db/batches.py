@@ -210,9 +210,17 @@ def own_again(connection: Connection, batch_id: str, group_ids: Iterable[int]) -
     return list(connection.execute(select(Group.id).where(Group.batch_id == batch_id)).scalars())
 
 
-def end(connection: Connection, batch_id: str, now: datetime, reason: str | None = None) -> bool:
-    """End the batch; False if it had ended already."""
+def end(
+    connection: Connection,
+    batch_id: str,
+    now: datetime,
+    reason: str | None = None,
+    holder: str | None = None,
+) -> bool:
+    """End the batch, if `holder` is given only theirs; False if it had ended already."""
     statement = update(Batch).where(Batch.id == batch_id, Batch.status != ENDED)
+    if holder is not None:
+        statement = statement.where(Batch.holder == holder)
     values = {"status": ENDED, "ended_at": now, "holder": None, "lease_until": None, "reason": reason}
     return connection.execute(statement.values(values)).rowcount == 1
 

@@ -13,7 +13,6 @@ import pytest
 
 from tests.acceptance.command import COMMAND, Answer, Desk, new_desk
 
-
 FOUND = [
     ("--instrument lidar", ["run1", "run2"]),
     ("--instrument lidar --instrument radar", ["run1", "run2", "run3"]),
