@@ -17,7 +17,7 @@ help:
 	@echo 'make demo    the service on sample shapefiles, with Dagster on port $(PORT); Ctrl-C ends it'
 	@echo 'make test    the tests'
 	@echo 'make check   ruff, mypy, import-linter'
-	@echo 'make bench   how long archiving takes, against cp and sync'
+	@echo 'make bench   how long archiving takes, against cp and sync, and reconciling'
 	@echo 'make clean   remove the demo, the environment and what tools left'
 
 demo: $(VENV)/made
@@ -34,9 +34,10 @@ check: $(VENV)/made
 
 bench: $(VENV)/made
 	@$(BIN)/python tests/bench/against_cp.py
+	@PYTHONPATH=. $(BIN)/python tests/bench/reconcile.py
 
 clean:
-	rm -rf demo $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf demo build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Byte-code is compiled at once, by all cores: without it every start of a

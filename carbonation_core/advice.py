@@ -94,6 +94,12 @@ def _about_rule_set(name: str, rules: RuleSet, file: str) -> Iterator[str]:
                 f'{where}: "{primary}" is not expected, so that a group may never have it; '
                 f"expected: {listing(completeness.expected_extensions)}"
             )
+    for number, check in enumerate(rules.integrity, 1):
+        if check.manifest and set(check.manifest) == {"*"}:
+            yield (
+                f"{place(file, f'[[{name}.integrity]] number {number}', 'manifest')}: "
+                f'"{check.manifest}" takes every file for a manifest, so that none is ever archived'
+            )
     for number, routing in enumerate(rules.routing[:-1], 1):
         if _matches_all(routing.match):
             yield (
@@ -127,6 +133,7 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
             yield f"{place(config.path, table, 'patterns')}: shut out {ends}"
         elif _is_ignored(f"*{_literal(extension)}", watch.ignore_patterns):
             yield f"{place(config.path, table, 'ignore_patterns')}: shut out {ends}"
+    yield from _about_checksums(watch, rules, config, table)
     if not (rules.archive or watch.archive or _routes_all(rules)):
         which = "groups that no routing block matches" if rules.routing else "its groups"
         yield (
@@ -144,6 +151,17 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
                 f'{place(config.path, table, "path")}: {what}, "{file}", lies in this watch '
                 "and would be taken for a delivered file"
             )
+
+
+def _about_checksums(watch: Watch, rules: RuleSet, config: Config, table: str) -> Iterator[str]:
+    globs = {f"*{sidecar}": f'every sidecar "{sidecar}"' for sidecar in rules.sidecars}
+    globs |= {manifest: f'every manifest "{manifest}"' for manifest in rules.manifests}
+    for glob, what in globs.items():
+        ends = f'{what}, which rule set "{watch.rules}" needs; no file will ever have its checksum'
+        if watch.patterns and not any(common_name(glob, pattern) for pattern in watch.patterns):
+            yield f"{place(config.path, table, 'patterns')}: shut out {ends}"
+        elif _is_ignored(glob, watch.ignore_patterns):
+            yield f"{place(config.path, table, 'ignore_patterns')}: shut out {ends}"
 
 
 def _shared_files(config: Config) -> Iterator[str]:

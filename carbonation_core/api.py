@@ -142,10 +142,12 @@ class Database:
         return rows, f"feed:{rows[-1][catalogue.SEQUENCE] if rows else after}"
 
     def get_service_status(self) -> Row | None:
-        """What the service last said of itself; None before its first start.
+        """What the service last said of itself; None before anything ever ran.
 
-        `started_at`, `last_heartbeat`, `queue_depth` (groups that wait for a
-        run), `workers_active` (runs that are at work), and `parts` by name.
+        `running`; `started_at` of the service, or of the last pass if there never
+        was one, else None; `last_heartbeat` of the running service, else of whoever
+        looked last; `queue_depth` (groups that wait for a run), `workers_active`
+        (runs that are at work), and `parts` by name.
         """
         return service_state(self.project)
 

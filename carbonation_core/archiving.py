@@ -40,6 +40,15 @@ class Transfer:
     orders: list[Order] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
     kept: list["Kept"] = field(default_factory=list)
+    aside: list["SetAside"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that was only read, and stays in delivery."""
+
+    file: Component
+    reason: str = "was read, and stays in delivery: archive_sidecar = false"
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,7 @@ def record(
     """
     ids = [written.order.component_id for job in transfers for written in job.written]
     ids += [kept.order.component_id for job in transfers for kept in job.kept]
+    ids += [one.file.id for job in transfers for one in job.aside]
     current = {file.id: file for file in components.by_id(connection, ids)}
     changes: list[Change] = []
     copies: list[dict[str, Any]] = []
@@ -176,11 +186,16 @@ def record(
     for job in transfers:
         for written in job.written:
             file = current[written.order.component_id]
-            if written.order.supersedes or (file.in_archive and bench.watch.redelivery == "replace"):
+            if written.order.supersedes or (file.digest is not None and bench.watch.redelivery == "replace"):
                 superseding.append(file.id)
             changes += _archived(file, written, job.archive.name, now)
             copies.append(_copy_row(written, job.archive.name, run_id, now))
         changes += [_kept(current[kept.order.component_id], kept, now) for kept in job.kept]
+        changes += [
+            Change(one.file, Event.LEFT_ALONE, one.reason)
+            for one in job.aside
+            if (now_is := current[one.file.id]).status is one.file.status and now_is.stamp == one.file.stamp
+        ]
         rows.append(_group_row(bench, job, rules_digest, now))
         if job.written:
             completed.append((job.group.row, _event(job, current)))
@@ -274,6 +289,9 @@ def _planned(
     archive = bench.project.config.archive_named(group.member.archive_name)
     job = Transfer(group, archive)
     for file in group.asking:
+        if not file.in_archive and decide.is_set_aside(file.filename, bench.rules):
+            job.aside.append(SetAside(file))
+            continue
         order = _order(bench, batch_id, group, archive, file)
         if file.in_archive and file.digest is not None:
             digest = transfer.digest_source(order)
@@ -348,7 +366,7 @@ def _place(
 def _versioned(bench: Bench, name: str, number: int) -> str:
     if number == 1:
         return name
-    extension = decide.extension(name, bench.rules.completeness)
+    extension = decide.extension(name, bench.rules)
     return f"{name.removesuffix(extension)}.v{number}{extension}"
 
 
@@ -417,7 +435,7 @@ def _group_row(bench: Bench, job: Transfer, rules_digest: str, now: datetime) ->
     paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
     names = {file.id: file.filename for file in job.group.files}
     paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
-    primary = min(paths, key=lambda name: decide.in_order(name, bench.rules.completeness), default=None)
+    primary = min(paths, key=lambda name: decide.in_order(name, bench.rules), default=None)
     return {
         "id": job.group.row.id,
         "archive_path": paths.get(primary) if primary else None,

@@ -18,6 +18,7 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.names import to_path
 from carbonation_core.owner import is_dead
 from carbonation_core.project import Project, rules_in_force, rules_of
+from carbonation_core.ruleset import RuleSet
 from carbonation_core.transfer import discard, temporary_name
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,6 @@ def give_back(
     rule_set = rules_of(project, batch.rules_digest).sets.get(
         project.config.watch_named(batch.watch_name).rules
     )
-    completeness = rule_set.completeness if rule_set else None
     now = project.clock()
     with writing(project.engine) as connection:
         components.lock(connection, f"watch:{batch.watch_name}")
@@ -130,7 +130,7 @@ def give_back(
         batches.release(connection, batch_id, owned)
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
-        refresh(connection, completeness, owned, (), now)
+        refresh(connection, rule_set or RuleSet(), owned, (), now)
         if died and len(still_open) > 1:
             half = len(still_open) // 2
             for part in (still_open[:half], still_open[half:]):

@@ -229,6 +229,9 @@ class Watch(Section):
         description="a known path with other bytes: `replace` what is archived, keep both (`version`), "
         "`ignore` it, or mark it failed (`error`)",
     )
+    expect_every: Duration | None = Field(
+        None, description="a feed that brings nothing for longer is late; absent: nothing is expected"
+    )
     observer: Observer = Field(
         "auto", description="`native`: file events; `polling`: scans; `auto`: whichever works"
     )

@@ -38,7 +38,7 @@ class IllegalTransition(CarbonationError):
 
 
 class LostOwnership(CarbonationError):
-    """This process no longer holds the batch it works on."""
+    """The batch is no longer held by the process that works on it."""
 
 
 class AttemptFailed(CarbonationError):

@@ -11,12 +11,12 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.rules import Member, readiness
-from carbonation_core.ruleset import Completeness
+from carbonation_core.ruleset import RuleSet
 
 
 def refresh(
     connection: Connection,
-    completeness: Completeness | None,
+    rules: RuleSet,
     group_ids: Iterable[int],
     unsettled_keys: Collection[str],
     now: datetime,
@@ -33,13 +33,13 @@ def refresh(
             continue
         state = readiness(
             [member_of(component) for component in files[group.id]],
-            completeness,
+            rules,
             unsettled=group.group_key in unsettled_keys,
             timed_out=group.timed_out_at is not None,
         )
         waits = not state.ready and not state.idle
         due_at = (group.due_at or _due(files[group.id], now)) if state.ready else None
-        deadline_at = _deadline(group, completeness) if waits else None
+        deadline_at = _deadline(group, rules) if waits else None
         if (due_at, deadline_at) != (group.due_at, group.deadline_at):
             rows.append({"id": group.id, "due_at": due_at, "deadline_at": deadline_at})
     groups.store(connection, rows, now)
@@ -49,13 +49,14 @@ def refresh(
 def expire(
     connection: Connection,
     watch_name: str,
-    completeness: Completeness | None,
+    rules: RuleSet,
     now: datetime,
 ) -> Sequence[GroupRow]:
     """Deal once with the groups that have waited too long; returns them."""
     late = groups.overdue(connection, watch_name, now)
-    if not late or completeness is None:
+    if not late:
         return ()
+    completeness = rules.patience
     groups.store(
         connection,
         [{"id": group.id, "timed_out_at": now, "deadline_at": None} for group in late],
@@ -65,9 +66,7 @@ def expire(
     changes: list[Change] = []
     for group in late:
         waiting = [file for file in files[group.id] if file.status is FileStatus.WAITING]
-        lacking = ", ".join(
-            readiness([member_of(f) for f in files[group.id]], completeness, False, False).missing
-        )
+        lacking = ", ".join(readiness([member_of(f) for f in files[group.id]], rules, False, False).missing)
         reason = f"waited {completeness.timeout_minutes:g} minutes for {lacking}"
         for file in waiting:
             if completeness.on_timeout == "skip":
@@ -75,7 +74,7 @@ def expire(
             else:
                 changes.append(Change(file, values={"error_message": reason}))
     components.apply(connection, changes, now)
-    refresh(connection, completeness, [group.id for group in late], (), now)
+    refresh(connection, rules, [group.id for group in late], (), now)
     return late
 
 
@@ -92,7 +91,7 @@ def _due(files: Iterable[Component], now: datetime) -> datetime:
     return now
 
 
-def _deadline(group: GroupRow, completeness: Completeness | None) -> datetime | None:
-    if completeness is None or completeness.timeout is None or group.timed_out_at is not None:
+def _deadline(group: GroupRow, rules: RuleSet) -> datetime | None:
+    if rules.patience.timeout is None or group.timed_out_at is not None:
         return None
-    return (group.reopened_at or group.created_at) + completeness.timeout
+    return (group.reopened_at or group.created_at) + rules.patience.timeout

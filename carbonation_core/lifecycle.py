@@ -27,7 +27,7 @@ class Event(StrEnum):
 
     GROUPED = "grouped"  # settled, intact by its stat, and its group is known
     CHECK_FAILED = "check_failed"  # an integrity check said no
-    LEFT_ALONE = "left_alone"  # the plugin gives it no group
+    LEFT_ALONE = "left_alone"  # it gets no group, or is only read and stays in delivery
     REJECTED = "rejected"  # selection said no
     TIMED_OUT = "timed_out"  # the group waited too long under "skip"
     SIBLING_ARRIVED = "sibling_arrived"  # its group got another file and is judged anew
@@ -43,6 +43,7 @@ class Event(StrEnum):
     RETURNED = "returned"  # back in delivery
     RETRIED = "retried"  # somebody asked for another attempt
     RULES_CHANGED = "rules_changed"  # other rules may decide otherwise
+    SUMS_CHANGED = "sums_changed"  # the checksums it is judged by arrived or changed
     RECHECKED = "rechecked"  # judged again, by a reconcile or because its time has come
     LOST = "lost"  # no longer in the archive
     FOUND = "found"  # in the archive again
@@ -56,7 +57,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
     {
         E.GROUPED: ((S.DETECTED,), S.WAITING),
         E.CHECK_FAILED: ((S.DETECTED, S.WAITING), S.INTEGRITY_FAILED),
-        E.LEFT_ALONE: ((S.DETECTED,), S.NOT_SELECTED),
+        E.LEFT_ALONE: ((S.DETECTED, S.WAITING), S.NOT_SELECTED),
         E.REJECTED: ((S.WAITING,), S.NOT_SELECTED),
         E.TIMED_OUT: ((S.WAITING,), S.TIMED_OUT),
         E.SIBLING_ARRIVED: ((S.TIMED_OUT, S.NOT_SELECTED, S.FAILED), S.WAITING),
@@ -72,6 +73,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
         E.RETURNED: ((S.CLEARED,), S.DETECTED),
         E.RETRIED: ((S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
         E.RULES_CHANGED: ((S.WAITING, S.FAILED, *_STUCK), S.DETECTED),
+        E.SUMS_CHANGED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.WAITING),
         E.RECHECKED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.DETECTED),
         E.LOST: ((S.ARCHIVED,), S.MISSING),
         E.FOUND: ((S.MISSING,), S.ARCHIVED),

@@ -1,6 +1,7 @@
 """A look at a watch: what is new, changed, settled or gone, and which groups that makes ready."""
 
 import logging
+import os
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -24,10 +25,11 @@ from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.ruleset import RuleSet
-from carbonation_core.scan import Look, Seen, look, unreadable
+from carbonation_core.scan import Hints, Look, Seen, look, unreadable
 
 log = logging.getLogger(__name__)
 
+LAST_NEW = "last_new"  # in a watch's details: when something was last delivered, in ISO 8601
 _JUDGED_AGAIN = (
     FileStatus.NOT_SELECTED,
     FileStatus.WAITING,
@@ -39,7 +41,11 @@ _JUDGED_AGAIN = (
 
 @dataclass(frozen=True)
 class Observation:
-    """What one look at a watch found. `settles_in` is when the next file could have settled."""
+    """What one look at a watch found.
+
+    `files` is how many lie there by the last look at the whole tree, `settles_in`
+    when the next file could have settled.
+    """
 
     watch_name: str
     files: int
@@ -53,11 +59,13 @@ class Observation:
     settles_in: timedelta | None
 
 
-def observe(project: Project, watch_name: str) -> Observation:
+def observe(project: Project, watch_name: str, hints: Hints | None = None) -> Observation:
     """Look at a watch once and record what follows.
 
-    Raises `ScanError` when its directory cannot be looked at; then nothing is
-    concluded. Raises `ConfigError` when there are no usable rules.
+    With hints only those places are looked at, and the files that have not
+    settled; without, or when the rules changed, the whole tree. Raises
+    `ScanError` when its directory cannot be looked at; then nothing is concluded.
+    Raises `ConfigError` when there are no usable rules.
     """
     watch = project.config.watch_named(watch_name)
     rules = rules_in_force(project)
@@ -65,10 +73,16 @@ def observe(project: Project, watch_name: str) -> Observation:
     # What is known is read before the look: a file that the pipeline moves
     # away in between is then a change overtaken, not a file that came back.
     with reading(project.engine) as connection:
-        known = components.in_delivery(connection, watch_name)
         last = service.get(connection, part_name(watch_name))
+        if last is None or last.details.get("rules_digest") != rules.digest:
+            hints = None
+        if hints is None:
+            known = components.in_delivery(connection, watch_name)
+        else:
+            known = _hinted(connection, watch, hints)
+            hints = replace(hints, files=hints.files | _relative(watch, known))
     try:
-        seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch))
+        seen = _look(watch, known, last, hints)
     except ScanError as error:
         _say_unwell(project, watch_name, last, str(error))
         raise
@@ -77,10 +91,16 @@ def observe(project: Project, watch_name: str) -> Observation:
     now = project.clock()
     judging = _Judging(project, watch, rule_set, now)
     with reading(project.engine) as connection:
-        judging.compare(connection, known, seen)
+        judging.compare(connection, known, seen, whole=hints is None)
         if last is not None and last.details.get("rules_digest") != rules.digest:
             judging.judge_again(connection, known)
-    details = {"rules_digest": rules.digest, "files": len(seen.files), "error": None}
+    details: dict[str, Any] = {
+        "rules_digest": rules.digest,
+        "files": len(seen.files) if hints is None or last is None else last.details.get("files"),
+        "device": watch.path.stat().st_dev,
+        "error": None,
+        LAST_NEW: now.isoformat() if judging.has_news else last and last.details.get(LAST_NEW),
+    }
     with reading(project.engine) as connection:
         idle = (
             judging.is_empty
@@ -94,12 +114,12 @@ def observe(project: Project, watch_name: str) -> Observation:
         with writing(project.engine) as connection:
             components.lock(connection, part_name(watch_name))
             _record(connection, judging)
-            expire(connection, watch_name, rule_set.completeness, now)
+            expire(connection, watch_name, rule_set, now)
             service.say(connection, part_name(watch_name), now, details, started=last is None)
             ready = groups.count_due(connection, watch_name, now)
     return Observation(
         watch_name,
-        files=len(seen.files),
+        files=details["files"],
         new=len(judging.arrivals),
         returned=judging.tally["returned"],
         changed=judging.tally["changed"],
@@ -109,6 +129,34 @@ def observe(project: Project, watch_name: str) -> Observation:
         rules_digest=rules.digest,
         settles_in=min(judging.unsettled.values(), default=None),
     )
+
+
+def _look(watch: Watch, known: Sequence[Component], last: PartState | None, hints: Hints | None) -> Look:
+    seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch), hints)
+    before = last.details.get("device") if last else None
+    if not seen.files and known and before not in (None, watch.path.stat().st_dev):
+        raise ScanError(f"{watch.path}: is empty, and another file system than before; is it mounted?")
+    return seen
+
+
+def _hinted(connection: Connection, watch: Watch, hints: Hints) -> list[Component]:
+    """What is known of the places that hints point to, and of files that wait for a look."""
+    root = _root(watch)
+    found = [
+        *components.by_path(connection, watch.name, [root + path for path in hints.files]),
+        *components.below(connection, watch.name, [root + path for path in hints.directories]),
+        *components.awaiting_a_look(connection, watch.name),
+    ]
+    return list({component.id: component for component in found}.values())
+
+
+def _relative(watch: Watch, known: Sequence[Component]) -> set[str]:
+    root = _root(watch)
+    return {c.source_path.removeprefix(root) for c in known if c.source_path.startswith(root)}
+
+
+def _root(watch: Watch) -> str:
+    return to_text(str(watch.path)) + "/"
 
 
 def part_name(watch_name: str) -> str:
@@ -127,6 +175,7 @@ class _Judging:
     arrivals: list[Arrival] = field(default_factory=list)
     changes: dict[int, Change] = field(default_factory=dict)  # by component
     keys: dict[int, str] = field(default_factory=dict)  # of components that get a group
+    manifests: list[Component] = field(default_factory=list)  # lists of checksums that have settled
     touched: set[int] = field(default_factory=set)  # groups whose files changed
     touched_keys: set[str] = field(default_factory=set)  # likewise, by key
     unsettled: dict[str, timedelta] = field(default_factory=dict)  # path → settles in
@@ -136,9 +185,14 @@ class _Judging:
     def is_empty(self) -> bool:
         return not (self.arrivals or self.changes)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether somebody delivered something, be it a file that was there before."""
+        return bool(self.arrivals or self.tally["returned"] or self.tally["changed"])
+
     @cached_property
     def root(self) -> str:
-        return to_text(str(self.watch.path)) + "/"
+        return _root(self.watch)
 
     @property
     def settle(self) -> timedelta:
@@ -151,16 +205,16 @@ class _Judging:
         """The key of a file whose name alone decides; None if a plugin would."""
         if self.rules.completeness is not None and self.rules.completeness.group_by == "plugin":
             return None
-        return decide.group_key(path, self.rules.completeness)
+        return decide.group_key(path, self.rules)
 
-    def compare(self, connection: Connection, known: Sequence[Component], seen: Look) -> None:
-        """What every file seen and every file gone leads to."""
+    def compare(self, connection: Connection, known: Sequence[Component], seen: Look, whole: bool) -> None:
+        """What every file seen and every file gone leads to; `whole`: all of the tree was looked at."""
         by_path = {component.source_path: component for component in known}
         files = {self.root + entry.path: entry for entry in seen.files}
         unknown = [path for path in files if path not in by_path]
         returning = components.by_path(connection, self.watch.name, unknown)
         by_path |= {component.source_path: component for component in returning}
-        moved = self._left_behind(connection, known)
+        moved = self._left_behind(connection, known) if whole else set()
         for path, entry in files.items():
             component = by_path.get(path)
             if component is None:
@@ -174,15 +228,19 @@ class _Judging:
                 self._perhaps_settled(component, entry)
             elif component.id in moved:
                 self._changed(component, entry, "its source was not removed when it was moved")
-            elif component.status is FileStatus.RETRY_PENDING and component.group_id is None:
-                if component.retry_at is None or component.retry_at <= self.now:
-                    self._change(component, Event.RECHECKED)
+            elif self._is_due_alone(component):
+                self._change(component, Event.RECHECKED)
         for one in known:
             path = one.source_path
-            if path in files or not path.startswith(self.root):
+            if path in files or not one.in_delivery or not path.startswith(self.root):
                 continue
             if seen.could_see(path.removeprefix(self.root)):
                 self._gone(one)
+
+    def _is_due_alone(self, component: Component) -> bool:
+        """Whether a file that could not be given a group is to be tried again."""
+        alone = component.status is FileStatus.RETRY_PENDING and component.group_id is None
+        return alone and (component.retry_at is None or component.retry_at <= self.now)
 
     def judge_again(self, connection: Connection, known: Sequence[Component]) -> None:
         """Other rules are in force: what the old ones decided is decided anew."""
@@ -207,6 +265,10 @@ class _Judging:
             self.touched_keys.add(key)
 
     def _came_back(self, component: Component, entry: Seen) -> None:
+        if component.status is FileStatus.ARCHIVED and component.stamp == entry.stamp:
+            # The very file that we archived, as after its mount was away.
+            self._change(component, None, values={"in_delivery": True})
+            return
         if component.status is FileStatus.CLEARED:
             event = Event.RETURNED
         elif component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
@@ -237,9 +299,17 @@ class _Judging:
             self.unsettled[entry.path] = wait
             return
         path = to_path(component.source_path)
-        fault = entry.fault or decide.stat_fault(entry.stamp.size, self.rules) or unreadable(path)
+        fault = (
+            entry.fault
+            or decide.stat_fault(component.filename, entry.stamp.size, self.rules)
+            or unreadable(path)
+        )
         if fault is not None:
             self._change(component, Event.CHECK_FAILED, fault)
+            return
+        if decide.is_manifest(component.filename, self.rules):
+            self.manifests.append(component)
+            self._left_alone(component, "is a manifest of checksums")
             return
         key = self.key_by_name(entry.path)
         if key is None:
@@ -262,10 +332,14 @@ class _Judging:
             )
             return
         if key is None:
-            self._change(component, Event.LEFT_ALONE, f'group function "{name}" gives it no group')
+            self._left_alone(component, f'group function "{name}" gives it no group')
         else:
             self.keys[component.id] = to_text(str(key))
             self._change(component, Event.GROUPED)
+
+    def _left_alone(self, component: Component, reason: str) -> None:
+        # A group that it once belonged to must not take it along later.
+        self._change(component, Event.LEFT_ALONE, reason, {"group_id": None})
 
     def _failed_to_group(self, component: Component, reason: str) -> None:
         decision = decide.after_failure(
@@ -321,10 +395,49 @@ def _record(connection: Connection, judging: _Judging) -> None:
     ]
     made = components.apply(connection, changes, now)
     joined = {rows[judging.keys[c.component.id]].id for c in made if c.component.id in judging.keys}
+    joined |= _judge_by_new_sums(connection, judging, joined, {change.component.id for change in made})
     _reopen(connection, joined, now)
     by_name = groups.by_key(connection, watch.name, judging.touched_keys)
     touched = judging.touched | joined | {row.id for row in by_name.values()}
-    refresh(connection, judging.rules.completeness, touched, judging.unsettled_keys(), now)
+    refresh(connection, judging.rules, touched, judging.unsettled_keys(), now)
+
+
+def _judge_by_new_sums(
+    connection: Connection, judging: _Judging, joined: Collection[int], made: Collection[int]
+) -> set[int]:
+    """Have judged again what failed, or waits, by checksums that came or changed; the groups of it.
+
+    An attempt that was counted is not repeated before its time.
+    """
+    rules = judging.rules
+    if not rules.checksums:
+        return set()
+    found = [
+        file
+        for members in components.of_groups(connection, joined if rules.sidecars else ()).values()
+        for file in members
+        if file.status is FileStatus.INTEGRITY_FAILED
+    ]
+    directories = {os.path.dirname(m.source_path) for m in judging.manifests if m.id in made}
+    if directories:
+        stuck = (FileStatus.INTEGRITY_FAILED, FileStatus.RETRY_PENDING)
+        found += [
+            file
+            for file in components.in_status(connection, judging.watch.name, stuck)
+            if os.path.dirname(file.source_path) in directories and not file.retry_count
+        ]
+    again = {
+        file.id: Change(file, Event.SUMS_CHANGED, "its checksums arrived or changed")
+        for file in found
+        if file.in_delivery
+        and file.group_id is not None
+        and decide.may_fail_by_sums(file.filename, rules)
+        and decide.stat_fault(file.filename, file.stamp.size, rules) is None
+    }
+    components.apply(connection, list(again.values()), judging.now)
+    woken = {change.component.group_id for change in again.values()} - {None}
+    groups.store(connection, [{"id": id_, "due_at": None} for id_ in woken], judging.now)
+    return {id_ for id_ in woken if id_ is not None}
 
 
 def _reopen(connection: Connection, group_ids: Collection[int], now: datetime) -> None:

@@ -16,11 +16,11 @@ from carbonation_core import rules as decide
 from carbonation_core.claim import give_back
 from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
-from carbonation_core.db.components import Change
+from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.errors import LostOwnership
 from carbonation_core.grouping import refresh
-from carbonation_core.lifecycle import Event, may
+from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.names import to_text
 from carbonation_core.owner import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
@@ -211,7 +211,8 @@ class Work:
             self._archive(opened)
             return
         if stage is Stage.INTEGRITY:
-            result = stages.integrity(self._bench, opened)
+            now = self._project.clock()
+            result = stages.integrity(self._bench, opened, self._manifests(), now)
         elif stage is Stage.COMPLETENESS:
             result = stages.completeness(self._bench, opened)
         elif stage is Stage.EXTRACT:
@@ -223,8 +224,10 @@ class Work:
         self._record(stage, result)
 
     def _archive(self, opened: Sequence[OpenGroup]) -> None:
-        whole = stages.completeness(self._bench, opened)  # a look may have found a change meanwhile
-        planned = archiving.prepare(self._bench, self.batch_id, whole.passed)
+        # A look may have found a change meanwhile.
+        whole = stages.completeness(self._bench, opened)
+        same = stages.as_judged(whole.passed)
+        planned = archiving.prepare(self._bench, self.batch_id, same.passed)
         written = archiving.write(self._bench, planned.transfers, self._stop)
         try:
             with writing(self._project.engine) as connection:
@@ -241,10 +244,13 @@ class Work:
             batches.set_members(connection, self.batch_id, [_member_row(job) for job in placed.transfers])
         # Owned until their sources are gone: who looks meanwhile must not take
         # a source that is about to be removed for one that was left behind.
+        ids = [job.group.row.id for job in placed.transfers]
         with writing(self._project.engine) as connection:
             archiving.clean_up(self._bench, connection, placed.transfers, superseded, now)
-            batches.release(connection, self.batch_id, [job.group.row.id for job in placed.transfers])
-        closed = [*whole.closed, *planned.closed, *written.closed, *placed.closed]
+            batches.release(connection, self.batch_id, ids)
+            # A look left groups that were owned as they were, whatever joined them.
+            refresh(connection, self._bench.rules, ids, (), now)
+        closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
         self._record(Stage.ARCHIVE, StageResult(closed=closed))
 
     def _record(self, stage: Stage, result: StageResult) -> None:
@@ -259,6 +265,10 @@ class Work:
                     for id_, (name, directory) in result.routes.items()
                 ]
                 batches.set_members(connection, self.batch_id, rows)
+            states = [{"group_id": id_, "judged": state} for id_, state in result.judged.items()]
+            batches.set_members(connection, self.batch_id, states)
+            reasons = [{"group_id": id_, "reason": reason} for id_, reason in result.reasons.items()]
+            batches.set_members(connection, self.batch_id, reasons)
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
             self._close(connection, result.closed, now)
@@ -273,9 +283,15 @@ class Work:
         files = components.of_groups(connection, [ended.group.row.id for ended in closed])
         for ended in closed:
             group = ended.group.row
-            waiting = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
+            carried = {file.id: file.stamp for file in ended.group.asking}
+            asking = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
+            waiting = [file for file in asking if carried.get(file.id) == file.stamp]
             outcome = ended.outcome
-            if outcome is Outcome.NOT_SELECTED:
+            if len(waiting) < len(asking):
+                # What was decided without the new file does not hold for it, nor for its group.
+                ended = replace(ended, outcome=Outcome.WAITING, reason=f"got another file; {ended.reason}")
+                outcome = ended.outcome
+            elif outcome is Outcome.NOT_SELECTED:
                 changes += [Change(file, Event.REJECTED, ended.reason) for file in waiting]
             elif outcome in (Outcome.RETRY_PENDING, Outcome.FAILED):
                 decision = self._after(ended, now)
@@ -291,11 +307,13 @@ class Work:
         batches.set_members(connection, self.batch_id, members)
         ids = [ended.group.row.id for ended in closed]
         batches.release(connection, self.batch_id, ids)
-        refresh(connection, self._bench.rules.completeness, ids, (), now)
+        refresh(connection, self._bench.rules, ids, (), now)
 
     def _after(self, ended: Closing, now: datetime) -> decide.RetryDecision:
         """When the next attempt is, if there is one."""
         used, service = ended.group.row.attempts, self._project.config.service
+        if ended.at is not None:
+            return decide.RetryDecision(used, ended.at, ended.reason)
         if ended.outcome is Outcome.FAILED:
             return decide.RetryDecision(used + 1, None, ended.reason)
         jitter = random.random()  # noqa: S311  # spreads load, hides nothing
@@ -321,6 +339,15 @@ class Work:
             if rows[member.group_id].batch_id == self.batch_id
         ]
 
+    def _manifests(self) -> list[Component]:
+        """The lists of checksums that lie in delivery and have settled."""
+        if not self._bench.rules.manifests:
+            return []
+        with reading(self._project.engine) as connection:
+            left_alone = components.in_status(connection, self._batch.watch_name, [FileStatus.NOT_SELECTED])
+        rules = self._bench.rules
+        return [one for one in left_alone if one.in_delivery and decide.is_manifest(one.filename, rules)]
+
     def _metadata(self, opened: Sequence[OpenGroup]) -> dict[int, dict[str, Any]]:
         ids = [group.row.id for group in opened]
         with reading(self._project.engine) as connection:
@@ -337,13 +364,15 @@ class Work:
 
 def _member_row(job: archiving.Transfer) -> dict[str, Any]:
     refused = [kept for kept in job.kept if kept.refused]
+    reason: str | None
     if refused:
         outcome = Outcome.FAILED
         reason = "; ".join(f"{to_text(kept.order.name)}: {kept.reason}" for kept in refused)
     elif job.written:
-        outcome, reason = Outcome.ARCHIVED, None
+        outcome, reason = Outcome.ARCHIVED, job.group.member.reason
     else:
-        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted({kept.reason for kept in job.kept}))
+        reasons = {kept.reason for kept in job.kept} or {file.reason for file in job.aside}
+        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted(reasons))
     return {
         "group_id": job.group.row.id,
         "stage": Stage.ARCHIVE,

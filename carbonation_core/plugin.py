@@ -33,6 +33,13 @@ from carbonation_core.ruleset import PluginNames
 from carbonation_core.toml import listing, place
 
 ENTRY_POINTS = "carbonation.plugin"
+_KINDS = (
+    "extractors",
+    "group_functions",
+    "selection_functions",
+    "routing_functions",
+    "integrity_functions",
+)
 
 
 class Extractor(Protocol):
@@ -59,6 +66,12 @@ class RoutingFunction(Protocol):
     def __call__(self, *, metadata: dict[str, Any]) -> str | None: ...
 
 
+class IntegrityFunction(Protocol):
+    """Why a file is not intact; None if it is."""
+
+    def __call__(self, *, file_path: Path, **kwargs: Any) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class QueryDefaults:
     """What `query_files` does when it is not told."""
@@ -83,6 +96,7 @@ class Plugin:
     routing_functions: Mapping[str, RoutingFunction] = field(default_factory=dict)
     migrations_path: Path | None = None
     query_defaults: QueryDefaults = QueryDefaults()
+    integrity_functions: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
 
     @property
     def names(self) -> PluginNames:
@@ -92,6 +106,7 @@ class Plugin:
             tuple(self.group_functions),
             tuple(self.selection_functions),
             tuple(self.routing_functions),
+            tuple(self.integrity_functions),
         )
 
 
@@ -153,8 +168,9 @@ def _fault(plugin: Plugin) -> str | None:
             return f'file_model changes column "{column.name}", which is the service\'s own'
     for column in own_columns(plugin):
         if not column.nullable:
-            return f'column "{column.key}" of file_model should be nullable: a group has a row before it has metadata'
-    for kind in ("extractors", "group_functions", "selection_functions", "routing_functions"):
+            reason = "a group has a row before it has metadata"
+            return f'column "{column.key}" of file_model should be nullable: {reason}'
+    for kind in _KINDS:
         for name, function in getattr(plugin, kind).items():
             if not callable(function):
                 return f'{kind}["{name}"] should be callable'
@@ -180,8 +196,9 @@ def checked_metadata(plugin: Plugin, returned: object) -> dict[str, Any]:
         if key in BASE_COLUMNS:
             raise AttemptFailed(f'the extractor returned "{key}", which is a column of the service itself')
         if key not in columns:
+            known = listing(columns)
             raise AttemptFailed(
-                f'the extractor returned "{key}", which is no column of the plugin; columns: {listing(columns)}'
+                f'the extractor returned "{key}", which is no column of the plugin; columns: {known}'
             )
         values[key] = _checked(columns[key], value)
     return values

@@ -12,7 +12,7 @@ from carbonation_core import stages
 from carbonation_core.config import Watch
 from carbonation_core.db import components, groups, migrate
 from carbonation_core.db.batches import Member
-from carbonation_core.db.components import Component
+from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.errors import ScanError
@@ -20,7 +20,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.scan import Seen, look, unreadable
-from carbonation_core.stages import Bench, Closing, OpenGroup, StageResult
+from carbonation_core.stages import Bench, Closing, OpenGroup
 
 ARCHIVE, DONE = "archive", "archived already"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
@@ -51,7 +51,7 @@ def preview(project: Project) -> list[Preview]:
 
 
 def _of_watch(bench: Bench) -> Iterator[Preview]:
-    watch, rule_set = bench.watch, bench.rules
+    watch, rule_set, now = bench.watch, bench.rules, bench.project.clock()
     try:
         seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch))
     except ScanError as error:
@@ -59,37 +59,55 @@ def _of_watch(bench: Bench) -> Iterator[Preview]:
         return
     known, rows = _known(bench, [entry.path for entry in seen.files])
     by_key: dict[str, list[Component]] = defaultdict(list)
+    manifests: list[Component] = []
     for number, entry in enumerate(seen.files, 1):
-        component = _as_component(watch, entry, -number, known.get(entry.path))
-        if component.status is FileStatus.ARCHIVED:
+        component = _as_component(bench, entry, -number, known.get(entry.path), now)
+        if component.status is not FileStatus.WAITING:
             by_key[_known_key(component, rows) or entry.path].append(component)
             continue
         path = Path(to_path(component.source_path))
-        fault = entry.fault or decide.stat_fault(entry.stamp.size, rule_set) or unreadable(str(path))
+        fault = (
+            entry.fault
+            or decide.stat_fault(component.filename, entry.stamp.size, rule_set)
+            or unreadable(str(path))
+        )
         if fault is not None:
             yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, fault)
+            continue
+        if decide.is_manifest(component.filename, rule_set):
+            manifests.append(component)
+            yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, "is a manifest of checksums")
             continue
         key, reason = _key(bench, entry.path, path)
         if key is None:
             yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, reason)
         else:
             by_key[key].append(component)
+    since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
     opened = [
-        OpenGroup(_row(watch, key, -number), Member(-number, None, None, None, None, None, 0, 0), files)
+        OpenGroup(
+            _row(watch, key, -number, since.get(key, now)),
+            Member(-number, None, None, None, None, None, 0, 0),
+            files,
+        )
         for number, (key, files) in enumerate(sorted(by_key.items()), 1)
     ]
-    yield from _of_groups(bench, opened)
+    yield from _of_groups(bench, opened, manifests, now)
 
 
-def _of_groups(bench: Bench, opened: list[OpenGroup]) -> Iterator[Preview]:
+def _of_groups(
+    bench: Bench, opened: list[OpenGroup], manifests: list[Component], now: datetime
+) -> Iterator[Preview]:
     name = bench.watch.name
     for group in opened:
         if not group.asking:
             yield Preview(name, group.row.group_key, DONE, "its files are in the archive")
-    result = StageResult(passed=[group for group in opened if group.asking])
-    closed: list[Closing] = []
+    asking = [group for group in opened if group.asking]
+    result = stages.integrity(bench, asking, manifests, now)
+    closed: list[Closing] = list(result.closed)
     metadata: dict[int, dict[str, object]] = defaultdict(dict)
-    for stage in (stages.integrity, stages.completeness, stages.extract):
+    result.passed = [_with(group, result.changes) for group in result.passed]
+    for stage in (stages.completeness, stages.extract):
         result = stage(bench, result.passed)
         closed += result.closed
     metadata |= {id_: dict(values) for id_, (_, values) in result.metadata.items()}
@@ -100,16 +118,26 @@ def _of_groups(bench: Bench, opened: list[OpenGroup]) -> Iterator[Preview]:
         yield Preview(name, ended.group.row.group_key, ended.outcome, ended.reason)
     for group in result.passed:
         archive, directory = result.routes[group.row.id]
-        files = ", ".join(sorted(file.filename for file in group.asking))
+        names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, bench.rules)]
+        files = ", ".join(sorted(names))
         yield Preview(name, group.row.group_key, ARCHIVE, f"{files} to {archive}", directory)
+
+
+def _with(group: OpenGroup, changes: list[Change]) -> OpenGroup:
+    """The group as it is when what was decided of its files has been recorded."""
+    failed = {change.component.id: change.reason for change in changes}
+    files = [
+        replace(file, status=FileStatus.INTEGRITY_FAILED, error_message=failed[file.id])
+        if file.id in failed
+        else file
+        for file in group.files
+    ]
+    return replace(group, files=files)
 
 
 def _known(bench: Bench, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
     """What the database knows of these files, by their relative path; nothing if there is none."""
     engine = bench.project.engine
-    name = engine.url.database
-    if engine.dialect.name == "sqlite" and not (name and os.path.exists(name)):
-        return {}, {}
     if not migrate.status(engine, bench.project.plugin.migrations_path).is_current:
         return {}, {}
     root = to_text(str(bench.watch.path)) + "/"
@@ -119,17 +147,25 @@ def _known(bench: Bench, paths: list[str]) -> tuple[dict[str, Component], dict[i
     return {file.source_path.removeprefix(root): file for file in found}, rows
 
 
-def _as_component(watch: Watch, entry: Seen, number: int, known: Component | None) -> Component:
-    """The file as a pass would find it: archived as it is, or waiting for its run."""
-    if known is not None and known.stamp == entry.stamp and known.status is FileStatus.ARCHIVED:
-        return known
+def _as_component(
+    bench: Bench, entry: Seen, number: int, known: Component | None, now: datetime
+) -> Component:
+    """The file as a pass would find it: done with as it is, or waiting for its run."""
+    watch = bench.watch
+    unchanged = known is not None and known.stamp == entry.stamp
+    if known is not None and unchanged:
+        is_read = known.status is FileStatus.NOT_SELECTED and known.group_id is not None
+        if known.status is FileStatus.ARCHIVED or (
+            is_read and decide.is_set_aside(known.filename, bench.rules)
+        ):
+            return known
     fresh = Component(
         id=number,
         watch_name=watch.name,
         filename=os.path.basename(entry.path),
         source_path=to_text(str(watch.path)) + "/" + entry.path,
         stamp=entry.stamp,
-        quiet_since=_EPOCH,
+        quiet_since=now,
         status=FileStatus.WAITING,
         in_delivery=True,
         in_archive=False,
@@ -144,7 +180,10 @@ def _as_component(watch: Watch, entry: Seen, number: int, known: Component | Non
     )
     if known is None:
         return fresh
-    return replace(known, stamp=entry.stamp, status=FileStatus.WAITING, in_delivery=True)
+    quiet_since = known.quiet_since if unchanged else now
+    return replace(
+        known, stamp=entry.stamp, quiet_since=quiet_since, status=FileStatus.WAITING, in_delivery=True
+    )
 
 
 def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
@@ -155,14 +194,16 @@ def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
 def _key(bench: Bench, relative: str, path: Path) -> tuple[str | None, str]:
     completeness = bench.rules.completeness
     if completeness is None or completeness.group_function is None:
-        return decide.group_key(relative, completeness), ""
+        return decide.group_key(relative, bench.rules), ""
     name = completeness.group_function
     try:
         key = bench.plugin.group_functions[name](file_path=path)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
         return None, f'group function "{name}" raised {type(error).__name__}: {error}'
     return key, f'group function "{name}" gives it no group'
 
 
-def _row(watch: Watch, key: str, number: int) -> GroupRow:
-    return GroupRow(number, watch.name, key, False, None, None, _EPOCH, None, None, 0, None, None, None, None)
+def _row(watch: Watch, key: str, number: int, opened_at: datetime) -> GroupRow:
+    return GroupRow(
+        number, watch.name, key, False, None, None, opened_at, None, None, 0, None, None, None, None
+    )

@@ -4,6 +4,7 @@ from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import writing
 from carbonation_core.errors import QueryError
+from carbonation_core.filters import spelled
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.project import Project
 
@@ -24,11 +25,13 @@ def retry(
 ) -> int:
     """Have every matching component judged anew at the next look; returns how many.
 
-    Only what still lies in delivery can be tried again. Raises `QueryError` for
-    a group that is not there, `ConfigError` for a watch that is not.
+    Only what still lies in delivery can be tried again. A key that is not UTF-8
+    may be given as the operating system does. Raises `QueryError` for a group that
+    is not there, `ConfigError` for a watch that is not.
     """
     if status not in RETRIABLE:
         raise QueryError(f'status "{status}" cannot be retried; those that can: {", ".join(RETRIABLE)}')
+    group_key = None if group_key is None else spelled(group_key)
     names = [watch_name] if watch_name else [watch.name for watch in project.config.watch]
     now = project.clock()
     retried = 0

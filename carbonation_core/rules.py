@@ -1,11 +1,11 @@
-"""Decisions: settled? which group? whole? intact? selected? where to? when again?
+"""Decisions: settled, which group, whole, intact, selected, where to, when again.
 
 All of them are pure; each verdict carries its reason. Plugin callables come in
 as arguments.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from carbonation_core.config import ServiceSection, Watch
 from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.ruleset import Completeness, FieldCondition, RuleSet, Selection, matches_any
+from carbonation_core.ruleset import FieldCondition, IntegrityRule, RuleSet, Selection, matches_any
 
 
 @dataclass(frozen=True)
@@ -45,41 +45,125 @@ def settles_in(quiet_since: datetime, now: datetime, settle_seconds: float) -> t
     return quiet_since + timedelta(seconds=settle_seconds) - now
 
 
-def stat_fault(size: int, rules: RuleSet) -> str | None:
-    """Which integrity rule a file of that size fails, as far as a stat can tell."""
+def stat_fault(filename: str, size: int, rules: RuleSet) -> str | None:
+    """Which integrity rule a file of that name and size fails, as far as a stat can tell."""
     for rule in rules.integrity:
-        if rule.type == "min_size" and size < rule.value:
+        if rule.type == "min_size" and size < rule.size and holds_for(rule, filename, rules):
             return f"has {size} bytes, fewer than min_size = {rule.value}"
-        if rule.type == "max_size" and size > rule.value:
+        if rule.type == "max_size" and size > rule.size and holds_for(rule, filename, rules):
             return f"has {size} bytes, more than max_size = {rule.value}"
     return None
 
 
-def extension(filename: str, completeness: Completeness | None) -> str:
-    """The file's extension: the longest known one that fits, else its last suffix."""
-    if completeness is not None:
-        for known in completeness.extensions:
-            if filename.endswith(known) and filename != known:
-                return known
+def holds_for(rule: IntegrityRule, filename: str, rules: RuleSet) -> bool:
+    """Whether an integrity rule of the rule set is about a file of that name."""
+    if is_manifest(filename, rules) or (rule.type == "checksum" and sidecar_extension(filename, rules)):
+        return False
+    if rule.extensions:
+        return _ends_with(filename, rule.extensions) is not None
+    return sidecar_extension(filename, rules) is None
+
+
+def sidecar_extension(filename: str, rules: RuleSet) -> str | None:
+    """The extension that says that a file holds the checksum of another; None: it does not."""
+    return _ends_with(filename, rules.sidecars)
+
+
+def is_manifest(filename: str, rules: RuleSet) -> bool:
+    """Whether a file lists the checksums of its directory, and so belongs to no group."""
+    return matches_any(filename, rules.manifests)
+
+
+def is_set_aside(filename: str, rules: RuleSet) -> bool:
+    """Whether a file is only read, and stays in delivery when its group is archived."""
+    sidecar = sidecar_extension(filename, rules)
+    return sidecar is not None and not any(
+        rule.archive_sidecar for rule in rules.checksums if rule.sidecar == sidecar
+    )
+
+
+def may_fail_by_sums(filename: str, rules: RuleSet) -> bool:
+    """Whether checksums have a say about a file of that name, or it holds some."""
+    return sidecar_extension(filename, rules) is not None or any(
+        holds_for(rule, filename, rules) for rule in rules.checksums
+    )
+
+
+def extension(filename: str, rules: RuleSet) -> str:
+    """The file's extension: the longest known one that fits, else its last suffix.
+
+    That of a sidecar begins with that of the file it names: ".dat.sha256". Where
+    the rule set lists extensions, a name that ends in none of them is a stem.
+    """
+    known = rules.completeness.extensions if rules.completeness is not None else ()
+    found = _ends_with(filename, known)
+    sidecar = sidecar_extension(filename, rules)
+    if sidecar is not None and (found is None or found == sidecar):
+        named = filename.removesuffix(sidecar)
+        listed = [*known, *(one for rule in rules.checksums for one in rule.extensions)]
+        if not known or _ends_with(named, listed):
+            return (_ends_with(named, known) or _last_suffix(named)) + sidecar
+        return sidecar
+    return found if found is not None else _last_suffix(filename)
+
+
+def _ends_with(filename: str, extensions: Iterable[str]) -> str | None:
+    return next((one for one in extensions if filename.endswith(one) and filename != one), None)
+
+
+def _last_suffix(filename: str) -> str:
     stem, dot, suffix = filename.rpartition(".")
     return f".{suffix}" if dot and stem else ""
 
 
-def group_key(path: str, completeness: Completeness | None) -> str:
-    """The key of a file by its path relative to the watch, when no plugin decides."""
-    if completeness is None:
-        return path
+def group_key(path: str, rules: RuleSet) -> str:
+    """The key of a file by its path relative to the watch, when no plugin decides.
+
+    A sidecar has that of the file it names.
+    """
     directory, _, filename = path.rpartition("/")
-    stem = filename.removesuffix(extension(filename, completeness))
-    return f"{directory}/{stem}" if directory and not completeness.across_directories else stem
+    if rules.completeness is None:
+        return path.removesuffix(sidecar_extension(filename, rules) or "")
+    stem = filename.removesuffix(extension(filename, rules))
+    return f"{directory}/{stem}" if directory and not rules.completeness.across_directories else stem
 
 
-def missing(filenames: Collection[str], completeness: Completeness | None) -> tuple[str, ...]:
+def missing(filenames: Collection[str], rules: RuleSet) -> tuple[str, ...]:
     """The expected extensions that none of these files has."""
-    if completeness is None:
+    if rules.completeness is None:
         return ()
-    there = {extension(filename, completeness) for filename in filenames}
-    return tuple(wanted for wanted in completeness.expected_extensions if wanted not in there)
+    there = {extension(filename, rules) for filename in filenames}
+    there |= {sidecar for filename in filenames if (sidecar := sidecar_extension(filename, rules))}
+    return tuple(wanted for wanted in rules.completeness.expected_extensions if wanted not in there)
+
+
+def names_of_sums(filename: str, sidecar: str, rules: RuleSet) -> tuple[str, str]:
+    """The names that a file's sidecar may have: by its whole name, or by its stem."""
+    return f"{filename}{sidecar}", f"{filename.removesuffix(extension(filename, rules))}{sidecar}"
+
+
+def unaccompanied(asking: Collection[str], there: Collection[str], rules: RuleSet) -> tuple[str, ...]:
+    """The sidecars that files asking for work lack, and the files that sidecars asking for work lack.
+
+    A rule that also names a manifest waits for no sidecar.
+    """
+    lacking = [
+        f"{filename}{rule.sidecar}"
+        for rule in rules.checksums
+        if rule.sidecar is not None and rule.manifest is None
+        for filename in asking
+        if holds_for(rule, filename, rules)
+        and not any(name in there for name in names_of_sums(filename, rule.sidecar, rules))
+    ]
+    for filename in asking:
+        sidecar = sidecar_extension(filename, rules)
+        if sidecar is not None and not any(
+            filename in names_of_sums(one, sidecar, rules)
+            for one in there
+            if sidecar_extension(one, rules) is None
+        ):
+            lacking.append(filename.removesuffix(sidecar))
+    return tuple(sorted(set(lacking)))
 
 
 @dataclass(frozen=True)
@@ -101,9 +185,7 @@ class Readiness:
     missing: tuple[str, ...] = ()
 
 
-def readiness(
-    members: Collection[Member], completeness: Completeness | None, unsettled: bool, timed_out: bool
-) -> Readiness:
+def readiness(members: Collection[Member], rules: RuleSet, unsettled: bool, timed_out: bool) -> Readiness:
     """Whether a group with these files is whole.
 
     `unsettled`: a file that belongs to it has not settled yet. `timed_out`: its
@@ -111,32 +193,43 @@ def readiness(
     """
     if not any(member.status in _ASKING for member in members):
         return Readiness(ready=False, idle=True)
-    counting = [
-        member.filename
-        for member in members
-        if (member.status in _ASKING and member.in_delivery)
-        or (member.status is FileStatus.ARCHIVED and member.in_archive)
-    ]
-    lacking = missing(counting, completeness)
+    asking = [m.filename for m in members if m.status in _ASKING and m.in_delivery]
+    there = asking + [m.filename for m in members if _is_done(m, rules)]
+    lacking = missing(there, rules)
+    # A name says nothing new beside its extension.
+    lacking += tuple(n for n in unaccompanied(asking, there, rules) if not n.endswith(lacking))
     unsettled = unsettled or any(m.status is FileStatus.DETECTED and m.in_delivery for m in members)
-    partial = timed_out and completeness is not None and completeness.on_timeout == "archive_partial"
+    partial = (
+        timed_out and rules.completeness is not None and rules.completeness.on_timeout == "archive_partial"
+    )
     return Readiness(ready=(not lacking or partial) and not unsettled, idle=False, missing=lacking)
+
+
+def _is_done(member: Member, rules: RuleSet) -> bool:
+    if member.status is FileStatus.NOT_SELECTED:
+        return member.in_delivery and is_set_aside(member.filename, rules)
+    return member.status is FileStatus.ARCHIVED and member.in_archive
 
 
 _ASKING = (FileStatus.WAITING, FileStatus.RETRY_PENDING)
 
 
-def in_order(filename: str, completeness: Completeness | None) -> tuple[int, str]:
-    """Sorts a group's files: primary first, then as the rule set lists extensions, then by name."""
+def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:
+    """Sorts a group's files: primary first, then as the rule set lists extensions, then by name.
+
+    Sidecars come last.
+    """
+    is_sidecar = sidecar_extension(filename, rules) is not None
+    completeness = rules.completeness
     if completeness is None:
-        return (0, filename)
+        return (is_sidecar, 0, filename)
     listed = [
         *([completeness.primary_extension] if completeness.primary_extension else []),
         *completeness.expected_extensions,
         *completeness.optional_extensions,
     ]
-    own = extension(filename, completeness)
-    return (listed.index(own) if own in listed else len(listed), filename)
+    own = extension(filename, rules)
+    return (is_sidecar, listed.index(own) if own in listed else len(listed), filename)
 
 
 def selected(

@@ -9,13 +9,15 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from carbonation_core.config import Config
 from carbonation_core.errors import ConfigError
-from carbonation_core.toml import Section, listing, nearest, parse, parse_toml, place
+from carbonation_core.toml import Duration, Section, listing, nearest, parse, parse_toml, place
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]
+Algorithm = Literal["md5", "sha1", "sha256", "sha512"]
+Sidecar = Literal[".md5", ".sha1", ".sha256", ".sha512"]  # a sidecar's extension names its algorithm
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class PluginNames:
     group_functions: Collection[str] = ()
     selection_functions: Collection[str] = ()
     routing_functions: Collection[str] = ()
+    integrity_functions: Collection[str] = ()
 
 
 def _pattern(value: object) -> re.Pattern[str]:
@@ -45,17 +48,115 @@ def _extension(value: object) -> str:
     return value
 
 
+def _size_or_bytes(value: object) -> int | str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("should be a whole number, or hexadecimal text for magic")
+    if value < 0:
+        raise ValueError("should be at least 0")
+    return value
+
+
+def _manifest(value: object) -> str:
+    if not isinstance(value, str) or not value or "/" in value:
+        raise ValueError('should be the name of a file, such as "SHA256SUMS", or a glob for it')
+    return value
+
+
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Extension = Annotated[str, BeforeValidator(_extension)]
 
+_KEYS = {  # of each type of check, beside those that all have
+    "min_size": ("value",),
+    "max_size": ("value",),
+    "magic": ("value", "offset"),
+    "checksum": ("sidecar", "manifest", "algorithm", "archive_sidecar", "grace"),
+    "function": ("function", "kwargs"),
+}
+
 
 class IntegrityRule(Section):
-    """A check that every component must pass."""
+    """A check that every component must pass, or those with certain extensions."""
 
-    type: Literal["min_size", "max_size"] = Field(
-        description="`min_size`: at least `value` bytes, `max_size`: at most"
+    type: Literal["min_size", "max_size", "magic", "checksum", "function"] = Field(
+        description="`min_size`: at least `value` bytes; `max_size`: at most; `magic`: begins with `value`; "
+        "`checksum`: has the digest that a sidecar or a manifest says; `function`: ask the plugin"
     )
-    value: int = Field(ge=0, description="the size in bytes")
+    extensions: tuple[Extension, ...] = Field(
+        (), strict=False, description="the files it holds for; absent: all but the sidecars of checksums"
+    )
+    value: Annotated[int | str | None, PlainValidator(_size_or_bytes)] = Field(
+        None,
+        description='for sizes the number of bytes; for `magic` the bytes in hexadecimal, such as "89504e47"',
+    )
+    offset: int = Field(0, ge=0, description="for `magic`: how many bytes stand before them")
+    sidecar: Sidecar | None = Field(
+        None,
+        description="for `checksum`: extension of the file with the digest, added to the whole name or in "
+        "place of the extension; each file waits for its own",
+    )
+    manifest: Annotated[str, BeforeValidator(_manifest)] | None = Field(
+        None,
+        description="for `checksum`: name, or glob for it, of a list of digests in the same directory, "
+        "such as `SHA256SUMS`",
+    )
+    algorithm: Algorithm | None = Field(
+        None, description="for a `manifest`: of its digests; absent: their length says"
+    )
+    archive_sidecar: bool = Field(
+        True, description="for a `sidecar`: whether it is archived beside its file, or stays in delivery"
+    )
+    grace: Duration = Field(
+        timedelta(minutes=10),
+        description="for `checksum`: how long a wrong or missing digest waits for a corrected delivery",
+    )
+    function: str | None = Field(None, description="for `function`: the plugin's function")
+    kwargs: Mapping[str, Any] = Field({}, description="for `function`: keyword arguments for it")
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "IntegrityRule":
+        own = ("type", "extensions", *_KEYS[self.type])
+        for key in type(self).model_fields:
+            if key in self.model_fields_set and key not in own:
+                raise ValueError(f'type = "{self.type}" has no key "{key}"; its keys: {listing(own)}')
+        if self.type in ("min_size", "max_size") and not isinstance(self.value, int):
+            raise ValueError(f'type = "{self.type}" needs a "value", the size in bytes')
+        if self.type == "magic" and not self._is_hexadecimal():
+            raise ValueError('type = "magic" needs a "value" in hexadecimal text, such as "89504e47"')
+        if self.type == "function" and self.function is None:
+            raise ValueError('type = "function" needs a "function" beside it')
+        if self.type == "checksum":
+            self._sums_are_found()
+        return self
+
+    def _is_hexadecimal(self) -> bool:
+        try:
+            return isinstance(self.value, str) and bool(bytes.fromhex(self.value))
+        except ValueError:
+            return False
+
+    def _sums_are_found(self) -> None:
+        if self.sidecar is None and self.manifest is None:
+            raise ValueError('type = "checksum" needs a "sidecar" or a "manifest", or both')
+        if self.sidecar is None and "archive_sidecar" in self.model_fields_set:
+            raise ValueError('"archive_sidecar" needs a "sidecar" beside it')
+        if self.manifest is None and self.algorithm is not None:
+            raise ValueError('"algorithm" needs a "manifest" beside it; a sidecar\'s extension names its own')
+        if self.sidecar and self.manifest and matches_any(f"x{self.sidecar}", [self.manifest]):
+            raise ValueError(f'"manifest" takes every sidecar, too: "{self.manifest}"')
+
+    @property
+    def size(self) -> int:
+        """The limit of `min_size` and `max_size`."""
+        assert isinstance(self.value, int)
+        return self.value
+
+    @cached_property
+    def leading(self) -> bytes:
+        """The bytes of `magic`."""
+        assert isinstance(self.value, str)
+        return bytes.fromhex(self.value)
 
 
 class Completeness(Section):
@@ -199,6 +300,26 @@ class RuleSet(Section):
     selection: tuple[Selection, ...] = Field((), strict=False, description="absent: all groups are selected")
     routing: tuple[Routing, ...] = Field((), strict=False, description="absent: the default archive")
 
+    @cached_property
+    def patience(self) -> Completeness:
+        """How long groups wait, and what follows; a group of one may wait for its sidecar."""
+        return self.completeness or Completeness(group_by="stem")
+
+    @cached_property
+    def checksums(self) -> tuple[IntegrityRule, ...]:
+        """The checks by checksum."""
+        return tuple(rule for rule in self.integrity if rule.type == "checksum")
+
+    @cached_property
+    def sidecars(self) -> tuple[str, ...]:
+        """The extensions of files that hold the checksums of others."""
+        return tuple(dict.fromkeys(rule.sidecar for rule in self.checksums if rule.sidecar))
+
+    @cached_property
+    def manifests(self) -> tuple[str, ...]:
+        """The globs for files that list the checksums of a directory."""
+        return tuple(dict.fromkeys(rule.manifest for rule in self.checksums if rule.manifest))
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -268,6 +389,13 @@ def _faults(
     if rules.metadata:
         fault = offered("extractor", rules.metadata.extract, names.extractors)
         checks.append((f"[{name}.metadata]", "extract", fault))
+    for number, check in enumerate(rules.integrity, 1):
+        fault = offered("integrity function", check.function, names.integrity_functions)
+        table = f"[[{name}.integrity]] number {number}"
+        checks.append((table, "function", fault))
+        both = set(check.extensions) & set(rules.sidecars) if check.type == "checksum" else ()
+        fault = f"a sidecar has no checksum of its own: {listing(both)}" if both else None
+        checks.append((table, "extensions", fault))
     for number, selection in enumerate(rules.selection, 1):
         fault = offered("selection function", selection.function, names.selection_functions)
         checks.append((f"[[{name}.selection]] number {number}", "function", fault))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carbonation_core.config import Symlinks
 from carbonation_core.errors import ScanError
-from carbonation_core.names import to_text
+from carbonation_core.names import to_path, to_text
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -62,58 +62,108 @@ class Look:
         return not any(path.startswith(f"{directory}/") for directory, _ in self.unreadable)
 
 
-def look(root: Path, recursive: bool, symlinks: Symlinks, wanted: Callable[[str], bool]) -> Look:
-    """What lies under `root` now; `wanted` is asked with each file name.
+@dataclass(frozen=True)
+class Hints:
+    """Where something may have changed, relative to the watch and spelled as text.
 
-    Raises `ScanError` when `root` itself cannot be read.
+    Of `directories` the whole content is to be looked at anew.
     """
-    unreadable: list[tuple[str, str]] = []
 
-    def entries(relative: str) -> Iterator[Seen]:
-        directory = os.path.join(root, relative) if relative else str(root)
-        try:
-            with os.scandir(directory) as found:
-                listed = list(found)
-        except OSError as error:
-            if not relative:
-                raise ScanError(f"{root}: cannot be looked at: {error.strerror}") from None
-            if not isinstance(error, FileNotFoundError):
-                unreadable.append((to_text(relative), error.strerror or str(error)))
-            return
-        for entry in listed:
+    files: frozenset[str] = frozenset()
+    directories: frozenset[str] = frozenset()
+
+
+def look(
+    root: Path,
+    recursive: bool,
+    symlinks: Symlinks,
+    wanted: Callable[[str], bool],
+    hints: Hints | None = None,
+) -> Look:
+    """What lies under `root` now, or only where the hints point.
+
+    `wanted` is asked with each file name. Raises `ScanError` when `root` itself
+    cannot be read.
+    """
+    return _Looking(root, recursive, symlinks, wanted).at(hints)
+
+
+class _Looking:
+    def __init__(
+        self, root: Path, recursive: bool, symlinks: Symlinks, wanted: Callable[[str], bool]
+    ) -> None:
+        self._root, self._recursive, self._symlinks = root, recursive, symlinks
+        self._wanted = wanted
+        self._unreadable: list[tuple[str, str]] = []
+
+    def at(self, hints: Hints | None) -> Look:
+        if hints is None:
+            return Look(tuple(self._below("")), tuple(self._unreadable))
+        self._listed("")  # a root that has gone must not make its files look gone
+        found: dict[str, Seen] = {}
+        if self._recursive:
+            for directory in hints.directories:
+                found |= {seen.path: seen for seen in self._below(to_path(directory))}
+        for path in hints.files:
+            if path not in found and (self._recursive or "/" not in path):
+                seen = self._one(to_path(path))
+                if seen is not None:
+                    found[path] = seen
+        return Look(tuple(found.values()), tuple(self._unreadable))
+
+    def _below(self, relative: str) -> Iterator[Seen]:
+        for entry in self._listed(relative):
             inner = f"{relative}/{entry.name}" if relative else entry.name
             if entry.is_dir(follow_symlinks=False):
-                if recursive:
-                    yield from entries(inner)
-                continue
-            if not wanted(to_text(entry.name)):
-                continue
-            try:
-                yield _seen(entry, inner, root, symlinks)
-            except FileNotFoundError:
-                continue  # it left between the listing and the look
+                if self._recursive:
+                    yield from self._below(inner)
+            elif (seen := self._one(inner)) is not None:
+                yield seen
 
-    return Look(tuple(entries("")), tuple(unreadable))
+    def _listed(self, relative: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(os.path.join(self._root, relative)) as found:
+                return list(found)
+        except OSError as error:
+            if not relative:
+                raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                self._unreadable.append((to_text(relative), error.strerror or str(error)))
+            return []
 
+    def _one(self, relative: str) -> Seen | None:
+        """A file, or None if it has left since it was listed or is nothing to archive."""
+        if not self._wanted(to_text(os.path.basename(relative))):
+            return None
+        path = os.path.join(self._root, relative)
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._unreadable.append((to_text(os.path.dirname(relative)), error.strerror or str(error)))
+            return None
+        fault = None
+        if stat.S_ISLNK(found.st_mode):
+            found, fault = self._followed(path, found)
+        elif stat.S_ISDIR(found.st_mode):
+            return None
+        if fault is None and not stat.S_ISREG(found.st_mode):
+            fault = f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file"
+        return Seen(to_text(relative), Stamp.of(found), fault)
 
-def _seen(entry: os.DirEntry[str], relative: str, root: Path, symlinks: Symlinks) -> Seen:
-    found = entry.stat(follow_symlinks=False)
-    fault = None
-    if stat.S_ISLNK(found.st_mode):
-        if symlinks == "refuse":
-            fault = "is a symlink, which this watch refuses"
-        else:
-            try:
-                target = os.path.realpath(entry.path, strict=True)
-                found = os.stat(target, follow_symlinks=False)
-            except OSError:
-                fault = "is a symlink that leads nowhere"
-            else:
-                if not Path(target).is_relative_to(os.path.realpath(root)):
-                    fault = "is a symlink to something outside its watch"
-    if fault is None and not stat.S_ISREG(found.st_mode):
-        fault = f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file"
-    return Seen(to_text(relative), Stamp.of(found), fault)
+    def _followed(self, path: str, link: os.stat_result) -> tuple[os.stat_result, str | None]:
+        """What a symlink leads to, or the link itself and why it is not followed."""
+        if self._symlinks == "refuse":
+            return link, "is a symlink, which this watch refuses"
+        try:
+            target = os.path.realpath(path, strict=True)
+            found = os.stat(target, follow_symlinks=False)
+        except OSError:
+            return link, "is a symlink that leads nowhere"
+        if not Path(target).is_relative_to(os.path.realpath(self._root)):
+            return link, "is a symlink to something outside its watch"
+        return found, None
 
 
 def unreadable(path: str) -> str | None:

@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import MappingProxyType
 
-from carbonation_core.db import census, migrate, rules_log, service
+from carbonation_core import health, places, pulse
+from carbonation_core.config import Watch
+from carbonation_core.db import census, components, migrate, rules_log, service
 from carbonation_core.db.census import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
-from carbonation_core.db.migrate import SchemaStatus
 from carbonation_core.db.rules_log import Version
 from carbonation_core.db.service import PartState
-from carbonation_core.errors import DatabaseError
+from carbonation_core.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.observe import part_name
+from carbonation_core.observe import LAST_NEW, part_name
+from carbonation_core.places import Place
 from carbonation_core.project import Project
+from carbonation_core.pulse import Worker
+from carbonation_core.waiting import Overlong, overlong
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -27,7 +30,6 @@ WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     }
 )
 ALL = "all"
-_MISSED_BEATS = 3  # so many heartbeats may fail to come before something is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +40,25 @@ class Part:
     started_at: datetime
     last_heartbeat: datetime
     age: timedelta
-    is_late: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WatchHealth:
-    """A watch; `last_look` is None before the first."""
-
-    name: str
-    path: str
-    last_look: datetime | None
-    files: int | None
-    error: str | None
 
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that `carbonation status` tells. `problems` has a sentence for each thing that is wrong."""
+    """Everything that `carbonation status` tells.
+
+    `problems` has a sentence for each thing that is wrong, `warnings` for each
+    that somebody should see to though the service does its work. `service` and
+    `last_pass` are None before the first of either.
+    """
 
     at: datetime
     problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    service: Worker | None
+    last_pass: Worker | None
     parts: tuple[Part, ...]
     watches: tuple[WatchHealth, ...]
+    archives: tuple[ArchiveHealth, ...]
     components: Mapping[FileStatus, Mapping[str, int]]  # by the windows' names, and ALL
     totals: Totals
     queue_depth: int
@@ -67,6 +66,7 @@ class Status:
     retry_queue: RetryQueue
     oldest_group: OldestGroup | None
     oldest_is_stale: bool
+    overlong: Overlong
     rules: Version | None
     refused_rules: Version | None
 
@@ -78,31 +78,18 @@ class Status:
 
 def require_database(project: Project) -> None:
     """Raise `DatabaseError`, saying what to run, unless the database is there and current."""
-    if _is_absent(project):
-        raise DatabaseError(
-            f"database {project.config.database.name} is not initialised; run: carbonation db init"
-        )
     migrate.require_current(project.engine, project.plugin.migrations_path)
 
 
-def schema(project: Project) -> SchemaStatus:
-    """Where the schema stands, also of a database that is not there."""
-    if _is_absent(project):
-        return SchemaStatus((), (), ())
-    return migrate.status(project.engine, project.plugin.migrations_path)
-
-
-def _is_absent(project: Project) -> bool:
-    # To connect would make the file, for whoever happened to ask and as its owner.
-    database = project.config.database
-    return database.drivername == "sqlite" and not Path(database.name).exists()
-
-
 def status(project: Project) -> Status:
-    """How the service does now; raises `DatabaseError` when the database cannot tell."""
+    """How the service does now; raises `DatabaseError` when the database cannot tell.
+
+    Also asks the directories of watches and archives, for a few seconds at most.
+    """
     require_database(project)
     now = project.clock()
-    names = [watch.name for watch in project.config.watch]
+    config = project.config
+    names = [watch.name for watch in config.watch]
     with reading(project.engine) as connection:
         parts = service.parts(connection)
         current = census.by_status(connection)
@@ -113,17 +100,52 @@ def status(project: Project) -> Status:
         retries = census.retry_queue(connection, names)
         oldest = census.oldest_open_group(connection, names)
         rules, last = rules_log.accepted(connection), rules_log.latest(connection)
-    watches = tuple(_watch(project, name, parts.get(part_name(name))) for name in names)
+        filled = {a.name for a in config.archive if components.has_live_copies(connection, a.name)}
+    there = places.ask(
+        [*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)]
+    )
+    at_work = pulse.worker(parts.get(pulse.SERVICE))
+    # What a running service saw last is the truth, whatever we may look at.
+    watches = tuple(
+        watch_health(
+            project,
+            watch,
+            parts.get(part_name(watch.name)),
+            None if at_work and at_work.is_running else there[watch.path],
+        )
+        for watch in config.watch
+    )
+    archives = tuple(
+        health.archive_health(archive.name, there[archive.base], archive.name in filled)
+        for archive in config.archive
+    )
+    refused = last if last is not None and not last.accepted else None
+    facts = Facts(
+        now=now,
+        patience=patience(project),
+        service=at_work,
+        last_pass=pulse.worker(parts.get(pulse.PASS)),
+        watches=watches,
+        archives=archives,
+        overlong=overlong(project, names),
+        refused=refused,
+        components=current,
+    )
     # A watch that is configured no more says nothing more, and need not.
     known = {part_name(name) for name in names}
     heard = [p for p in parts.values() if p.part in known or not p.part.startswith(part_name(""))]
-    told = tuple(_part(project, part, now) for part in sorted(heard, key=lambda part: part.part))
-    refused = last if last is not None and not last.accepted else None
     return Status(
         at=now,
-        problems=tuple(_problems(told, watches, refused)),
-        parts=told,
+        problems=tuple(health.problems(facts)),
+        warnings=tuple(health.warnings(facts)),
+        service=facts.service,
+        last_pass=facts.last_pass,
+        parts=tuple(
+            Part(part.part, part.started_at, part.last_heartbeat, now - part.last_heartbeat)
+            for part in sorted(heard, key=lambda part: part.part)
+        ),
         watches=watches,
+        archives=archives,
         components={
             status: {**dict(zip(WINDOWS, reached[status], strict=True)), ALL: current[status]}
             for status in FileStatus
@@ -133,7 +155,8 @@ def status(project: Project) -> Status:
         workers_active=workers,
         retry_queue=retries,
         oldest_group=oldest,
-        oldest_is_stale=oldest is not None and now - oldest.since > project.config.service.stale_threshold,
+        oldest_is_stale=oldest is not None and now - oldest.since > config.service.stale_threshold,
+        overlong=facts.overlong,
         rules=rules,
         refused_rules=refused,
     )
@@ -147,50 +170,59 @@ def service_state(project: Project) -> dict[str, object] | None:
         parts = service.parts(connection)
         if not parts:
             return None
-        return {
-            "started_at": min(part.started_at for part in parts.values()),
-            "last_heartbeat": max(part.last_heartbeat for part in parts.values()),
-            "queue_depth": census.due_groups(connection, names, now),
-            "workers_active": census.running_batches(connection, names, database_now(connection)),
-            "parts": {
-                part.part: {
-                    "started_at": part.started_at,
-                    "last_heartbeat": part.last_heartbeat,
-                    **part.details,
-                }
-                for part in parts.values()
-            },
-        }
+        queue_depth = census.due_groups(connection, names, now)
+        workers = census.running_batches(connection, names, database_now(connection))
+    begun = [parts[name] for name in (pulse.SERVICE, pulse.PASS) if name in parts]
+    at_work = pulse.worker(parts.get(pulse.SERVICE))
+    running = at_work is not None and at_work.is_running and not at_work.is_dead
+    heard = begun[:1] if running else list(parts.values())
+    return {
+        "running": running,
+        "started_at": begun[0].started_at if begun else None,
+        "last_heartbeat": max(part.last_heartbeat for part in heard),
+        "queue_depth": queue_depth,
+        "workers_active": workers,
+        "parts": {
+            part.part: {"started_at": part.started_at, "last_heartbeat": part.last_heartbeat, **part.details}
+            for part in parts.values()
+        },
+    }
 
 
-def _part(project: Project, part: PartState, now: datetime) -> Part:
+def feed_health(project: Project, watch_name: str) -> WatchHealth:
+    """How one watch stands, by what its looks said."""
+    watch = project.config.watch_named(watch_name)
+    with reading(project.engine) as connection:
+        part = service.get(connection, part_name(watch_name))
+    return watch_health(project, watch, part, None)
+
+
+def patience(project: Project) -> timedelta:
+    """How long a heartbeat may take to come."""
     settings = project.config.service
-    age = now - part.last_heartbeat
-    late = age > _MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
-    return Part(part.part, part.started_at, part.last_heartbeat, age, late)
+    return health.MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
 
 
-def _watch(project: Project, name: str, part: PartState | None) -> WatchHealth:
+def watch_health(project: Project, watch: Watch, part: PartState | None, place: Place | None) -> WatchHealth:
+    """How a watch stands, by what its looks said and, if given, by what its directory says now."""
     details = part.details if part else {}
+    last_new = details.get(LAST_NEW)
+    at = datetime.fromisoformat(last_new) if last_new else None
+    fault = f'"{watch.path}" {place.fault}' if place and place.fault else None
     return WatchHealth(
-        name,
-        str(project.config.watch_named(name).path),
-        part.last_heartbeat if part else None,
-        details.get("files"),
-        details.get("error"),
+        name=watch.name,
+        path=str(watch.path),
+        last_look=part.last_heartbeat if part else None,
+        files=details.get("files"),
+        error=details.get("error") or fault,
+        expect_every=watch.expect_every,
+        last_new=at,
+        is_late=health.is_late(
+            watch.expect_every,
+            at,
+            part.started_at if part else None,
+            part.last_heartbeat if part else None,
+            project.clock(),
+            patience(project),
+        ),
     )
-
-
-def _problems(
-    parts: tuple[Part, ...], watches: tuple[WatchHealth, ...], refused: Version | None
-) -> list[str]:
-    if not parts:
-        return ["the service has never run"]
-    found = [
-        f"{part.name}: no heartbeat for {part.age.total_seconds():.0f} s" for part in parts if part.is_late
-    ]
-    found += [f"watch {watch.name}: {watch.error}" for watch in watches if watch.error]
-    found += [f"watch {watch.name}: was never looked at" for watch in watches if watch.last_look is None]
-    if refused is not None:
-        found.append(f"rules.toml was refused, earlier rules stay in force: {refused.reason}")
-    return found

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChang
 from carbonation_core.source import Source
 
 _FICLONE = 0x40049409  # linux/fs.h
+_TEMPORARY = re.compile(r"\.carbonation-([^/]+)-[0-9]+")
 
 # Of the disk, mount or machine; trying again later may find them mended.
 _ENVIRONMENT = frozenset(
@@ -87,6 +89,12 @@ def temporary_name(batch_id: str, component_id: int) -> str:
     return f".carbonation-{batch_id}-{component_id}"
 
 
+def batch_of(name: str) -> str | None:
+    """The batch whose temporary file bears that name; None: it is no such name."""
+    found = _TEMPORARY.fullmatch(name)
+    return found[1] if found else None
+
+
 def make_directory(directory: str, mode: int, create: bool) -> None:
     """See that the directory is there; raises `AttemptFailed` or `EnvironmentFault`."""
     if os.path.isdir(directory):
@@ -104,7 +112,7 @@ def make_directory(directory: str, mode: int, create: bool) -> None:
         if not os.path.isdir(directory):
             raise AttemptFailed(f'"{directory}" is in the way: it is not a directory') from None
     except OSError as error:
-        raise _explained(error, f'directory "{directory}" cannot be made') from error
+        raise explained(error, f'directory "{directory}" cannot be made') from error
 
 
 def digest_of(path: str) -> str:
@@ -127,7 +135,7 @@ def write(order: Order) -> Written:
         with suppress(OSError):
             os.unlink(order.temporary_path)
         if isinstance(error, OSError):
-            raise _explained(error, f'"{order.target}" cannot be written') from error
+            raise explained(error, f'"{order.target}" cannot be written') from error
         raise
 
 
@@ -136,7 +144,7 @@ def digest_source(order: Order) -> str:
     try:
         return sources.digest(order.source)
     except OSError as error:
-        raise _explained(error, f'"{order.source.path}" cannot be read') from error
+        raise explained(error, f'"{order.source.path}" cannot be read') from error
 
 
 def already_there(order: Order) -> Written | None:
@@ -156,7 +164,7 @@ def already_there(order: Order) -> Written | None:
         if digest_of(order.target) != digest:
             return None
     except OSError as error:
-        raise _explained(error, f'"{order.target}" cannot be compared with its source') from error
+        raise explained(error, f'"{order.target}" cannot be compared with its source') from error
     return Written(order, digest, found.st_size, found.st_mtime_ns, in_place=True)
 
 
@@ -240,7 +248,7 @@ def sync(written: Iterable[Written]) -> None:
         try:
             by_device.setdefault(os.stat(directory).st_dev, directory)
         except OSError as error:
-            raise _explained(error, f'directory "{directory}" has gone') from error
+            raise explained(error, f'directory "{directory}" has gone') from error
     for directory in by_device.values():
         _sync_file_system(directory)
 
@@ -259,7 +267,7 @@ def verify(written: Written) -> None:
         if written.order.verify == "read" and _read_from_disk(path) != written.digest:
             raise EnvironmentFault(f'"{path}" reads back other bytes than were written to it')
     except OSError as error:
-        raise _explained(error, f'"{path}" cannot be read back') from error
+        raise explained(error, f'"{path}" cannot be read back') from error
 
 
 def _read_from_disk(path: str) -> str:
@@ -285,7 +293,7 @@ def publish(written: Written) -> None:
     except FileExistsError:
         raise AttemptFailed(f'"{order.target}" appeared meanwhile') from None
     except OSError as error:
-        raise _explained(error, f'"{order.target}" cannot be given its name') from error
+        raise explained(error, f'"{order.target}" cannot be given its name') from error
 
 
 def _rename_without_replacing(temporary: str, target: str) -> None:
@@ -309,7 +317,7 @@ def sync_directories(written: Iterable[Written]) -> None:
         try:
             _sync_directory(directory)
         except OSError as error:
-            raise _explained(error, f'directory "{directory}" cannot be synced') from error
+            raise explained(error, f'directory "{directory}" cannot be synced') from error
 
 
 def discard(directory: str, temporary: str) -> None:
@@ -341,7 +349,8 @@ def base_is_gone(base: Path) -> bool:
         return True
 
 
-def _explained(error: OSError, what: str) -> AttemptFailed:
+def explained(error: OSError, what: str) -> AttemptFailed:
+    """A fault of disk, mount or machine as what it means for an attempt; `what` begins its message."""
     kind = EnvironmentFault if error.errno in _ENVIRONMENT else AttemptFailed
     return kind(f"{what}: {error.strerror or error}")
 
@@ -367,6 +376,6 @@ def _sync_file_system(directory: str) -> None:
     try:
         if syncfs(descriptor) != 0:
             code = ctypes.get_errno()
-            raise _explained(OSError(code, os.strerror(code)), f'"{directory}" cannot be synced')
+            raise explained(OSError(code, os.strerror(code)), f'"{directory}" cannot be synced')
     finally:
         os.close(descriptor)

@@ -11,16 +11,20 @@ from carbonation_core.plugin import load_plugin
 from carbonation_core.project import open_project
 from carbonation_core.ruleset import Rules, load_rules
 from carbonation_core.toml import read_toml
+from carbonation_core.watch import Watchers
+from carbonation_dagster.agreement import agreement_check
 from carbonation_dagster.assets import archive_spec, catalog_asset, delivery_spec, feeding_watches
-from carbonation_dagster.checks import catalog_checks
+from carbonation_dagster.check_sensor import check_sensor
+from carbonation_dagster.checks import watch_checks
 from carbonation_dagster.jobs import (
     process_now_job,
+    reconcile_archive_job,
     reconcile_delivery_job,
     retry_job,
     watch_asset_job,
 )
 from carbonation_dagster.resources import RESOURCE, Carbonation
-from carbonation_dagster.schedules import reconcile_delivery_schedule
+from carbonation_dagster.schedules import reconcile_schedules
 from carbonation_dagster.sensors import watch_sensor
 
 log = logging.getLogger(__name__)
@@ -47,12 +51,26 @@ def build_defs(
             *(catalog_asset(watch) for watch in config.watch),
             *(archive_spec(archive, feeding[archive.name]) for archive in config.archive),
         ],
-        asset_checks=[catalog_checks(watch) for watch in config.watch],
-        jobs=[*jobs.values(), process_now_job(config), retry_job, reconcile_delivery_job],
-        sensors=[watch_sensor(watch, jobs[watch.name]) for watch in config.watch],
-        schedules=[reconcile_delivery_schedule(config)],
-        resources={RESOURCE: carbonation or Carbonation(lambda: open_project(path))},
+        asset_checks=[
+            *(watch_checks(watch) for watch in config.watch),
+            *(agreement_check(archive) for archive in config.archive),
+        ],
+        jobs=[
+            *jobs.values(),
+            process_now_job(config),
+            retry_job,
+            reconcile_delivery_job,
+            reconcile_archive_job,
+        ],
+        sensors=[*(watch_sensor(watch, jobs[watch.name]) for watch in config.watch), check_sensor],
+        schedules=reconcile_schedules(config),
+        resources={RESOURCE: carbonation or _service_of(config)},
     )
+
+
+def _service_of(config: Config) -> Carbonation:
+    watchers = Watchers(config.service.poll_interval.total_seconds())
+    return Carbonation(lambda: open_project(config.path), watchers=watchers)
 
 
 def _rules(config: Config) -> Rules | None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import dagster as dg
 
+from carbonation_core.adoption import may_feed
 from carbonation_core.config import Archive, Config, Watch
 from carbonation_core.ruleset import Rules
+from carbonation_core.toml import format_duration
 from carbonation_dagster.naming import archive_key, catalog_key, delivery_key, plain, watch_job
 from carbonation_dagster.ops import archive_op, early_ops
 
@@ -29,6 +31,7 @@ def delivery_spec(watch: Watch) -> dg.AssetSpec:
             "patterns": ", ".join(watch.patterns) or "all",
             "ignored": ", ".join(watch.ignore_patterns) or "none",
             "settles after (s)": watch.settle_seconds,
+            "expected every": format_duration(watch.expect_every) if watch.expect_every else "not expected",
         },
     )
 
@@ -81,16 +84,8 @@ def archive_spec(archive: Archive, feeding: Collection[str]) -> dg.AssetSpec:
 
 def feeding_watches(config: Config, rules: Rules | None) -> Mapping[str, Sequence[str]]:
     """The watches that may feed each archive. Without usable rules: any of them."""
-    reach = {watch.name: _reach(watch, config, rules) for watch in config.watch}
+    reach = {watch.name: may_feed(watch, rules, config) for watch in config.watch}
     return {
         archive.name: [watch for watch, archives in reach.items() if archive.name in archives]
         for archive in config.archive
     }
-
-
-def _reach(watch: Watch, config: Config, rules: Rules | None) -> set[str]:
-    rule_set = rules.sets[watch.rules] if rules is not None else None
-    if rule_set is None or any(route.function for route in rule_set.routing):
-        return {archive.name for archive in config.archive}
-    routes = {route.archive for route in rule_set.routing}
-    return {name for name in (*routes, rule_set.archive or watch.archive) if name}

@@ -1,10 +1,15 @@
-"""The checks of a watch's catalogue: how the watch stands, whichever run brought it there.
+"""The checks of a watch: how its delivery and its catalogue stand, whichever run brought them there.
 
-Each run reports them at its end, and they can be run alone.
+Each run reports them at its end, and they can be run alone. Those that time
+alone can break are told by a sensor as well, as then nothing runs.
+
+Dagster's own FreshnessPolicy is not used: it looks at materialisations, and an
+asset here is materialised when groups were archived. A retry of old files would
+look fresh, and a feed that delivers what is rejected or stays incomplete, late.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -15,76 +20,168 @@ from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project
-from carbonation_dagster.naming import FAILED_GROUPS_CHECK, INTEGRITY_CHECK, catalog_key, plain
+from carbonation_core.status import feed_health
+from carbonation_core.toml import format_duration
+from carbonation_core.waiting import Waiter, overlong, shown
+from carbonation_dagster.naming import (
+    COMPLETENESS_CHECK,
+    FAILED_GROUPS_CHECK,
+    FRESHNESS_CHECK,
+    INTEGRITY_CHECK,
+    catalog_key,
+    delivery_key,
+    plain,
+)
 from carbonation_dagster.resources import Carbonation
 
 LONGEST_TABLE = 100  # rows; the database has them all
+LONGEST_LIST = 10  # groups named in a sentence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a check comes out. `about` changes when another evaluation should be told."""
+
+    passed: bool
+    description: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Check:
-    """Passes when no file in delivery has one of these statuses."""
+    """A check of a watch; `by_time` says that it can fail though nothing happens."""
 
     name: str
     says: str
-    statuses: Collection[FileStatus]
+    key: Callable[[str], dg.AssetKey]
     severity: dg.AssetCheckSeverity
+    judge: Callable[[Project, Watch], Verdict]
+    by_time: bool = False
+
+    def verdict(self, project: Project, watch: Watch) -> Verdict:
+        """How it comes out now."""
+        return self.judge(project, watch)
+
+    def told(self, watch: Watch, verdict: Verdict) -> Mapping[str, Any]:
+        """A verdict in the words that Dagster's results and evaluations share."""
+        return {
+            "asset_key": self.key(watch.name),
+            "check_name": self.name,
+            "passed": verdict.passed,
+            "severity": self.severity,
+            "description": verdict.description,
+            "metadata": verdict.metadata,
+        }
 
 
-CHECKS = (
-    Check(
-        INTEGRITY_CHECK,
-        "No file that lies in delivery failed a check of its rule set.",
-        (FileStatus.INTEGRITY_FAILED,),
-        dg.AssetCheckSeverity.WARN,
-    ),
-    Check(
-        FAILED_GROUPS_CHECK,
-        "No group that lies in delivery waits for another attempt, or has used all of them up.",
-        (FileStatus.RETRY_PENDING, FileStatus.FAILED),
-        dg.AssetCheckSeverity.ERROR,
-    ),
-)
+def checks_of(watch: Watch) -> list[Check]:
+    """The checks of a watch; one that expects no files cannot be late."""
+    return [check for check in CHECKS if check.name != FRESHNESS_CHECK or watch.expect_every is not None]
 
 
-def catalog_checks(watch: Watch) -> dg.AssetChecksDefinition:
-    """The checks of a watch's catalogue, to be run alone."""
-    asset = catalog_key(watch.name)
+def watch_checks(watch: Watch) -> dg.AssetChecksDefinition:
+    """The checks of a watch, to be run alone."""
+    specs = [
+        dg.AssetCheckSpec(check.name, asset=check.key(watch.name), description=check.says)
+        for check in checks_of(watch)
+    ]
 
-    @dg.multi_asset_check(
-        name=f"checks_of_{dagster_name(watch.name)}",
-        specs=[dg.AssetCheckSpec(check.name, asset=asset, description=check.says) for check in CHECKS],
-        can_subset=True,
-    )
+    @dg.multi_asset_check(name=f"checks_of_{dagster_name(watch.name)}", specs=specs, can_subset=True)
     def ask(
         context: dg.AssetCheckExecutionContext, carbonation: dg.ResourceParam[Carbonation]
     ) -> Iterator[dg.AssetCheckResult]:
         asked = {key.name for key in context.selected_asset_check_keys}
-        for check in CHECKS:
+        for check in checks_of(watch):
             if check.name in asked:
-                yield dg.AssetCheckResult(**_verdict(carbonation.project, watch.name, check))
+                verdict = check.verdict(carbonation.project, watch)
+                yield dg.AssetCheckResult(**check.told(watch, verdict))
 
     return ask
 
 
 def evaluations(project: Project, watch_name: str) -> Iterator[dg.AssetCheckEvaluation]:
     """How all checks come out now, as a run reports it."""
-    for check in CHECKS:
-        yield dg.AssetCheckEvaluation(**_verdict(project, watch_name, check))
+    watch = project.config.watch_named(watch_name)
+    for check in checks_of(watch):
+        yield dg.AssetCheckEvaluation(**check.told(watch, check.verdict(project, watch)))
 
 
-def _verdict(project: Project, watch_name: str, check: Check) -> Mapping[str, Any]:
-    with reading(project.engine) as connection:
-        found = components.in_status(connection, watch_name, check.statuses)
-    at_fault = [file for file in found if file.in_delivery]
-    return {
-        "asset_key": catalog_key(watch_name),
-        "check_name": check.name,
-        "passed": not at_fault,
-        "severity": check.severity,
-        "description": f"{len(at_fault)} files in delivery" if at_fault else None,
-        "metadata": {"files": dg.MetadataValue.int(len(at_fault)), "table": _table(at_fault)},
-    }
+def _no_file_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:
+    """Passes when no file in delivery has one of these statuses."""
+
+    def judge(project: Project, watch: Watch) -> Verdict:
+        with reading(project.engine) as connection:
+            found = components.in_status(connection, watch.name, statuses)
+        at_fault = [file for file in found if file.in_delivery]
+        return Verdict(
+            not at_fault,
+            f"{len(at_fault)} files in delivery" if at_fault else None,
+            {"files": dg.MetadataValue.int(len(at_fault)), "table": _table(at_fault)},
+        )
+
+    return judge
+
+
+def _nothing_waits_too_long(project: Project, watch: Watch) -> Verdict:
+    found = overlong(project, [watch.name])
+    named = "; ".join(f"{plain(one.name)} {plain(one.waits_for)}" for one in found.waiters[:LONGEST_LIST])
+    more = found.number - LONGEST_LIST
+    return Verdict(
+        not found.waiters,
+        (named + (f"; and {more} more" if more > 0 else "")) or None,
+        {"groups": dg.MetadataValue.int(found.number), "table": _waiting_table(found.waiters)},
+        tuple(f"{one.name} {one.is_overdue} {one.is_stale}" for one in found.waiters),
+    )
+
+
+def _is_not_silent(project: Project, watch: Watch) -> Verdict:
+    feed = feed_health(project, watch.name)
+    last = f"nothing new since {shown(feed.last_new)}" if feed.last_new else "nothing ever came"
+    every = format_duration(watch.expect_every) if watch.expect_every else ""
+    return Verdict(
+        not feed.is_late,
+        f"{last}; expected every {every}" if feed.is_late else None,
+        {
+            "last new file": dg.MetadataValue.text(shown(feed.last_new) if feed.last_new else "never"),
+            "expected every": dg.MetadataValue.text(every),
+        },
+    )
+
+
+CHECKS = (
+    Check(
+        INTEGRITY_CHECK,
+        "No file that lies in delivery failed a check of its rule set.",
+        catalog_key,
+        dg.AssetCheckSeverity.WARN,
+        _no_file_is(FileStatus.INTEGRITY_FAILED),
+    ),
+    Check(
+        FAILED_GROUPS_CHECK,
+        "No group that lies in delivery waits for another attempt, or has used all of them up.",
+        catalog_key,
+        dg.AssetCheckSeverity.ERROR,
+        _no_file_is(FileStatus.RETRY_PENDING, FileStatus.FAILED),
+    ),
+    Check(
+        COMPLETENESS_CHECK,
+        "No group waits for its other files for longer than its rule set's timeout, or for anything "
+        "longer than stale_threshold.",
+        catalog_key,
+        dg.AssetCheckSeverity.WARN,
+        _nothing_waits_too_long,
+        by_time=True,
+    ),
+    Check(
+        FRESHNESS_CHECK,
+        "The feed brought something within its expect_every.",
+        delivery_key,
+        dg.AssetCheckSeverity.WARN,
+        _is_not_silent,
+        by_time=True,
+    ),
+)
 
 
 def _table(files: list[Component]) -> dg.TableMetadataValue:
@@ -102,5 +199,24 @@ def _table(files: list[Component]) -> dg.TableMetadataValue:
         ],
         schema=dg.TableSchema(
             [dg.TableColumn(name, "string") for name in ("file", "status", "next attempt", "reason")]
+        ),
+    )
+
+
+def _waiting_table(waiters: Collection[Waiter]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "group": plain(one.name),
+                    "waits since": one.since.isoformat(timespec="seconds"),
+                    "until": one.until.isoformat(timespec="seconds") if one.until else "",
+                    "what for": plain(one.waits_for),
+                }
+            )
+            for one in waiters
+        ],
+        schema=dg.TableSchema(
+            [dg.TableColumn(name, "string") for name in ("group", "waits since", "until", "what for")]
         ),
     )

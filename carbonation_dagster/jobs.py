@@ -1,6 +1,7 @@
 """Jobs: one per watch, and those that an operator launches."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -8,16 +9,21 @@ import dagster as dg
 from pydantic import Field
 
 from carbonation_core.config import Config, Watch
-from carbonation_core.errors import CarbonationError, ScanError
+from carbonation_core.errors import CarbonationError, QueryError, ScanError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reconcile import reconcile_delivery as reconcile
+from carbonation_core.reconcile_archive import archives_of, paths_in
+from carbonation_core.reconcile_archive import reconcile_archive as compare_archive
 from carbonation_core.retry import retry as take_again
+from carbonation_dagster.agreement import agreement_metadata, in_words, unreadable, verdict
 from carbonation_dagster.naming import (
     NO_RETRIES,
     PROCESS_NOW_JOB,
+    RECONCILE_ARCHIVE_JOB,
     RECONCILE_DELIVERY_JOB,
     RETRY_JOB,
     WATCH_TAG,
+    archive_key,
     catalog_key,
     delivery_key,
     watch_job,
@@ -52,6 +58,22 @@ class ReconcileConfig(dg.Config):
     """What is to be compared."""
 
     watch: str | None = Field(None, description="this watch only; else all")
+
+
+class ReconcileArchiveConfig(dg.Config):
+    """What is to be compared, and what may follow."""
+
+    archive: str | None = Field(None, description="this archive only; else all")
+    watch: str | None = Field(None, description="files of this watch only; else of all")
+    paths: list[str] = Field(
+        [], description="only below these paths, absolute or relative to base_path; else everywhere"
+    )
+    dry_run: bool = Field(False, description="say what would change, and change nothing")
+    workers: int | None = Field(None, ge=1, description="threads; else `workers` of config.toml")
+    adopt: bool = Field(False, description="register files that the database knows nothing of")
+    force: bool = Field(
+        False, description="whatever share of an archive would be called missing; else at most max_loss"
+    )
 
 
 def watch_asset_job(watch: Watch) -> "AssetJob":
@@ -126,6 +148,53 @@ def reconcile_deliveries(
     yield dg.Output(None)
 
 
+@dg.op(
+    out=dg.Out(dg.Nothing),
+    description="Compares archives with the database: what has vanished, what is back, what is unknown.",
+)
+def reconcile_archives(
+    context: dg.OpExecutionContext,
+    config: ReconcileArchiveConfig,
+    carbonation: dg.ResourceParam[Carbonation],
+) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
+    """Compares archives with the database; one that cannot be read stops no other."""
+    project = carbonation.project
+    faults: list[str] = []
+    try:
+        if config.watch is not None:
+            project.config.watch_named(config.watch)
+        names = [config.archive] if config.archive else archives_of(project, config.watch)
+        scopes = paths_in(project, names, config.paths)
+    except CarbonationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    for name, part in scopes.items():
+        scope = replace(part, watch_name=config.watch)
+        try:
+            found = compare_archive(
+                project,
+                name,
+                scope,
+                dry_run=config.dry_run,
+                adopt=config.adopt,
+                force=config.force,
+                workers=config.workers,
+            )
+        except (ScanError, QueryError) as error:
+            faults.append(str(error))
+            if scope.is_whole and isinstance(error, ScanError):
+                yield dg.AssetCheckEvaluation(**unreadable(name, str(error)))
+            continue
+        context.log.info(f"{name}: {in_words(found)}")
+        yield dg.AssetObservation(archive_key(name), metadata=agreement_metadata(found))
+        if scope.is_whole:
+            yield dg.AssetCheckEvaluation(**verdict(found))
+        if found.refused:
+            faults.append(found.refused)
+    if faults:
+        raise dg.Failure("; ".join(faults), allow_retries=False)
+    yield dg.Output(None)
+
+
 @dg.job(
     name=RETRY_JOB,
     description="Another attempt for groups that failed, now. All of them, unless told which.",
@@ -146,6 +215,17 @@ def retry_job() -> None:
 def reconcile_delivery_job() -> None:
     """Compares delivery directories with the database."""
     reconcile_deliveries()
+
+
+@dg.job(
+    name=RECONCILE_ARCHIVE_JOB,
+    description="Compares the archives with the database, and says what is missing or unknown there.",
+    tags=NO_RETRIES,
+    executor_def=dg.in_process_executor,
+)
+def reconcile_archive_job() -> None:
+    """Compares the archives with the database."""
+    reconcile_archives()
 
 
 def _without_checks(watches: Sequence[Watch]) -> dg.AssetSelection:

@@ -21,9 +21,15 @@ NO_RETRIES = {"dagster/max_retries": "0"}
 
 INTEGRITY_CHECK = "integrity"
 FAILED_GROUPS_CHECK = "failed_groups"
+AGREEMENT_CHECK = "agreement"
+COMPLETENESS_CHECK = "completeness"
+FRESHNESS_CHECK = "freshness"
+
+CHECK_SENSOR = "late_and_overdue"
 
 RETRY_JOB = "retry"
 RECONCILE_DELIVERY_JOB = "reconcile_delivery"
+RECONCILE_ARCHIVE_JOB = "reconcile_archive"
 PROCESS_NOW_JOB = "process_now"
 
 LONGEST_TAG = 200  # characters; PostgreSQL indexes tags and refuses about 2,700 bytes

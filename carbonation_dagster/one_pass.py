@@ -1,13 +1,14 @@
 """`run --once`: one pass over all watches in this process, recorded in Dagster."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import dagster as dg
 
+from carbonation_core import pulse
 from carbonation_core.claim import Offer, claim
 from carbonation_core.config import Watch
 from carbonation_core.errors import ScanError
@@ -64,6 +65,7 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     done = Pass()
     prepare_home(project.config)
     with ExitStack() as stack:
+        stack.enter_context(_told(project, done))
         instance = stack.enter_context(dg.DagsterInstance.get())
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
@@ -75,6 +77,18 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
                 for offer in offers:
                     workers.execute(offer)
     return done
+
+
+@contextmanager
+def _told(project: Project, done: Pass) -> Iterator[None]:
+    """Say in the database that a pass begins, and how it ended."""
+    pulse.begin(project, pulse.PASS)
+    try:
+        yield
+    except BaseException as error:
+        pulse.end(project, pulse.PASS, [*done.errors, f"broke off: {type(error).__name__}: {error}"])
+        raise
+    pulse.end(project, pulse.PASS, done.errors)
 
 
 def _look_until_settled(project: Project, done: Pass, sleep: Callable[[float], None]) -> Sequence[Watch]:

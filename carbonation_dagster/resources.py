@@ -2,14 +2,24 @@
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from carbonation_core.config import Watch
 from carbonation_core.pipeline import BatchReport
 from carbonation_core.project import Project
+from carbonation_core.scan import Hints
+from carbonation_core.watch import Watchers
 
 RESOURCE = "carbonation"
-STOP_VARIABLE = "CARBONATION_STOP_FILE"  # set by `carbonation run` for its processes
+# Set by `carbonation run` for its processes. A tick that waits needs a server
+# thread of its own, which only the service sees to; elsewhere ticks do not wait.
+STOP_VARIABLE = "CARBONATION_STOP_FILE"
+TICK_WAIT_VARIABLE = "CARBONATION_TICK_WAIT"
+SHORTEST_PAUSE = 0.1  # seconds between two looks of one tick
+STOP_LATENCY = 0.5  # seconds until a waiting tick sees that the service is to end
 
 
 def _to_nobody(report: BatchReport) -> None:
@@ -21,13 +31,18 @@ class Carbonation:
 
     `open_it` is called when the project is first needed, as importing the
     definitions must not touch the database. `told` hears of every batch that was
-    brought to its end here.
+    brought to its end here. Without `watchers` every look is at everything.
     """
 
     def __init__(
-        self, open_it: Callable[[], Project], told: Callable[[BatchReport], None] = _to_nobody
+        self,
+        open_it: Callable[[], Project],
+        told: Callable[[BatchReport], None] = _to_nobody,
+        watchers: Watchers | None = None,
     ) -> None:
         self.told = told
+        self.tick_wait = float(os.environ.get(TICK_WAIT_VARIABLE, "0"))
+        self._watchers = watchers
         self._open_it = open_it
         self._project: Project | None = None
         self._lock = threading.Lock()
@@ -39,6 +54,27 @@ class Carbonation:
             if self._project is None:
                 self._project = self._open_it()
             return self._project
+
+    @contextmanager
+    def hints(self, watch: Watch) -> Iterator[Hints | None]:
+        """Where to look now; None is everywhere."""
+        if self._watchers is None:
+            yield None
+            return
+        with self._watchers.of(watch).hints() as hints:
+            yield hints
+
+    def wait(self, watch: Watch, seconds: float) -> None:
+        """Wait so long, or until something happens in the watch or the service is to end."""
+        if self._watchers is None:
+            return
+        end = time.monotonic() + seconds
+        # The events of one write come together; a look for each would cost more than it tells.
+        time.sleep(min(seconds, SHORTEST_PAUSE))
+        while not self.stopping():
+            left = end - time.monotonic()
+            if left <= 0 or self._watchers.of(watch).wait(min(left, STOP_LATENCY)):
+                return
 
     def stopping(self) -> bool:
         """Whether the service was told to end: begin nothing new, give back what is left."""

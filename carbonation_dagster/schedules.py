@@ -4,29 +4,36 @@ import dagster as dg
 
 from carbonation_core.config import Config
 from carbonation_core.toml import format_duration
-from carbonation_dagster.jobs import reconcile_delivery_job
-from carbonation_dagster.naming import RECONCILE_DELIVERY_JOB
+from carbonation_dagster.jobs import reconcile_archive_job, reconcile_delivery_job
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import last_start_of
 
 
-def reconcile_delivery_schedule(config: Config) -> dg.ScheduleDefinition:
-    """Reconciles delivery each `reconcile_interval`, which no cron line can say in general."""
+def reconcile_schedules(config: Config) -> list[dg.ScheduleDefinition]:
+    """Reconcile delivery and archives, each in a run of its own."""
+    return [
+        _each_interval(config, reconcile_delivery_job, "Compares delivery with the database"),
+        _each_interval(config, reconcile_archive_job, "Compares the archives with the database"),
+    ]
+
+
+def _each_interval(config: Config, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
+    """Launches a job each `reconcile_interval`, which no cron line can say in general."""
     interval = config.service.reconcile_interval
 
     @dg.schedule(
-        name=RECONCILE_DELIVERY_JOB,
-        job=reconcile_delivery_job,
+        name=job.name,
+        job=job,
         cron_schedule="* * * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Compares delivery with the database every {format_duration(interval)}.",
+        description=f"{does} every {format_duration(interval)}.",
     )
     def when_due(
         context: dg.ScheduleEvaluationContext, carbonation: dg.ResourceParam[Carbonation]
     ) -> dg.RunRequest | dg.SkipReason:
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
-        last = last_start_of(context.instance, RECONCILE_DELIVERY_JOB)
+        last = last_start_of(context.instance, job.name)
         now = context.scheduled_execution_time.timestamp()
         due_in = 0.0 if last is None else last + interval.total_seconds() - now
         if due_in > 0:

@@ -1,5 +1,6 @@
 """A sensor per watch: looks at its directory and asks for runs."""
 
+import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
     """The sensor that polls the directory of a watch.
 
-    A directory that cannot be looked at makes the tick fail, in red and with one
+    In the service a tick waits a while for something to happen, so that a file is
+    taken as soon as it has settled and not at the next tick. A directory that
+    cannot be looked at makes the tick fail, in red and with one
     sentence: a skipped tick is grey, and nobody looks at those.
     """
 
@@ -41,20 +44,34 @@ def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
             return dg.SkipReason("the service is stopping")
         project, name = carbonation.project, instance_id(context.instance)
         waiting = recover(project, watch.name, context.instance, name)
-        try:
-            seen = observe(project, watch.name)
-        except ScanError:
-            # An offer's files may have been seen before: it is not held up.
-            if waiting:
-                return _requests(waiting)
-            raise
-        claimed = claim(project, watch.name, name) if seen.ready else []
-        if waiting or claimed:
-            return _requests([*waiting, *claimed])
+        end = time.monotonic() + carbonation.tick_wait
+        while True:
+            try:
+                with carbonation.hints(watch) as hints:
+                    seen = observe(project, watch.name, hints)
+            except ScanError:
+                # An offer's files may have been seen before: it is not held up.
+                if waiting:
+                    return _requests(waiting)
+                raise
+            claimed = claim(project, watch.name, name) if seen.ready else []
+            if waiting or claimed:
+                return _requests([*waiting, *claimed])
+            left = end - time.monotonic()
+            if left <= 0 or carbonation.stopping():
+                break
+            carbonation.wait(watch, pause(seen, left))
         reasons = [skip_reason(seen), refusal(project, seen.rules_digest)]
         return dg.SkipReason("; ".join(filter(None, reasons)))
 
     return look
+
+
+def pause(seen: Observation, left: float) -> float:
+    """Seconds till the next look of a tick: until a file could have settled, or the tick's end."""
+    if seen.settles_in is None:
+        return left
+    return min(left, max(seen.settles_in.total_seconds(), 0.0))
 
 
 def skip_reason(seen: Observation) -> str:

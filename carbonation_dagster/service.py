@@ -19,12 +19,15 @@ from typing import IO
 
 from carbonation_core.config import ENVIRONMENT_VARIABLE, Config
 from carbonation_core.errors import CarbonationError
+from carbonation_core.project import Project
+from carbonation_dagster.heart import Heart
 from carbonation_dagster.home import HOME_VARIABLE, prepare_home
+from carbonation_dagster.resources import STOP_VARIABLE, TICK_WAIT_VARIABLE
 
 START_TIMEOUT = 120.0  # seconds for one process to become ready
 STOP_TIMEOUT = 18.0  # seconds for all of them to end, then they are killed
 LOCATION = "carbonation"
-STOP_VARIABLE = "CARBONATION_STOP_FILE"
+TICK_WAIT = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
 _TERMINATE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -48,19 +51,21 @@ class Address:
 
 @dataclass
 class Service:
-    """The processes of one configuration."""
+    """The processes of one configuration. The project's database must not be in use yet: they are forked."""
 
-    config: Config
+    project: Project
     ui: Address | None
     say: Callable[[str], None]
     stop_asked: bool = False
+    _heart: Heart = field(init=False)
     _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Start all parts and stay until a signal comes; raises `ServiceError` when one ends by itself."""
         if self.ui is not None:
             _require_free(self.ui)
-        home = prepare_home(self.config)
+        home = prepare_home(self.project.config)
+        self._heart = Heart(self.project, self.ui.url if self.ui else None)
         stop_mark = home / "stopping"
         stop_mark.unlink(missing_ok=True)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -69,7 +74,12 @@ class Service:
             signal.signal(number, self._asked_to_stop)
         try:
             self._start_all(home, stop_mark)
+            self._heart.begin()
             self._stay()
+            self._heart.end()
+        except ServiceError as error:
+            self._heart.end(str(error))
+            raise
         finally:
             stop_mark.touch()
             self._stop_all()
@@ -79,11 +89,11 @@ class Service:
 
     def _start_all(self, home: Path, stop_mark: Path) -> None:
         grpc_port = _free_port()
-        environment = _environment(self.config, stop_mark)
+        environment = _environment(self.project.config, stop_mark)
         workspace = home / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": grpc_port, "location_name": LOCATION}
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
-        self._start("code server", _code_server(self.config, grpc_port), environment)
+        self._start("code server", _code_server(self.project.config, grpc_port), environment)
         self._wait_for("code server", lambda: _serves(grpc_port))
         self._start(
             "daemon", ["dagster._daemon", "run", "--log-level", "warning", "-w", str(workspace)], environment
@@ -94,7 +104,8 @@ class Service:
             self._wait_for("web server", lambda: _answers(url))
             self.say(f"Dagster's UI: {url}")
         if not self.stop_asked:
-            self.say(f"Carbonation runs; {len(self.config.watch)} watches. Stop it with Ctrl-C or SIGTERM.")
+            watches = len(self.project.config.watch)
+            self.say(f"Carbonation runs; {watches} watches. Stop it with Ctrl-C or SIGTERM.")
 
     def _start(self, part: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         if self.stop_asked:
@@ -121,6 +132,7 @@ class Service:
     def _stay(self) -> None:
         while not self.stop_asked:
             self._require_alive()
+            self._heart.beat_when_due()
             time.sleep(0.2)
 
     def _require_alive(self) -> None:
@@ -156,6 +168,7 @@ def _environment(config: Config, stop_mark: Path) -> dict[str, str]:
         **os.environ,
         ENVIRONMENT_VARIABLE: str(config.path),
         STOP_VARIABLE: str(stop_mark),
+        TICK_WAIT_VARIABLE: str(TICK_WAIT),
         "DAGSTER_GRPC_MAX_WORKERS": threads,
         "DAGSTER_CODE_SERVER_MAX_WORKERS": threads,
     }

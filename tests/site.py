@@ -117,8 +117,11 @@ class Site:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
-    def tick(self, seconds: float = 0) -> Observation:
+    def tick_clock(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+    def tick(self, seconds: float = 0) -> Observation:
+        self.tick_clock(seconds)
         return observe(self.project, "incoming")
 
     def settle(self) -> Observation:

@@ -45,6 +45,7 @@ class Member:
     archive_directory: str | None
     files: int
     bytes: int
+    judged: str | None = None
 
 
 _COLUMNS = (
@@ -120,6 +121,7 @@ def members(connection: Connection, batch_id: str) -> list[Member]:
         BatchGroup.archive_directory,
         BatchGroup.files,
         BatchGroup.bytes,
+        BatchGroup.judged,
     ).where(BatchGroup.batch_id == batch_id)
     return [Member(*row) for row in connection.execute(query.order_by(BatchGroup.group_id))]
 

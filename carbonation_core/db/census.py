@@ -4,9 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Executable, case, func, select
+from sqlalchemy import ColumnElement, Connection, Executable, case, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from carbonation_core.db import components
 from carbonation_core.db.batches import RUNNING
 from carbonation_core.db.models import Batch, FileComponent, Group, StatusChange
 from carbonation_core.lifecycle import FileStatus
@@ -136,6 +137,47 @@ def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> O
     )
     standing = _pairs(connection, members)
     return OldestGroup(watch_name, group_key, at, waits_until, standing)
+
+
+def overlong_groups(
+    connection: Connection, watch_names: Collection[str], before: datetime, limit: int
+) -> tuple[list[int], int]:
+    """Who waits since before that time, or after its timeout: the longest first; and how many."""
+    mine = (FileComponent.watch_name.in_(watch_names), FileComponent.in_delivery)
+    asking = select(FileComponent.group_id).where(*mine, FileComponent.status.in_(_OPEN))
+    given_up = select(FileComponent.group_id).where(*mine, FileComponent.status == FileStatus.TIMED_OUT)
+    since = func.coalesce(Group.reopened_at, Group.created_at)
+    overlong = or_(
+        Group.id.in_(asking) & (since <= before),
+        Group.id.in_(asking) & Group.timed_out_at.is_not(None),
+        Group.id.in_(given_up),
+    )
+    query = select(Group.id).where(overlong).order_by(since, Group.id).limit(limit)
+    found = list(connection.execute(query).scalars())
+    if len(found) < limit:
+        return found, len(found)
+    return found, connection.execute(select(func.count(Group.id)).where(overlong)).scalar_one()
+
+
+def overlong_files(
+    connection: Connection, watch_names: Collection[str], before: datetime
+) -> list[tuple[components.Component, datetime]]:
+    """Files in delivery that have no group yet and came to their status before that time, and when."""
+    latest = func.max(StatusChange.at)
+    query = (
+        select(FileComponent.id, latest)
+        .join(StatusChange, StatusChange.component_id == FileComponent.id)
+        .where(
+            FileComponent.watch_name.in_(watch_names),
+            FileComponent.status.in_(_OPEN),
+            FileComponent.in_delivery,
+            FileComponent.group_id.is_(None),
+        )
+        .group_by(FileComponent.id)
+        .having(latest <= before)
+    )
+    since = {id_: at for id_, at in connection.execute(query)}  # noqa: C416  # rows are no pairs to mypy
+    return [(file, since[file.id]) for file in components.by_id(connection, since)]
 
 
 def of_unknown_watches(connection: Connection, watch_names: Collection[str]) -> dict[str, int]:

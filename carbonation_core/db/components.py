@@ -143,6 +143,33 @@ def by_path(connection: Connection, watch_name: str, paths: Iterable[str]) -> li
     return found
 
 
+def below(connection: Connection, watch_name: str, directories: Iterable[str]) -> list[Component]:
+    """The components of the watch under these absolute directories that were in delivery."""
+    found: list[Component] = []
+    for directory in directories:
+        found += _components(
+            connection,
+            select(*_COLUMNS).where(
+                FileComponent.watch_name == watch_name,
+                FileComponent.in_delivery,
+                FileComponent.source_path.startswith(f"{directory}/", autoescape=True),
+            ),
+        )
+    return found
+
+
+def awaiting_a_look(connection: Connection, watch_name: str) -> list[Component]:
+    """The components of the watch that have not settled, or have no group yet to be retried with."""
+    unsettled = FileComponent.status == FileStatus.DETECTED
+    alone = (FileComponent.status == FileStatus.RETRY_PENDING) & FileComponent.group_id.is_(None)
+    return _components(
+        connection,
+        select(*_COLUMNS).where(
+            FileComponent.watch_name == watch_name, FileComponent.in_delivery, unsettled | alone
+        ),
+    )
+
+
 def by_id(connection: Connection, ids: Iterable[int]) -> list[Component]:
     """The components with these ids."""
     found: list[Component] = []
@@ -168,6 +195,19 @@ def in_status(connection: Connection, watch_name: str, statuses: Iterable[FileSt
         connection,
         select(*_COLUMNS).where(
             FileComponent.watch_name == watch_name, FileComponent.status.in_(list(statuses))
+        ),
+    )
+
+
+def without_group(connection: Connection, watch_name: str, statuses: Iterable[FileStatus]) -> list[Component]:
+    """The components of the watch that are in delivery, in one of these statuses, and in no group."""
+    return _components(
+        connection,
+        select(*_COLUMNS).where(
+            FileComponent.watch_name == watch_name,
+            FileComponent.status.in_(list(statuses)),
+            FileComponent.in_delivery,
+            FileComponent.group_id.is_(None),
         ),
     )
 
@@ -273,7 +313,7 @@ def live_copies(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
     owners: dict[str, int] = {}
     for chunk in chunks(path_digest(path) for path in paths):
         query = select(ArchiveCopy.path, ArchiveCopy.component_id).where(ArchiveCopy.path_key.in_(chunk))
-        owners |= {path: owner for path, owner in connection.execute(query)}
+        owners |= {row.path: row.component_id for row in connection.execute(query)}
     return owners
 
 

@@ -138,7 +138,10 @@ def next_due(connection: Connection, watch_name: str) -> datetime | None:
 
 
 def announce(connection: Connection, completed: Sequence[tuple[GroupRow, str]], now: datetime) -> None:
-    """Give completed groups their places in the feed; each comes with "completed", "replaced" or "updated"."""
+    """Give completed groups their places in the feed.
+
+    Each comes with its event: "completed", "replaced" or "updated".
+    """
     if not completed:
         return
     last = _advance(connection, FEED, len(completed))

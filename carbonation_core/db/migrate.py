@@ -54,7 +54,10 @@ def upgrade(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
 
 
 def status(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
-    """What is applied and what is pending."""
+    """What is applied and what is pending; of an SQLite database that is not there, nothing of either."""
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        # To connect would make the file, for whoever happened to ask and as its owner.
+        return SchemaStatus((), (), ())
     with reading(engine) as connection:
         return _status(connection, plugin_migrations)
 

@@ -233,6 +233,7 @@ class BatchGroup(Base):
     batch_id: Mapped[str] = mapped_column(String(32), ForeignKey("batches.id"), primary_key=True)
     group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"), primary_key=True)
     stage: Mapped[str | None] = mapped_column(String(32))  # the last one passed
+    judged: Mapped[str | None] = mapped_column(String(64))  # the files that passed the integrity stage
     outcome: Mapped[str | None] = mapped_column(String(32))  # None: still open
     reason: Mapped[str | None] = mapped_column(Text)
     archive_name: Mapped[str | None] = mapped_column(String(255))
@@ -250,7 +251,7 @@ class FeedEntry(Base):
     sequence: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"))
     watch_name: Mapped[str] = mapped_column(String(255))
-    event: Mapped[str] = mapped_column(String(32))  # completed, updated
+    event: Mapped[str] = mapped_column(String(32))  # completed, replaced, updated
     at: Mapped[datetime]
 
 

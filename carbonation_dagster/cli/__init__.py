@@ -10,6 +10,7 @@ COMMANDS = {
     "db": "carbonation_dagster.cli.db:db",
     "run": "carbonation_dagster.cli.run:run",
     "status": "carbonation_dagster.cli.status:status",
+    "explain": "carbonation_dagster.cli.explain:explain",
     "query": "carbonation_dagster.cli.query:query",
     "retry": "carbonation_dagster.cli.retry:retry",
     "reconcile": "carbonation_dagster.cli.reconcile:reconcile",

@@ -80,9 +80,9 @@ def _open(path: str | None) -> "Project":
 
 
 def _status(project: "Project") -> "SchemaStatus":
-    from carbonation_core.status import schema
+    from carbonation_core.db import migrate
 
-    return schema(project)
+    return migrate.status(project.engine, project.plugin.migrations_path)
 
 
 def _upgrade(project: "Project") -> "SchemaStatus":

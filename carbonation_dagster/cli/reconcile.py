@@ -1,9 +1,15 @@
 """`carbonation reconcile`: what the database says against what is there."""
 
 import sys
-from dataclasses import astuple, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, fields, replace
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from carbonation_core.reconcile_archive import ArchiveReconciliation, Progress, Scope
 
 
 @click.group()
@@ -27,17 +33,156 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     from carbonation_dagster.cli.text_table import text_table
 
     project = open_project(path)
-    names = [watch.name for watch in project.config.watch]
-    if watch_name is not None and watch_name not in names:
-        raise click.UsageError(f'there is no watch "{watch_name}"; known: {", ".join(names)}')
+    names = _chosen("watch", watch_name, [watch.name for watch in project.config.watch])
     rows, failed = [], False
-    for name in names if watch_name is None else [watch_name]:
+    for name in names:
         try:
             rows.append([str(value) for value in astuple(reconcile_delivery(project, name))])
         except ScanError as error:
-            click.echo(f"{click.style('error:', fg='red')} watch {name}: {error}", err=True)
+            _say_error(f"watch {name}: {error}")
             failed = True
     headings = [field.name.replace("watch_name", "watch") for field in fields(DeliveryReconciliation)]
     for line in text_table(headings, rows):
         click.echo(line)
     sys.exit(1 if failed else 0)
+
+
+@reconcile.command("archive")
+@click.argument("paths", nargs=-1, type=click.Path())
+@click.option("--archive", "archive_name", metavar="NAME", help="Only this archive.")
+@click.option("--watch", "watch_name", metavar="NAME", help="Only files of this watch.")
+@click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Threads; else `workers` of config.toml."
+)
+@click.option("--no-progress", is_flag=True, help="Without a progress bar, which only a terminal shows.")
+@click.option("--adopt", is_flag=True, help="Register files that the database knows nothing of.")
+@click.option("--force", is_flag=True, help="Whatever share of an archive would be called missing.")
+@click.pass_obj
+def archive(
+    path: str | None,
+    paths: tuple[str, ...],
+    archive_name: str | None,
+    watch_name: str | None,
+    dry_run: bool,
+    workers: int | None,
+    no_progress: bool,
+    adopt: bool,
+    force: bool,
+) -> None:
+    """Look for all that should lie in the archives, and for what should not.
+
+    What has vanished is missing from then on, what is back is archived again,
+    and files that the database knows nothing of are listed. PATHS are the parts
+    of an archive to look at; relative ones are found from here, else below
+    base_path. A directory that cannot be read, a mount that has gone, or a loss
+    of more than max_loss changes nothing; the other archives are done, and the
+    exit code is 1.
+    """
+    from carbonation_core.adoption import adopter_of
+    from carbonation_core.errors import QueryError, ScanError
+    from carbonation_core.project import open_project
+    from carbonation_core.reconcile_archive import archives_of, paths_in, reconcile_archive
+    from carbonation_dagster.cli.wrong_usage import wrong_usage
+
+    project = open_project(path)
+    names = _chosen("archive", archive_name, [archive.name for archive in project.config.archive])
+    if watch_name is not None:
+        _chosen("watch", watch_name, [watch.name for watch in project.config.watch])
+        names = [name for name in names if archive_name or name in archives_of(project, watch_name)]
+    with wrong_usage(QueryError):
+        scopes: dict[str, Scope] = paths_in(project, names, paths)
+        if adopt:
+            for name in scopes:
+                adopter_of(project, project.config.archive_named(name), watch_name)
+    done: list[ArchiveReconciliation] = []
+    failed = False
+    for name, scope in scopes.items():
+        try:
+            with _progress(name, shown=not no_progress) as progress:
+                found = reconcile_archive(
+                    project,
+                    name,
+                    replace(scope, watch_name=watch_name),
+                    dry_run=dry_run,
+                    adopt=adopt,
+                    force=force,
+                    workers=workers,
+                    progress=progress,
+                )
+        except ScanError as error:
+            _say_error(f"archive {name}: {error}")
+            failed = True
+            continue
+        done.append(found)
+        for line in _told(found):
+            click.echo(line)
+        if found.refused:
+            _say_error(f"archive {name}: {found.refused}")
+            failed = True
+    for line in _summary(done):
+        click.echo(line)
+    sys.exit(1 if failed else 0)
+
+
+def _chosen(what: str, name: str | None, known: list[str]) -> list[str]:
+    if name is not None and name not in known:
+        raise click.UsageError(f'there is no {what} "{name}"; known: {", ".join(known)}')
+    return known if name is None else [name]
+
+
+def _say_error(sentence: str) -> None:
+    click.echo(f"{click.style('error:', fg='red')} {sentence}", err=True)
+
+
+def _told(found: "ArchiveReconciliation") -> Iterator[str]:
+    """A line for each finding."""
+    from carbonation_core.agreement import Kind
+    from carbonation_dagster.cli.text_table import printable
+
+    # Of a trial, and of what was refused, nothing has happened yet.
+    changing = (Kind.MISSING, Kind.RETURNED, Kind.ADOPTED)
+    would_be = "would be " if found.dry_run or found.refused else ""
+    for one in found.findings:
+        kind = f"{would_be if one.kind in changing else ''}{one.kind}"
+        yield printable(f"{kind}: {one.path}" + (f" ({one.reason})" if one.reason else ""))
+
+
+def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
+    from carbonation_core.agreement import Kind
+    from carbonation_dagster.cli.text_table import text_table
+
+    always = (Kind.MISSING, Kind.RETURNED, Kind.STILL_MISSING, Kind.UNKNOWN)
+    kinds = [kind for kind in Kind if kind in always or any(found.number(kind) for found in done)]
+    headings = ("archive", "compared", *kinds)
+    rows = [
+        (found.archive_name, str(found.compared), *(str(found.number(kind)) for kind in kinds))
+        for found in done
+    ]
+    yield from text_table(headings, rows)
+
+
+@contextmanager
+def _progress(name: str, shown: bool) -> "Iterator[Progress]":
+    """Tells on a terminal how far an archive's reconciliation has come."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda _what, _done, _of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks = {}
+
+        def tell(what: str, done: int, of: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"{name}: files {what}", total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        yield tell

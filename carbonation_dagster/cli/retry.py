@@ -24,7 +24,6 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     Only what still lies in delivery can be tried again.
     """
     from carbonation_core.errors import QueryError
-    from carbonation_core.filters import spelled
     from carbonation_core.lifecycle import FileStatus
     from carbonation_core.project import open_project
     from carbonation_core.retry import retry as ask_again
@@ -34,9 +33,8 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     names = [watch.name for watch in project.config.watch]
     if watch_name is not None and watch_name not in names:
         raise click.UsageError(f'there is no watch "{watch_name}"; known: {", ".join(names)}')
-    key = None if group_key is None else spelled(group_key)
     with wrong_usage(QueryError):
-        number = ask_again(project, watch_name, key, FileStatus(status))
+        number = ask_again(project, watch_name, group_key, FileStatus(status))
     if number:
         files = "1 component" if number == 1 else f"{number} components"
         click.echo(f"{files} will be tried again, from the next look on")

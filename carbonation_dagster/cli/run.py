@@ -41,7 +41,7 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
     project = open_project(config)
     rules_in_force(project)
     project.engine.dispose()
-    Service(project.config, Address(host, port) if with_ui else None, _say).run()
+    Service(project, Address(host, port) if with_ui else None, _say).run()
 
 
 def _once(config: str | None) -> None:
@@ -56,9 +56,9 @@ def _once(config: str | None) -> None:
 
 def _dry_run(config: str | None) -> None:
     from carbonation_core.preview import preview
-    from carbonation_core.project import open_project
+    from carbonation_core.project import open_unchecked
 
-    for found in preview(open_project(config)):
+    for found in preview(open_unchecked(config)):
         parts = [f"{found.watch_name}: {found.group_key}: {found.verdict}"]
         parts += [f"to {found.destination}"] if found.destination else []
         parts += [f"({found.reason})"] if found.reason else []

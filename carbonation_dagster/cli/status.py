@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def status(path: str | None, as_json: bool) -> None:
     """Show how the service does: heartbeats, counts by status, what waits, and what is wrong.
 
-    The exit code is 0 when nothing is wrong, else 1. The columns 1h to 30d count
+    The exit code is 0 when there is no problem, else 1; warnings leave it at 0. The columns 1h to 30d count
     the components that came to a status in that time and still have it.
     """
     from carbonation_core.errors import DatabaseError
@@ -59,27 +59,71 @@ def _lines(found: "Status") -> Iterator[str]:
     if found.is_healthy:
         yield click.style("healthy", fg="green", bold=True)
     for problem in found.problems:
-        yield f"{click.style('problem:', fg='red', bold=True)} {problem}"
+        yield f"{click.style('problem:', fg='red', bold=True)} {_one_line(problem)}"
+    for warning in found.warnings:
+        yield f"{click.style('warning:', fg='yellow', bold=True)} {_one_line(warning)}"
+    if found.service is not None and found.service.is_running:
+        ui = f", UI {found.service.ui}" if found.service.ui else ""
+        yield f"service: pid {found.service.pid} on {found.service.host}{ui}"
     if found.parts:
         yield ""
         headings = ("part", "last heartbeat", "age", "started")
         rows = [(p.name, _time(p.last_heartbeat), _ago(p.age), _time(p.started_at)) for p in found.parts]
         yield from text_table(headings, rows)
     yield ""
-    watches = [
-        (w.name, _or_never(w.last_look), str(w.files or 0), w.error or "well", w.path) for w in found.watches
-    ]
-    yield from text_table(("watch", "last look", "files", "health", "path"), watches)
+    yield from text_table(
+        ("watch", "last look", "files", "last new file", "health", "path"),
+        [
+            (
+                watch.name,
+                _or_never(watch.last_look),
+                str(watch.files or 0),
+                _or_never(watch.last_new),
+                watch.error or ("late" if watch.is_late else "well"),
+                watch.path,
+            )
+            for watch in found.watches
+        ],
+    )
     yield ""
-    windows = (*WINDOWS, ALL)
+    yield from text_table(
+        ("archive", "free", "health", "path"),
+        [(one.name, f"{one.share_free:.0%}", one.error or "well", one.path) for one in found.archives],
+    )
+    yield ""
     counts = [
-        (state.value, *(str(numbers[window]) for window in windows))
+        (state.value, *(str(numbers[window]) for window in (*WINDOWS, ALL)))
         for state, numbers in found.components.items()
     ]
-    yield from text_table(("components", *windows), counts)
+    yield from text_table(("components", *WINDOWS, ALL), counts)
     yield ""
     yield from _totals(found)
     yield from _rules(found)
+    yield from _overlong(found)
+
+
+def _overlong(found: "Status") -> Iterator[str]:
+    from carbonation_dagster.cli.text_table import text_table
+
+    if not found.overlong.waiters:
+        return
+    yield ""
+    yield from text_table(
+        ("waits too long", "watch", "for", "is", "what for"),
+        [
+            (
+                one.name,
+                one.watch_name,
+                _ago(found.at - one.since),
+                " ".join(("stale",) * one.is_stale + ("overdue",) * one.is_overdue),
+                one.waits_for,
+            )
+            for one in found.overlong.waiters
+        ],
+    )
+    more = found.overlong.number - len(found.overlong.waiters)
+    if more > 0:
+        yield f"and {more} more"
 
 
 def _totals(found: "Status") -> Iterator[str]:
@@ -124,9 +168,13 @@ def _or_never(at: datetime | None) -> str:
     return _time(at) if at else "never"
 
 
+def _one_line(text: str) -> str:
+    from carbonation_dagster.cli.text_table import printable
+
+    return printable(text)
+
+
 def _ago(age: timedelta) -> str:
-    seconds = int(age.total_seconds())
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    from carbonation_core.waiting import ago
+
+    return ago(age)

@@ -69,7 +69,7 @@ def _flags(option: click.Option) -> str:
     value = ""
     if not option.is_flag:
         choices = option.type.choices if isinstance(option.type, click.Choice) else ()
-        value = f" {option.metavar or '|'.join(map(str, choices)) or option.type.name.upper()}"
+        value = f" {option.metavar or '/'.join(map(str, choices)) or option.type.name.upper()}"
     return " / ".join(f"`{name}{value}`" for name in (*option.opts, *option.secondary_opts))
 
 

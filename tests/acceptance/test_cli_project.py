@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from carbonation_core.retry import RETRIABLE
+from carbonation_dagster.cli.retry import STATUSES
 from tests.acceptance.command import Desk, deliver, new_desk, one_pass
 
 USERS_MISTAKES = (
@@ -15,6 +17,7 @@ USERS_MISTAKES = (
     ("db", "status"),
     ("status",),
     ("retry",),
+    ("explain", "run1"),
     ("reconcile", "delivery"),
 )
 
@@ -136,11 +139,20 @@ def test_status_says_what_is_wrong(desk: Desk) -> None:
     desk.good("db", "init")
     one_pass(desk)
     with sqlite3.connect(desk.directory / "carbonation.db") as connection:
-        connection.execute("UPDATE service_state SET last_heartbeat = '2026-01-01 00:00:00.000000'")
+        old = "'2026-01-01 00:00:00.000000'"
+        connection.execute(f"UPDATE service_state SET started_at = {old}, last_heartbeat = {old}")
+    connection.close()
+    assert "warning: no service is running; start it: carbonation run" in desk.good("status")
+    with sqlite3.connect(desk.directory / "carbonation.db") as connection:
+        connection.execute(
+            "INSERT INTO service_state SELECT 'service', started_at, last_heartbeat, ? FROM service_state",
+            [json.dumps({"running": True, "pid": 7, "host": "there"})],
+        )
     connection.close()
     answer = desk("status")
     assert answer.code == 1
-    assert "problem: watch:incoming: no heartbeat for" in answer.out
+    assert "problem: the service (pid 7 on there): no heartbeat for" in answer.out
+    assert "problem: watch incoming: was not looked at for" in answer.out
     (desk.directory / "incoming").rmdir()
     assert desk("reconcile", "delivery").code == 1
     answer = desk("status")
@@ -214,3 +226,7 @@ def test_reconcile_of_a_missing_directory_changes_nothing_and_does_the_others(tm
     assert answer.code == 1
     assert "error: watch second: " in answer.err
     assert answer.out.splitlines()[1].split()[0] == "incoming"
+
+
+def test_retry_offers_the_statuses_that_can_be_retried() -> None:
+    assert STATUSES == RETRIABLE

@@ -34,6 +34,7 @@ SPECIAL = {  # what a validator reads differently from what it gives
     "matches": ("regular expressions", "`[]`"),
     "not_matches": ("regular expressions", "`[]`"),
     "kwargs": ("table", "`{}`"),
+    "value": ("whole number or text", ""),
 }
 
 
@@ -96,6 +97,11 @@ def examples() -> tuple[str, str]:
     """The config.toml and the rules.toml that the page begins with."""
     config, rules, *_ = re.findall(r"```toml\n(.*?)```", PROSE, re.DOTALL)
     return config, rules
+
+
+def checks_example() -> str:
+    """The rules.toml in the part about checks of content."""
+    return re.findall(r"```toml\n(.*?)```", PROSE, re.DOTALL)[2]  # type: ignore[no-any-return]
 
 
 def page() -> str:

@@ -19,6 +19,10 @@ WORDS = {
     "redelivery": "a known path delivered again with other bytes",
     "batch": "groups that one run works on together",
     "feed": "the groups that became complete, in the order of their commits, for programs that poll",
+    "late": "of a watch: it brought nothing for longer than its `expect_every`",
+    "stale": "of a group: it waits for longer than `stale_threshold`",
+    "overdue": "of a group: its rule set's timeout has passed",
+    "pass": "one `carbonation run --once`: look, and do all that is ready",
     "reconcile": "to compare what the database says with what lies on disk",
 }
 

@@ -16,6 +16,8 @@ OTHER = '[[watch]]\nname = "other"\npath = "other"\nrules = "default"\n'
 ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'
 RULES = '[default]\narchive = "main"\n'
 PAIR = '[default.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
+SUMS = '[[default.integrity]]\ntype = "checksum"\nsidecar = ".sha256"\n'
+LISTED = '[[default.integrity]]\ntype = "checksum"\nmanifest = "*SUMS"\n'
 TO_ALL = '[[default.routing]]\nmatch = "*"\narchive = "main"\n'
 TO_SOME = '[[default.routing]]\nmatch = "a*"\narchive = "main"\n'
 OFFERED = PluginNames(routing_functions=("by_kind",))
@@ -58,6 +60,27 @@ CASES = [
         f'{WATCH}ignore_patterns = ["*.json"]\n{ARCHIVE}',
         RULES + PAIR,
         f'C: [[watch]] "incoming": key "ignore_patterns": shut out every name that ends in ".json"{SHUT_OUT}',
+    ),
+    (
+        "patterns that shut out the sidecars",
+        f'{WATCH}patterns = ["*.dat"]\n{ARCHIVE}',
+        RULES + SUMS,
+        'C: [[watch]] "incoming": key "patterns": shut out every sidecar ".sha256", which rule set '
+        '"default" needs; no file will ever have its checksum',
+    ),
+    (
+        "ignore_patterns that shut out the manifests",
+        f'{WATCH}ignore_patterns = ["*SUMS", "*.sha256"]\n{ARCHIVE}',
+        RULES + LISTED,
+        'C: [[watch]] "incoming": key "ignore_patterns": shut out every manifest "*SUMS", which rule set '
+        '"default" needs; no file will ever have its checksum',
+    ),
+    (
+        "a manifest that is every file",
+        WATCH + ARCHIVE,
+        RULES + LISTED.replace("*SUMS", "*"),
+        'R: [[default.integrity]] number 1: key "manifest": "*" takes every file for a manifest, '
+        "so that none is ever archived",
     ),
     (
         "a pattern that is ignored",
@@ -156,6 +179,11 @@ def test_a_mode_on_links_has_no_effect(tmp_path: Path) -> None:
         'C: [[archive]] "main": key "file_mode": has no effect with action = "hardlink", '
         "as a link has the mode of its file"
     ]
+
+
+def test_patterns_may_let_sidecars_and_manifests_in(tmp_path: Path) -> None:
+    config = f'{WATCH}patterns = ["*.dat*", "SHA*"]\n{ARCHIVE}'
+    assert advised(tmp_path, config, RULES + SUMS + LISTED) == []
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_any_name_that_a_disk_can_hold_is_archived_under_it(single: Site, name: 
     (Path(os.fsdecode(single.incoming)) / os.fsdecode(name)).write_bytes(b"bytes")
     single.one_pass()
     assert single.component(os.fsdecode(name)).status == "archived"
-    assert name in os.listdir(os.fsencode(single.archive))
+    assert name in {os.fsencode(path.name) for path in single.archive.iterdir()}
     assert single.component(os.fsdecode(name)).filename == to_text(name)
     assert neighbour_is_archived(single)
 

@@ -348,7 +348,7 @@ FAULTS = [
         WATCH + 'action = "move"\n' + ARCHIVE,
         (
             '[[watch]] "incoming": there is no key "action"; known: "archive", '
-            '"ignore_patterns", "name", "observer", "path", "patterns", "recursive", '
+            '"expect_every", "ignore_patterns", "name", "observer", "path", "patterns", "recursive", '
             '"redelivery", "rules", "settle_seconds", "symlinks", "type"'
         ),
     ),

@@ -30,6 +30,14 @@ def test_the_example_has_no_fault_and_needs_no_advice(tmp_path: Path) -> None:
     assert advice(config, rules) == []
 
 
+def test_the_example_of_checks_has_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[[watch]]\nname = "images"\npath = "images"\nrules = "images"\n')
+    offered = PluginNames(integrity_functions=("opens",))
+    rules = load_rules(configuration_page.checks_example(), load_config(file), offered)
+    assert len(rules.sets["images"].integrity) == 3
+
+
 def test_every_key_is_explained() -> None:
     lines = [line for line in configuration_page.page().splitlines() if line.startswith("| `")]
     assert all(not line.endswith("|  |") for line in lines)

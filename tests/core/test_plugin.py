@@ -129,6 +129,10 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
             "a group has a row before it has metadata",
         ),
         (SOUND.replace(": read}", ': "read"}'), 'plugin "my_wrong": extractors["read"] should be callable'),
+        (
+            SOUND.replace(": read}", ': read}, integrity_functions={"opens": 1}'),
+            'plugin "my_wrong": integrity_functions["opens"] should be callable',
+        ),
     ],
 )
 def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: str) -> None:

@@ -12,13 +12,9 @@ from carbonation_core.config import ServiceSection, Watch
 from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import Member
-from carbonation_core.ruleset import Completeness, RuleSet
+from carbonation_core.ruleset import RuleSet
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def completeness(**keys: Any) -> Completeness:
-    return Completeness.model_validate({"group_by": "stem", **keys})
 
 
 def watch(**keys: Any) -> Watch:
@@ -29,7 +25,11 @@ def rule_set(**keys: Any) -> RuleSet:
     return RuleSet.model_validate(keys)
 
 
-PAIR = completeness(expected_extensions=[".dat", ".json"], optional_extensions=[".tar.gz"])
+def grouped(**keys: Any) -> RuleSet:
+    return rule_set(completeness={"group_by": "stem", **keys})
+
+
+PAIR = grouped(expected_extensions=[".dat", ".json"], optional_extensions=[".tar.gz"])
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,106 @@ def test_a_stem_is_the_name_less_its_longest_known_extension(path: str, key: str
 
 
 def test_across_directories_the_directory_is_left_out_of_the_key() -> None:
-    assert rules.group_key("site/run1.dat", completeness(across_directories=True)) == "run1"
+    assert rules.group_key("site/run1.dat", grouped(across_directories=True)) == "run1"
 
 
 def test_without_completeness_the_key_is_the_path() -> None:
-    assert rules.group_key("site/run1.dat", None) == "site/run1.dat"
+    assert rules.group_key("site/run1.dat", rule_set()) == "site/run1.dat"
 
 
 def test_missing_names_the_extensions_that_nobody_has() -> None:
     assert rules.missing(["run1.json", "run1.txt"], PAIR) == (".dat",)
-    assert rules.missing(["anything"], None) == ()
+    assert rules.missing(["anything"], rule_set()) == ()
+
+
+def summed(sidecar: str = ".sha256", **keys: Any) -> dict[str, Any]:
+    return {"type": "checksum", "sidecar": sidecar, **keys}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("run1.dat.sha256", "run1"),
+        ("run1.tar.gz.sha256", "run1"),
+        ("run1.sha256", "run1"),
+        ("run1.x.sha256", "run1.x"),  # ".x" is listed nowhere, so "run1.x" is a stem
+        ("run1.log.sha256", "run1"),
+        ("site/run1.dat.sha256", "site/run1"),
+        (".sha256", ".sha256"),
+    ],
+)
+def test_a_sidecar_has_the_key_of_the_file_it_names(name: str, key: str) -> None:
+    assert PAIR.completeness is not None
+    rules_of_pairs = rule_set(
+        completeness=PAIR.completeness, integrity=[summed(), summed(".md5", extensions=[".log"])]
+    )
+    assert rules.group_key(name, rules_of_pairs) == key
+
+
+def test_a_sidecar_of_a_group_of_one_has_the_path_of_its_file() -> None:
+    assert rules.group_key("deep/a.bin.md5", rule_set(integrity=[summed(".md5")])) == "deep/a.bin"
+    assert rules.group_key("deep/a.bin.md5", rule_set()) == "deep/a.bin.md5"
+
+
+def test_where_nothing_is_listed_a_sidecars_last_suffix_but_one_is_an_extension() -> None:
+    assert (
+        rules.group_key("a.b.dat.sha256", rule_set(completeness={"group_by": "stem"}, integrity=[summed()]))
+        == "a.b"
+    )
+
+
+def test_an_expected_extension_may_be_that_of_the_sidecars() -> None:
+    listed = grouped(expected_extensions=[".dat", ".sha256"])
+    both = rule_set(completeness=listed.completeness, integrity=[summed()])
+    assert rules.missing(["run1.dat", "run1.dat.sha256"], both) == ()
+    assert rules.missing(["run1.dat", "run1.sha256"], both) == ()
+
+
+@pytest.mark.parametrize(
+    ("asking", "there", "lacking"),
+    [
+        (["a.dat"], [], ("a.dat.sha256",)),
+        (["a.dat", "a.dat.sha256"], [], ()),
+        (["a.dat", "a.sha256"], [], ()),
+        (["a.dat"], ["a.dat.sha256"], ()),
+        ([], ["a.dat"], ()),
+        (["a.dat.sha256"], [], ("a.dat",)),
+        (["a.dat.sha256"], ["a.dat"], ()),
+        (["a.sha256"], ["a.json"], ()),
+        (["a.dat", "a.json", "a.json.sha256"], [], ("a.dat.sha256",)),
+    ],
+)
+def test_a_file_and_its_sidecar_wait_for_each_other(
+    asking: list[str], there: list[str], lacking: tuple[str, ...]
+) -> None:
+    assert rules.unaccompanied(asking, [*asking, *there], rule_set(integrity=[summed()])) == lacking
+
+
+def test_a_rule_with_extensions_or_a_manifest_waits_for_fewer() -> None:
+    few = rule_set(integrity=[summed(extensions=[".dat"])])
+    assert rules.unaccompanied(["a.json"], ["a.json"], few) == ()
+    either = rule_set(integrity=[summed(manifest="SHA256SUMS")])
+    assert rules.unaccompanied(["a.json"], ["a.json"], either) == ()
+
+
+def test_a_sidecar_that_is_only_read_counts_though_it_is_not_selected() -> None:
+    only_read = rule_set(integrity=[summed(archive_sidecar=False)])
+    files = [member("a.dat"), member("a.dat.sha256", FileStatus.NOT_SELECTED)]
+    assert rules.readiness(files, only_read, False, False).ready
+    assert not rules.readiness(files, rule_set(integrity=[summed()]), False, False).ready
+
+
+def test_sizes_hold_for_extensions_and_not_for_sidecars_and_manifests() -> None:
+    small = rule_set(
+        integrity=[
+            {"type": "min_size", "value": 10},
+            {"type": "max_size", "value": 5, "extensions": [".txt"]},
+            summed(manifest="*SUMS"),
+        ]
+    )
+    assert rules.stat_fault("a.dat", 9, small) == "has 9 bytes, fewer than min_size = 10"
+    assert rules.stat_fault("a.txt", 20, small) == "has 20 bytes, more than max_size = 5"
+    assert [rules.stat_fault(name, 9, small) for name in ("a.dat.sha256", "SHA256SUMS")] == [None, None]
 
 
 def member(filename: str, status: FileStatus = FileStatus.WAITING, in_archive: bool = False) -> Member:
@@ -111,14 +201,19 @@ def test_a_group_whose_files_ask_for_nothing_is_idle() -> None:
     ("on_timeout", "ready"), [("warn", False), ("skip", False), ("archive_partial", True)]
 )
 def test_only_archive_partial_makes_a_late_group_ready(on_timeout: str, ready: bool) -> None:
-    late = completeness(expected_extensions=[".dat", ".json"], on_timeout=on_timeout)
+    late = grouped(expected_extensions=[".dat", ".json"], on_timeout=on_timeout)
     assert rules.readiness([member("a.dat")], late, False, timed_out=True).ready is ready
 
 
 def test_the_primary_file_comes_first() -> None:
-    ordered = completeness(expected_extensions=[".dat", ".json"], primary_extension=".json")
+    ordered = grouped(expected_extensions=[".dat", ".json"], primary_extension=".json")
     names = sorted(["a.txt", "a.dat", "a.json"], key=lambda name: rules.in_order(name, ordered))
     assert names == ["a.json", "a.dat", "a.txt"]
+
+
+def test_sidecars_come_last() -> None:
+    both = rule_set(completeness={"group_by": "stem"}, integrity=[summed()])
+    assert sorted(["a.sha256", "a.z"], key=lambda name: rules.in_order(name, both)) == ["a.z", "a.sha256"]
 
 
 @pytest.mark.parametrize(

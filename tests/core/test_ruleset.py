@@ -18,7 +18,7 @@ rules = "default"
 name = "main"
 destination = "archive/{category}"
 """
-OFFERED = PluginNames(("csv",), ("by_day",), ("recent",), ("by_kind",))
+OFFERED = PluginNames(("csv",), ("by_day",), ("recent",), ("by_kind",), ("opens",))
 
 
 @pytest.fixture
@@ -56,6 +56,24 @@ def test_everything_at_once(config: Config) -> None:
         [[default.integrity]]
         type = "max_size"
         value = 1000
+        [[default.integrity]]
+        type = "magic"
+        value = "89 50 4E 47"
+        offset = 4
+        extensions = [".png"]
+        [[default.integrity]]
+        type = "checksum"
+        sidecar = ".sha256"
+        archive_sidecar = false
+        grace = "1h"
+        [[default.integrity]]
+        type = "checksum"
+        manifest = "*SUMS"
+        algorithm = "md5"
+        [[default.integrity]]
+        type = "function"
+        function = "opens"
+        kwargs = { strict = true }
         [default.completeness]
         group_by = "plugin"
         group_function = "by_day"

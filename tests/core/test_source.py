@@ -41,7 +41,7 @@ def test_a_directory_that_was_exchanged_for_a_symlink_leads_nowhere(watch: Path,
     with pytest.raises(SourceChanged, match="became a symlink"):
         source.digest(taken)
     with pytest.raises(SourceChanged, match="became a symlink"):
-        source.link(taken, str(tmp_path / "link"), os.stat(taken.path))
+        source.link(taken, str(tmp_path / "link"), Path(taken.path).stat())
     assert not source.remove(taken)
     assert (tmp_path / "outside" / "file").exists()
     assert not (tmp_path / "link").exists()

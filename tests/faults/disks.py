@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,16 +56,6 @@ def bound(source: Path, target: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(target)], check=True)
-
-
-@contextmanager
-def other_disk(than: Path) -> Iterator[Path]:
-    """A directory on another file system than that one; it needs no privilege."""
-    memory = Path("/dev/shm")
-    usable = os.access(memory, os.W_OK) and memory.stat().st_dev != than.stat().st_dev
-    needs(usable, f"/dev/shm to be another file system than {than}")
-    with tempfile.TemporaryDirectory(dir=memory, prefix="carbonation-") as directory:
-        yield Path(directory)
 
 
 def fill(directory: Path) -> Path:

@@ -37,6 +37,7 @@ type = "pair"
 path = "pairs"
 recursive = true
 patterns = ["*.dat", "*.json"]
+expect_every = "1h"
 rules = "pairs"
 [[archive]]
 name = "other.one"
@@ -84,7 +85,7 @@ def described(defs: dg.Definitions, directory: Path) -> dict[str, Any]:
             sensor.name: {
                 "description": text(sensor.description),
                 "on": sensor.default_status.value,
-                "job": sensor.job_name,
+                "job": sensor.job_name if sensor.has_jobs else None,
                 "every": sensor.minimum_interval_seconds,
             }
             for sensor in repository.sensor_defs

@@ -85,8 +85,89 @@ def test_reconcile_of_a_missing_directory_fails_after_the_others(
     assert shown.site.statuses() == {"a.dat": "detected"}
 
 
-def due(shown: Shown, after: timedelta = timedelta(0)) -> Any:
-    (schedule,) = shown.defs.schedules or ()
+def test_reconcile_archive_says_what_is_missing_and_fails_the_check(shown: Shown) -> None:
+    shown.site.deliver("a.dat", "b.dat")
+    shown.site.one_pass()
+    (shown.site.archive / "a.dat").unlink()
+    (shown.site.archive / "stray").touch()
+
+    trial = launch(shown, "reconcile_archive", "reconcile_archives", dry_run=True)
+    assert shown.site.statuses()["a.dat"] == "archived"
+    result = launch(shown, "reconcile_archive", "reconcile_archives")
+
+    assert shown.site.statuses() == {"a.dat": "missing", "b.dat": "archived"}
+    for one in (trial, result):
+        assert one.success
+        assert shown.checks(one) == {"agreement": False}
+        (seen,) = [e for e in one.all_events if e.event_type_value == "ASSET_OBSERVATION"]
+        metadata = seen.event_specific_data.asset_observation.metadata
+        numbers = {name: metadata[name].value for name in ("compared", "missing", "unknown", "adopted")}
+        assert numbers == {"compared": 2, "missing": 1, "unknown": 1, "adopted": 0}
+        assert [record.data["is"] for record in metadata["table"].records] == ["missing", "unknown"]
+
+
+def test_reconcile_archive_passes_the_check_when_all_is_there(shown: Shown) -> None:
+    shown.site.deliver("a.dat")
+    shown.site.one_pass()
+
+    assert shown.checks(launch(shown, "reconcile_archive", "reconcile_archives")) == {"agreement": True}
+    # Of a part nothing can be said of the whole.
+    part = launch(shown, "reconcile_archive", "reconcile_archives", watch="incoming", paths=["a.dat"])
+    assert part.success
+    assert shown.checks(part) == {}
+
+
+def test_reconcile_of_an_archive_that_is_gone_fails_with_a_sentence(shown: Shown) -> None:
+    shown.site.deliver("a.dat")
+    shown.site.one_pass()
+    shown.site.archive.rename(shown.site.directory / "unmounted")
+
+    result = launch(shown, "reconcile_archive", "reconcile_archives")
+
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "is it mounted?" in failure.step_failure_data.user_failure_data.description
+    assert shown.checks(result) == {"agreement": False}
+    assert shown.site.statuses() == {"a.dat": "archived"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"archive": "x"}, 'there is no archive "x"'),
+        ({"watch": "x"}, 'there is no watch "x"'),
+        ({"paths": ["typo"]}, "nothing was archived there"),
+    ],
+)
+def test_reconcile_archive_of_what_is_not_there_fails_with_a_sentence(
+    shown: Shown, config: dict[str, Any], message: str
+) -> None:
+    result = launch(shown, "reconcile_archive", "reconcile_archives", **config)
+
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert message in failure.step_failure_data.user_failure_data.description
+
+
+def test_the_agreement_of_an_archive_can_be_checked_alone(shown: Shown) -> None:
+    shown.site.deliver("a.dat", "b.dat")
+    shown.site.one_pass()
+    (shown.site.archive / "a.dat").unlink()
+    (check,) = [one for one in shown.defs.asset_checks or () if one.node_def.name == "agreement_of_main"]
+
+    result = dg.materialize(
+        [check],
+        selection=dg.AssetSelection.checks(check),
+        instance=shown.instance,
+        resources={RESOURCE: shown.carbonation},
+    )
+
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.description) == (False, "2 files compared: 1 missing")
+    assert shown.site.statuses()["a.dat"] == "archived"
+
+
+def due(shown: Shown, after: timedelta = timedelta(0), name: str = "reconcile_delivery") -> Any:
+    (schedule,) = [one for one in shown.defs.schedules or () if one.name == name]
     last = shown.instance.get_run_records(limit=1)
     start = last[0].create_timestamp if last else shown.site.now
     context = dg.build_schedule_context(
@@ -104,6 +185,7 @@ def test_reconciliation_is_due_at_once_and_then_each_interval(shown: Shown) -> N
     waiting = due(shown, timedelta(hours=23))
     assert waiting.skip_message == "due in 60 min"
     assert isinstance(due(shown, timedelta(hours=24)), dg.RunRequest)
+    assert isinstance(due(shown, name="reconcile_archive"), dg.RunRequest)
 
 
 def test_nothing_is_due_while_the_service_stops(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

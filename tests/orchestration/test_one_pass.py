@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from carbonation_core.claim import claim
 from carbonation_core.project import utc_now
+from carbonation_core.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
 from carbonation_dagster.home import HOME_VARIABLE, prepare_home
@@ -57,6 +58,21 @@ def test_it_waits_till_what_it_saw_has_settled_and_archives_it(once: Site) -> No
     assert run_once(once) == (0, "2 groups: 2 archived\n")
     assert set(once.archived()) == {"a.dat", "b.dat"}
     assert statuses_of_runs(once) == ["SUCCESS", "SUCCESS"]
+
+
+def test_the_status_knows_of_the_last_pass_and_its_faults(once: Site) -> None:
+    assert run_once(once)[0] == 0
+    project = replace(once.project, clock=utc_now)
+    found = status(project)
+    assert found.last_pass
+    assert (found.last_pass.is_running, found.last_pass.errors, found.problems) == (False, (), ())
+
+    once.incoming.rmdir()
+    assert run_once(once)[0] == 1
+    found = status(project)
+    assert found.last_pass
+    assert len(found.last_pass.errors) == len(found.problems) == 1
+    assert found.problems[0].startswith(f"watch incoming: {once.incoming}: cannot be looked at")
 
 
 def test_with_nothing_to_do_it_says_so(once: Site) -> None:

@@ -41,7 +41,7 @@ def test_a_batch_that_was_archived_is_materialised_in_catalogue_and_archive(pack
     assert made["archive/main"]["bytes"].value == 3
     assert len(made["catalog/incoming"]["table"].records) == 2
     assert made["catalog/incoming"]["rules"].value == packed.reports[0].rules_digest
-    assert packed.checks(result) == {"integrity": True, "failed_groups": True}
+    assert packed.checks(result) == {"integrity": True, "failed_groups": True, "completeness": True}
     assert set(packed.site.archived()) == {"a.dat", "b.dat"}
 
 
@@ -52,7 +52,7 @@ def test_a_batch_in_which_one_failed_is_materialised_with_a_failed_check_and_a_f
 
     assert not result.success
     assert set(packed.materialised(result)) == {"catalog/incoming", "archive/main"}
-    assert packed.checks(result) == {"integrity": True, "failed_groups": False}
+    assert packed.checks(result) == {"integrity": True, "failed_groups": False, "completeness": True}
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_key == "catalog__incoming.archive"
     told = failure.step_failure_data.user_failure_data
@@ -65,7 +65,7 @@ def test_a_batch_in_which_none_was_archived_is_not_materialised(shown: Shown) ->
 
     assert not result.success
     assert shown.materialised(result) == {}
-    assert shown.checks(result) == {"integrity": True, "failed_groups": False}
+    assert shown.checks(result) == {"integrity": True, "failed_groups": False, "completeness": True}
 
 
 def test_the_button_looks_and_processes_what_is_ready(shown: Shown) -> None:
@@ -142,7 +142,8 @@ def test_checks_run_alone_say_how_the_watch_stands(packed: Shown) -> None:
 
     result = defs.resolve_job_def("checks").execute_in_process(instance=packed.instance)
 
-    assert packed.checks(result) == {"integrity": True, "failed_groups": False}
+    of_the_watch = {"integrity": True, "failed_groups": False, "completeness": True}
+    assert of_the_watch.items() <= packed.checks(result).items()
 
 
 def test_checks_say_how_the_watch_stands_and_not_only_the_batch(shown: Shown) -> None:
@@ -151,13 +152,13 @@ def test_checks_say_how_the_watch_stands_and_not_only_the_batch(shown: Shown) ->
     shown.site.deliver("good.dat")
     shown.site.settle()
     (offer,) = shown.offers()
-    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": False}
+    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": False, "completeness": True}
 
     (shown.site.incoming / "bad.dat").unlink()
     shown.site.deliver("better.dat")
     shown.site.settle()
     (offer,) = shown.offers()
-    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": True}
+    assert shown.checks(shown.run(offer)) == {"integrity": True, "failed_groups": True, "completeness": True}
 
 
 def test_a_delivery_is_observed_by_the_run_that_takes_from_it(shown: Shown) -> None:

@@ -9,12 +9,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carbonation_core.project import utc_now
+from carbonation_core.status import status
 from tests.site import Site, SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -162,13 +164,22 @@ def test_files_are_archived_failures_shown_and_executed_again(running: Running) 
     shown = running.ask(ASSET, key={"path": ["catalog", "incoming"]})["assetNodeOrError"]
     assert shown["assetMaterializations"][0]["runId"] == again
     checks = shown["assetChecksOrError"]["checks"]
-    assert {check["name"] for check in checks} == {"integrity", "failed_groups"}
+    assert {check["name"] for check in checks} == {"integrity", "failed_groups", "completeness"}
     assert {check["executionForLatestMaterialization"]["status"] for check in checks} == {"SUCCEEDED"}
+
+    now = replace(running.site.project, clock=utc_now)
+    running.wait_for(lambda: status(now).service)
+    found = status(now)
+    assert found.problems == ()
+    assert found.service
+    assert (found.service.pid, found.service.ui) == (running.process.pid, f"http://127.0.0.1:{running.port}")
 
     began = time.monotonic()
     assert running.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 20
     assert running.children() == []
+    assert status(now).problems == ()
+    assert status(now).warnings[0].startswith("no service is running since ")
 
 
 def test_when_a_part_ends_the_service_ends_with_a_sentence(running: Running) -> None:
@@ -182,12 +193,18 @@ def test_when_a_part_ends_the_service_ends_with_a_sentence(running: Running) -> 
 
     assert running.process.wait(25) == 1
     assert "Error: the daemon ended by SIGKILL" in running.log.read_text(encoding="utf-8")
+    (problem,) = status(replace(running.site.project, clock=utc_now)).problems
+    assert problem.endswith(": the daemon ended by SIGKILL; everything else is stopped")
     assert running.children() == []
 
 
 def test_when_it_is_killed_its_parts_end_too(running: Running) -> None:
+    now = replace(running.site.project, clock=utc_now)
+    running.wait_for(lambda: status(now).service)
     running.process.kill()
     running.process.wait()
+    assert status(now).problems[0].startswith(f"the service (pid {running.process.pid} on ")
+    assert "has ended without a word; start it" in status(now).problems[0]
 
     deadline = time.monotonic() + 40
     while running.children():

@@ -95,6 +95,7 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.String(length=32), nullable=False),
         sa.Column("group_id", ID, nullable=False),
         sa.Column("stage", sa.String(length=32), nullable=True),
+        sa.Column("judged", sa.String(length=64), nullable=True),
         sa.Column("outcome", sa.String(length=32), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("archive_name", sa.String(length=255), nullable=True),

@@ -1,0 +1,127 @@
+"""Looks that go only where hints point see what a look at everything would have seen there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.models import ServiceState
+from carbonation_core.errors import ScanError
+from carbonation_core.observe import Observation, observe
+from carbonation_core.scan import Hints
+from tests.site import PAIRS, SINGLE, Site, SiteMaker, touch
+
+
+@pytest.fixture
+def deep(make: SiteMaker) -> Site:
+    """A recursive watch of single files that was looked at once."""
+    site = make(SINGLE, watch={"recursive": "true"})
+    site.tick()
+    return site
+
+
+def look(site: Site, *files: str, directories: tuple[str, ...] = (), seconds: float = 0) -> Observation:
+    site.tick_clock(seconds)
+    return observe(site.project, "incoming", Hints(frozenset(files), frozenset(directories)))
+
+
+def test_only_what_was_hinted_at_is_looked_at(deep: Site) -> None:
+    deep.deliver("a", "b")
+    assert look(deep, "a").new == 1
+    assert deep.statuses() == {"a": "detected"}
+
+
+def test_what_has_not_settled_is_looked_at_without_a_hint(deep: Site) -> None:
+    deep.deliver("a")
+    look(deep, "a")
+    assert look(deep, seconds=3).ready == 1
+
+
+def test_a_change_that_nobody_hinted_at_is_seen_while_the_file_settles(deep: Site) -> None:
+    deep.deliver("a")
+    look(deep, "a")
+    touch(deep.incoming / "a", b"other bytes")
+    assert look(deep, seconds=3).changed == 1
+
+
+def test_a_file_that_left_is_told_by_its_hint(deep: Site) -> None:
+    deep.deliver("a")
+    deep.settle()
+    (deep.incoming / "a").unlink()
+    assert look(deep).gone == 0
+    assert look(deep, "a").gone == 1
+    assert deep.statuses() == {"a": "cleared"}
+
+
+def test_a_directory_that_moved_in_or_out_is_looked_at_whole(deep: Site, tmp_path: Path) -> None:
+    deep.deliver("x/y/a", "x/b", "xy")
+    assert look(deep, directories=("x",)).new == 2
+    (deep.incoming / "x").rename(tmp_path / "x")
+    assert look(deep, directories=("x",)).gone == 2
+    assert deep.statuses() == {"x/y/a": "cleared", "x/b": "cleared"}
+
+
+def test_hints_below_a_watch_that_is_not_recursive_are_not_followed(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    site.tick()
+    site.deliver("x/a")
+    assert look(site, "x/a", directories=("x",)).new == 0
+
+
+def test_a_hint_does_not_make_the_files_of_a_vanished_root_look_gone(deep: Site) -> None:
+    deep.deliver("a")
+    deep.settle()
+    shutil.rmtree(deep.incoming)
+    with pytest.raises(ScanError, match="cannot be looked at"):
+        look(deep, "a")
+    assert deep.statuses() == {"a": "waiting"}
+
+
+def test_other_rules_lead_to_a_look_at_everything(make: SiteMaker) -> None:
+    site = make(PAIRS)
+    site.tick()
+    site.deliver("a.dat", "a.json")
+    site.set_rules(PAIRS + "# changed\n")
+    assert look(site).new == 2
+
+
+def test_an_empty_mount_point_in_place_of_the_mount_changes_nothing(deep: Site) -> None:
+    deep.deliver("a")
+    deep.settle()
+    with reading(deep.project.engine) as connection:
+        details = connection.execute(select(ServiceState.details)).scalar_one()
+    with writing(deep.project.engine) as connection:
+        before = {**details, "device": details["device"] + 1}
+        connection.execute(update(ServiceState).values(details=before))
+    (deep.incoming / "a").unlink()
+    with pytest.raises(ScanError, match="is it mounted"):
+        deep.tick()
+    assert deep.statuses() == {"a": "waiting"}
+
+
+def test_archived_files_whose_mount_was_away_are_not_taken_for_redelivered(deep: Site) -> None:
+    deep.deliver("a")
+    deep.one_pass()
+    deep.incoming.rename(deep.directory / "away")
+    deep.incoming.mkdir()
+    deep.tick()
+    assert not deep.component("a").in_delivery
+    deep.incoming.rmdir()
+    (deep.directory / "away").rename(deep.incoming)
+    deep.one_pass()
+    component = deep.component("a")
+    assert (component.status, component.in_delivery) == ("archived", True)
+    assert len(deep.history("a")) == 3
+
+
+def test_idle_looks_write_nothing(deep: Site) -> None:
+    deep.deliver("a")
+    deep.one_pass()
+    deep.tick()
+    database = deep.directory / "carbonation.db-wal"
+    before = database.stat().st_mtime_ns
+    deep.tick(1)
+    look(deep)
+    assert database.stat().st_mtime_ns == before

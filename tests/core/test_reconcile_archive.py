@@ -1,0 +1,732 @@
+"""What lies in an archive against what the database says of it, on real directories."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from carbonation_core import reconcile_archive as module
+from carbonation_core.agreement import Finding, Findings, Kind, too_much_lost
+from carbonation_core.claim import claim
+from carbonation_core.db.engine import writing
+from carbonation_core.db.models import Batch, FileComponent, Group
+from carbonation_core.errors import ConfigError, QueryError, ScanError
+from carbonation_core.names import to_text
+from carbonation_core.pipeline import Stage, work
+from carbonation_core.reconcile_archive import (
+    ArchiveReconciliation,
+    Scope,
+    archives_of,
+    paths_in,
+    reconcile_archive,
+)
+from tests.site import Site, SiteMaker, touch
+
+QUICK = {"settle_seconds": "0.01"}
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def full(make: SiteMaker) -> Site:
+    """Two archived pairs."""
+    site = make(watch=QUICK)
+    site.deliver("run1.dat", "run1.json", "run2.dat", "run2.json")
+    site.one_pass()
+    return site
+
+
+def reconcile(site: Site, archive: str = "main", **options: object) -> ArchiveReconciliation:
+    return reconcile_archive(site.project, archive, **options)  # type: ignore[arg-type]
+
+
+def found(result: ArchiveReconciliation, base: Path) -> dict[str, Kind]:
+    """What was found, by path below the archive."""
+    root = to_text(str(base)) + "/"
+    return {one.path.removeprefix(root): one.kind for one in result.findings}
+
+
+def the_reason(result: ArchiveReconciliation) -> str:
+    (one,) = result.findings
+    return one.reason
+
+
+def test_an_archive_that_agrees_is_left_as_it_is(full: Site) -> None:
+    before = full.history("run1.dat")
+
+    result = reconcile(full)
+
+    assert (result.compared, result.expected, len(result.findings)) == (4, 4, 0)
+    assert full.history("run1.dat") == before
+
+
+def test_what_vanished_is_missing_and_what_is_back_is_archived(full: Site) -> None:
+    away = full.directory / "away"
+    (full.archive / "run1.dat").rename(away)
+
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.MISSING}
+
+    lost = full.component("run1.dat")
+    assert (lost.status, lost.in_archive) == ("missing", False)
+    assert lost.error_message == f"{full.archive / 'run1.dat'} is not there"
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.STILL_MISSING}
+
+    away.rename(full.archive / "run1.dat")
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.RETURNED}
+
+    back = full.component("run1.dat")
+    assert (back.status, back.in_archive, back.error_message) == ("archived", True, None)
+    assert full.history("run1.dat")[-2:] == [
+        ("archived", "missing", "lost"),
+        ("missing", "archived", "found"),
+    ]
+    assert len(reconcile(full).findings) == 0
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(full: Site) -> None:
+    (full.archive / "run1.dat").unlink()
+    (full.archive / "stray.dat").write_bytes(b"?")
+
+    said = reconcile(full, dry_run=True, adopt=True)
+
+    assert found(said, full.archive) == {"run1.dat": Kind.MISSING, "stray.dat": Kind.ADOPTED}
+    assert set(full.statuses().values()) == {"archived"}
+    assert full.group_keys() == {"run1", "run2"}
+    assert len(full.copies()) == 4
+
+
+def test_a_file_of_another_size_is_not_what_was_archived(full: Site) -> None:
+    (full.archive / "run1.dat").chmod(0o600)
+    (full.archive / "run1.dat").write_bytes(b"cut")
+
+    result = reconcile(full)
+
+    assert found(result, full.archive) == {"run1.dat": Kind.MISSING}
+    assert the_reason(result) == "has 3 bytes, not 5"
+
+
+def test_a_directory_in_a_file_s_place_is_no_file(full: Site) -> None:
+    (full.archive / "run1.dat").unlink()
+    (full.archive / "run1.dat").mkdir()
+
+    assert the_reason(reconcile(full)) == "is not a file"
+
+
+def test_of_a_file_restored_with_another_time_the_bytes_decide(full: Site) -> None:
+    path = full.archive / "run1.dat"
+    path.unlink()
+    reconcile(full)
+
+    path.write_bytes(b"other")
+    result = reconcile(full)
+    assert the_reason(result) == "is there with other bytes than were archived"
+    assert full.statuses()["run1.dat"] == "missing"
+
+    path.write_bytes(b"bytes")
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.RETURNED}
+    assert full.statuses()["run1.dat"] == "archived"
+
+
+def test_a_missing_file_that_is_delivered_again_is_archived_again(full: Site) -> None:
+    (full.archive / "run1.dat").unlink()
+    reconcile(full)
+
+    touch(full.incoming / "run1.dat", b"bytes")
+    full.one_pass()
+
+    assert full.statuses()["run1.dat"] == "archived"
+    assert full.archived()["run1.dat"] == b"bytes"
+    assert len(reconcile(full).findings) == 0
+
+
+def test_a_missing_file_that_is_archived_elsewhere_is_missed_no_more(make: SiteMaker) -> None:
+    site = make(
+        '[single.metadata]\nextract = "sizes"\n',
+        archive={"destination": '"archive/{category}"'},
+        watch=QUICK,
+    )
+    site.deliver("a.dat", content=b"one")
+    site.deliver("b.dat", content=b"two")
+    site.one_pass()
+    (site.archive / "one" / "a.dat").unlink()
+    reconcile(site)
+
+    touch(site.incoming / "a.dat", b"three")
+    site.one_pass()
+
+    assert sorted(site.archived()) == ["three/a.dat", "two/b.dat"]
+    assert len(reconcile(site).findings) == 0
+
+
+def test_an_earlier_version_that_vanished_is_said_and_the_newest_stays_archived(make: SiteMaker) -> None:
+    site = make("[single]\n", watch={**QUICK, "redelivery": '"version"'})
+    site.deliver("a.dat")
+    site.one_pass()
+    touch(site.incoming / "a.dat", b"other bytes")
+    site.one_pass()
+    assert set(site.archived()) == {"a.dat", "a.v2.dat"}
+
+    (site.archive / "a.dat").unlink()
+
+    assert found(reconcile(site), site.archive) == {"a.dat": Kind.EARLIER}
+    assert site.statuses() == {"a.dat": "archived"}
+
+
+def test_a_dangling_symlink_counts_as_missing(make: SiteMaker) -> None:
+    site = make("[single]\n", archive={"action": '"symlink"'})
+    site.deliver("a.dat", "b.dat")
+    site.one_pass()
+    (site.incoming / "a.dat").unlink()
+
+    result = reconcile(site)
+
+    assert found(result, site.archive) == {"a.dat": Kind.MISSING}
+    assert the_reason(result) == "is a symlink that leads nowhere"
+
+
+def test_unknown_files_are_told_wherever_they_lie(full: Site) -> None:
+    (full.archive / "deep" / "er").mkdir(parents=True)
+    for name in ("stray.dat", "deep/er/.hidden", os.fsdecode(b"deep/\xff.dat")):
+        (full.archive / name).write_bytes(b"?")
+    (full.archive / "way").symlink_to(full.directory / "incoming")
+
+    assert found(reconcile(full), full.archive) == {
+        "stray.dat": Kind.UNKNOWN,
+        "deep/er/.hidden": Kind.UNKNOWN,
+        "deep/\\xff.dat": Kind.UNKNOWN,
+    }
+
+
+def test_a_file_of_another_archive_in_the_same_tree_is_known(make: SiteMaker) -> None:
+    inner = '[[archive]]\nname = "inner"\ndestination = "archive/inner"\n'
+    site = make(
+        '[single]\narchive = "main"\n[[single.routing]]\nmatch = "*.inner"\narchive = "inner"\n', more=inner
+    )
+    site.deliver("a.dat", "b.inner")
+    site.one_pass()
+    assert set(site.archived()) == {"a.dat", "inner/b.inner"}
+
+    assert len(reconcile(site).findings) == len(reconcile(site, "inner").findings) == 0
+
+
+def test_temporary_files_are_ours_while_their_batch_is_open(full: Site) -> None:
+    full.deliver("run3.dat", "run3.json")
+    full.settle()
+    (offer,) = full.claim()
+    ours = full.archive / f".carbonation-{offer.batch_id}-5"
+    ended = full.archive / ".carbonation-0123456789abcdef-5"
+    ours.touch()
+    ended.touch()
+
+    assert found(reconcile(full, adopt=True), full.archive) == {ended.name: Kind.LEFT_OVER}
+
+
+# What keeps everything as it is.
+
+
+def archive_many(site: Site, number: int) -> None:
+    site.deliver(*(f"f{one:02}.dat" for one in range(number)))
+    site.one_pass()
+
+
+@pytest.mark.parametrize("gone", ["removed", "empty"])
+def test_a_mount_that_is_gone_changes_nothing(full: Site, gone: str) -> None:
+    shutil.rmtree(full.archive)
+    if gone == "empty":
+        full.archive.mkdir()
+
+    with pytest.raises(ScanError, match="is it mounted"):
+        reconcile(full, force=True)
+
+    assert set(full.statuses().values()) == {"archived"}
+
+
+def test_an_archive_that_never_held_anything_may_be_absent(site: Site) -> None:
+    assert reconcile(site).compared == 0
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root reads everything")
+def test_a_directory_that_cannot_be_read_changes_nothing(full: Site) -> None:
+    (full.archive / "run1.dat").unlink()
+    closed = full.archive / "closed"
+    closed.mkdir(mode=0)
+    try:
+        with pytest.raises(ScanError, match="closed: cannot be looked at: Permission denied"):
+            reconcile(full)
+    finally:
+        closed.chmod(0o700)
+    assert set(full.statuses().values()) == {"archived"}
+
+
+def test_an_error_while_listing_changes_nothing(full: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (full.archive / "run1.dat").unlink()
+    (full.archive / "bad").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("/bad"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ScanError, match="bad: cannot be looked at: Input/output error"):
+        reconcile(full)
+    assert set(full.statuses().values()) == {"archived"}
+
+
+def test_a_mass_loss_is_refused_until_it_is_forced(make: SiteMaker) -> None:
+    site = make("[single]\n", service={"max_loss": '"20%"', "single_group_runs": "0"}, watch=QUICK)
+    archive_many(site, 40)
+    for number in range(10):
+        (site.archive / f"f{number:02}.dat").unlink()
+    (site.archive / "stray.dat").write_bytes(b"?")
+
+    refused = reconcile(site, adopt=True)
+
+    assert refused.refused is not None
+    assert refused.refused.startswith('10 of 40 files of archive "main" would be called missing')
+    assert "--force" in refused.refused
+    assert refused.number(Kind.MISSING) == 10
+    assert set(site.statuses().values()) == {"archived"}
+
+    forced = reconcile(site, force=True)
+    assert (forced.refused, forced.number(Kind.MISSING)) == (None, 10)
+    assert sorted(site.statuses().values()).count("missing") == 10
+
+
+def test_a_few_missing_files_are_never_a_mass_loss(make: SiteMaker) -> None:
+    site = make("[single]\n", service={"single_group_runs": "0"})
+    archive_many(site, 10)
+    for number in range(9):
+        (site.archive / f"f{number:02}.dat").unlink()
+
+    assert reconcile(site).refused is None
+    assert sorted(site.statuses().values()).count("missing") == 9
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected", "too_much"),
+    [(9, 9, False), (10, 10, True), (10, 99, True), (10, 100, False), (11, 100, True), (0, 0, False)],
+)
+def test_more_than_the_share_and_at_least_ten_is_too_much(
+    missing: int, expected: int, too_much: bool
+) -> None:
+    assert too_much_lost(missing, expected, 0.1) is too_much
+
+
+# A part of an archive.
+
+
+@pytest.fixture
+def routed(make: SiteMaker) -> Site:
+    """Files in directories by their first line."""
+    site = make(
+        '[single.metadata]\nextract = "sizes"\n',
+        archive={"destination": '"archive/{category}"'},
+        watch=QUICK,
+    )
+    for name in ("a", "b", "A"):
+        site.deliver(f"{name}.dat", content=name.encode())
+    site.one_pass()
+    assert sorted(site.archived()) == ["A/A.dat", "a/a.dat", "b/b.dat"]
+    return site
+
+
+def test_only_the_given_paths_are_looked_at(routed: Site) -> None:
+    for name in ("a", "b", "A"):
+        (routed.archive / name / f"{name}.dat").unlink()
+        (routed.archive / name / "stray").touch()
+
+    scopes = paths_in(routed.project, ["main"], ["a"])
+    result = reconcile(routed, scope=scopes["main"])
+
+    assert (result.compared, result.expected) == (1, 3)
+    assert found(result, routed.archive) == {"a/a.dat": Kind.MISSING, "a/stray": Kind.UNKNOWN}
+    assert routed.statuses() == {"a.dat": "missing", "b.dat": "archived", "A.dat": "archived"}
+
+
+def test_a_single_file_may_be_given_even_when_it_has_gone(routed: Site) -> None:
+    path = routed.archive / "a" / "a.dat"
+    path.unlink()
+
+    scopes = paths_in(routed.project, ["main"], [str(path)])
+
+    assert found(reconcile(routed, scope=scopes["main"]), routed.archive) == {"a/a.dat": Kind.MISSING}
+
+
+def test_a_path_from_here_comes_before_one_below_the_archive(
+    routed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(routed.directory)
+    expected = {"main": Scope(paths=(str(routed.archive / "a"),))}
+    assert paths_in(routed.project, ["main"], ["archive/a"]) == expected
+    assert paths_in(routed.project, ["main"], ["a"]) == expected
+    assert paths_in(routed.project, ["main"], []) == {"main": Scope()}
+
+
+def test_a_path_that_leads_to_nothing_is_refused(routed: Site) -> None:
+    with pytest.raises(QueryError, match="lies in no archive; they are below"):
+        paths_in(routed.project, ["main"], ["/elsewhere"])
+    with pytest.raises(QueryError, match="nothing was archived there"):
+        paths_in(routed.project, ["main"], ["typo"])
+
+
+def test_only_files_of_the_watch_are_looked_at(make: SiteMaker) -> None:
+    other = '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "spare"\n'
+    spare = '[[archive]]\nname = "spare"\ndestination = "spare"\n'
+    site = make("[single]\n", more=other + spare)
+    site.deliver("a.dat", "b.dat")
+    site.one_pass()
+    (site.archive / "a.dat").unlink()
+
+    assert reconcile(site, scope=Scope(watch_name="other")).compared == 0
+    assert set(site.statuses().values()) == {"archived"}
+    assert reconcile(site, scope=Scope(watch_name="incoming")).number(Kind.MISSING) == 1
+    assert archives_of(site.project) == ["main", "spare"]
+    assert archives_of(site.project, "other") == ["spare"]
+    with pytest.raises(ConfigError, match='no watch "x"'):
+        reconcile(site, scope=Scope(watch_name="x"))
+
+
+# Beside a running service.
+
+
+def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen after an archive was looked through and before anything is recorded."""
+    real = module._Reconciling.applied
+
+    def applied(self: object, *arguments: object) -> object:
+        act()
+        return real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Reconciling, "applied", applied)
+
+
+def test_a_file_archived_during_the_walk_is_neither_missing_nor_unknown(
+    full: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.deliver("run3.dat", "run3.json")
+    full.settle()
+    (full.archive / "run3.dat").write_bytes(b"bytes")  # seen, and recorded before the end
+    (full.archive / "run3.json").write_bytes(b"bytes")
+    between(monkeypatch, full.run_all)
+
+    assert len(reconcile(full, adopt=True).findings) == 0
+    assert full.statuses()["run3.dat"] == "archived"
+
+
+def test_a_file_that_is_back_before_it_was_recorded_as_missing_is_not_missing(
+    full: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, away = full.archive / "run1.dat", full.directory / "away"
+    path.rename(away)
+    between(monkeypatch, lambda: away.rename(path))
+
+    assert len(reconcile(full).findings) == 0
+    assert full.statuses()["run1.dat"] == "archived"
+
+
+def test_a_copy_that_was_replaced_meanwhile_is_not_missing(
+    routed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(routed.incoming / "a.dat", b"moved on")
+    routed.settle()
+    real = module._Reconciling._look_for_unknown
+
+    def replaced(self: object, findings: Findings) -> None:
+        findings.add(
+            Finding(Kind.MISSING, str(routed.archive / "a" / "a.dat"), "is not there", routed.copies()[0].id)
+        )
+        real(self, findings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module._Reconciling, "_look_for_unknown", replaced)
+    between(monkeypatch, routed.run_all)
+
+    assert len(reconcile(routed).findings) == 0
+    assert routed.statuses()["a.dat"] == "archived"
+
+
+def test_what_a_batch_works_on_is_left_to_it(full: Site) -> None:
+    touch(full.incoming / "run1.dat", b"other bytes")
+    full.settle()
+    full.claim()
+    (full.archive / "run1.dat").unlink()
+
+    assert len(reconcile(full).findings) == 0
+
+
+def test_a_published_file_that_is_not_recorded_yet_is_not_unknown(full: Site) -> None:
+    """As between the renames of a batch and its record."""
+    full.deliver("run3.dat", "run3.json")
+    full.settle()
+    (offer,) = claim(full.project, "incoming", "here")
+    with work(full.project, offer.batch_id, "run-3") as job:
+        job.advance(Stage.ROUTE)
+        (full.archive / "run3.dat").write_bytes(b"bytes")
+        assert len(reconcile(full, adopt=True).findings) == 0
+    with writing(full.project.engine) as connection:
+        assert connection.execute(update(Batch).values(status="ended")).rowcount
+        connection.execute(update(Group).values(batch_id=None))
+
+    # Its delivered file will claim it.
+    result = reconcile(full, adopt=True)
+    assert found(result, full.archive) == {"run3.dat": Kind.UNKNOWN}
+    assert "is known: waiting, in delivery" in the_reason(result)
+
+
+def test_a_redelivery_whose_archived_copy_vanished_forgets_it(full: Site) -> None:
+    touch(full.incoming / "run1.dat", b"other bytes")
+    full.tick()
+    (full.archive / "run1.dat").unlink()
+
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.MISSING}
+    file = full.component("run1.dat")
+    assert (file.status, file.in_archive) == ("detected", False)
+
+
+def test_a_group_that_waits_is_whole_no_more_when_its_archived_file_is_missing(make: SiteMaker) -> None:
+    site = make(watch=QUICK)
+    site.deliver("run1.dat", "run1.json")
+    site.one_pass()
+    touch(site.incoming / "run1.json", b"other bytes")
+    site.settle()
+    assert site.group("run1").due_at is not None
+    (site.archive / "run1.dat").unlink()
+
+    reconcile(site)
+    assert site.group("run1").due_at is None
+
+    (site.archive / "run1.dat").write_bytes(b"bytes")
+    reconcile(site)
+    assert site.group("run1").due_at is not None
+
+
+# Adoption.
+
+
+def lay(site: Site, *names: str, content: bytes = b"found") -> None:
+    for name in names:
+        path = site.archive / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_adopted_files_are_groups_under_the_keys_that_delivery_gives(make: SiteMaker) -> None:
+    site = make('[pairs.metadata]\nextract = "sizes"\n' + PAIRS, watch=QUICK)
+    lay(site, "2026/run1.dat", "2026/run1.json", content=b"lidar\n")
+
+    result = reconcile(site, adopt=True)
+
+    assert set(found(result, site.archive).values()) == {Kind.ADOPTED}
+    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
+    file = site.component("run1.dat")
+    assert (file.in_delivery, file.in_archive, file.size_bytes) == (False, True, 6)
+    assert file.archive_path == str(site.archive / "2026/run1.dat")
+    assert site.history("run1.dat")[-1] == ("detected", "archived", "archived")
+    group = site.group("run1")
+    assert (group.complete, group.category, group.size) == (True, "lidar", 12)
+    assert (group.archive_name, group.archive_path) == ("main", file.archive_path)
+    assert group.archive_directory == str(site.archive / "2026")
+    assert site.feed() == [("run1", "completed")]
+    assert {copy.digest for copy in site.copies()} == {file.digest}
+    assert len(reconcile(site, adopt=True).findings) == 0
+    assert site.feed() == [("run1", "completed")]
+
+
+PAIRS = '[pairs.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
+
+
+def test_a_group_that_is_not_whole_is_registered_and_waits_for_its_sibling(make: SiteMaker) -> None:
+    site = make(watch=QUICK)
+    lay(site, "run1.dat")
+
+    reconcile(site, adopt=True)
+
+    assert (site.group("run1").complete, site.feed()) == (False, [])
+    site.deliver("run1.json")
+    site.one_pass()
+    assert (site.group("run1").complete, site.feed()) == (True, [("run1", "completed")])
+
+
+def test_a_late_file_joins_its_complete_group(full: Site) -> None:
+    lay(full, "run1.txt")
+
+    reconcile(full, adopt=True)
+
+    assert full.component("run1.txt").group_id == full.component("run1.dat").group_id
+    assert full.feed()[-1] == ("run1", "updated")
+
+
+def test_in_a_recursive_watch_keys_bear_the_directory_below_base_path(make: SiteMaker) -> None:
+    site = make(watch={**QUICK, "recursive": "true"})
+    lay(site, "site_a/run1.dat", "site_a/run1.json", "site_b/run1.dat", "site_b/run1.json")
+
+    reconcile(site, adopt=True)
+
+    assert site.group_keys() == {"site_a/run1", "site_b/run1"}
+
+
+def test_a_group_function_gives_the_key(make: SiteMaker) -> None:
+    site = make(
+        '[letters.completeness]\ngroup_by = "plugin"\ngroup_function = "by_first_letter"\n', watch=QUICK
+    )
+    lay(site, "a1", "a2", "x", "!")
+
+    result = reconcile(site, adopt=True)
+
+    assert found(result, site.archive) == {
+        "a1": Kind.ADOPTED,
+        "a2": Kind.ADOPTED,
+        "x": Kind.UNKNOWN,
+        "!": Kind.UNKNOWN,
+    }
+    assert site.group_keys() == {"a"}
+
+
+def test_an_extractor_that_fails_leaves_the_group_incomplete_till_it_is_mended(make: SiteMaker) -> None:
+    site = make('[single.metadata]\nextract = "broken"\n', watch=QUICK)
+    lay(site, "a.dat", content=b"broken")
+
+    result = reconcile(site, adopt=True)
+
+    assert [one.kind for one in result.findings] == [Kind.ADOPTED, Kind.INCOMPLETE]
+    assert "the file says it is broken" in list(result.findings)[1].reason
+    assert (site.group("a.dat").complete, site.feed()) == (False, [])
+
+    (site.archive / "a.dat").write_bytes(b"mended")
+    reconcile(site, adopt=True)
+    assert (site.group("a.dat").category, site.feed()) == ("mended", [("a.dat", "completed")])
+
+
+def test_what_could_never_be_delivered_is_not_adopted(full: Site) -> None:
+    lay(full, ".hidden", "run1.v2.dat", "elsewhere/run1.dat", "one/twin.dat", "two/twin.dat")
+    (full.archive / "link.dat").symlink_to(full.archive / "run1.dat")
+
+    result = reconcile(full, adopt=True)
+
+    reasons = {Path(one.path).relative_to(full.archive).as_posix(): one for one in result.findings}
+    adopted = {name for name, one in reasons.items() if one.kind is Kind.ADOPTED}
+    assert adopted in ({"one/twin.dat"}, {"two/twin.dat"})
+    assert "takes no file of that name" in reasons[".hidden"].reason
+    assert "looks like another version of" in reasons["run1.v2.dat"].reason
+    assert "run1.dat is known: archived" in reasons["elsewhere/run1.dat"].reason
+    (twin,) = {"one/twin.dat", "two/twin.dat"} - adopted
+    assert f"{full.incoming / 'twin.dat'}" in reasons[twin].reason
+    assert "it is a symlink" in reasons["link.dat"].reason
+
+
+def test_a_file_that_still_changes_is_not_adopted(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make("[single]\n", watch=QUICK)
+    lay(site, "a.dat", "b.dat")
+    between(monkeypatch, lambda: touch(site.archive / "a.dat", b"more of it"))
+
+    result = reconcile(site, adopt=True)
+
+    assert found(result, site.archive) == {"a.dat": Kind.UNKNOWN, "b.dat": Kind.ADOPTED}
+    assert site.statuses() == {"b.dat": "archived"}
+
+
+def test_a_missing_file_that_was_moved_within_the_archive_is_adopted_where_it_is(full: Site) -> None:
+    (full.archive / "run1.dat").rename(full.archive / "moved")
+    (full.archive / "sub").mkdir()
+    (full.archive / "moved").rename(full.archive / "sub" / "run1.dat")
+    reconcile(full)
+    assert full.statuses()["run1.dat"] == "missing"
+
+    reconcile(full, adopt=True)
+
+    file = full.component("run1.dat")
+    assert (file.status, file.archive_path) == ("archived", str(full.archive / "sub" / "run1.dat"))
+    assert full.group("run1").archive_path == file.archive_path
+    assert full.feed()[-1] == ("run1", "updated")
+    assert len(reconcile(full).findings) == 0
+
+
+def test_other_bytes_do_not_stand_in_for_a_missing_file(full: Site) -> None:
+    (full.archive / "run1.dat").unlink()
+    reconcile(full)
+    lay(full, "sub/run1.dat", content=b"other")
+
+    result = reconcile(full, adopt=True)
+
+    assert found(result, full.archive)["sub/run1.dat"] is Kind.UNKNOWN
+    assert full.statuses()["run1.dat"] == "missing"
+
+
+def test_a_move_whose_record_was_lost_is_adopted(make: SiteMaker) -> None:
+    """As when the database was restored from an earlier copy: its file left delivery unrecorded."""
+    site = make("[single]\n", watch=QUICK, archive={"action": '"move"'})
+    site.deliver("a.dat")
+    site.settle()
+    lay(site, "a.dat", content=b"bytes")
+    (site.incoming / "a.dat").unlink()
+    site.tick(1)
+    assert site.statuses() == {"a.dat": "cleared"}
+
+    reconcile(site, adopt=True)
+
+    assert site.statuses() == {"a.dat": "archived"}
+    assert site.feed() == [("a.dat", "completed")]
+
+
+def test_an_archive_of_several_watches_asks_whose_files_they_are(make: SiteMaker) -> None:
+    other = '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "main"\n'
+    more = '[[watch]]\nname = "aside"\npath = "aside"\nrules = "single"\narchive = "spare"\n'
+    spare = '[[archive]]\nname = "spare"\ndestination = "spare"\n'
+    nobody = '[[archive]]\nname = "nobody"\ndestination = "nobody"\n'
+    site = make("[single]\n", watch=QUICK, more=other + more + spare + nobody)
+    lay(site, "a.dat")
+
+    with pytest.raises(QueryError, match='fed by several watches: "incoming", "other"; say by --watch'):
+        reconcile(site, adopt=True)
+    with pytest.raises(QueryError, match='no file of watch "aside" comes to archive "main"'):
+        reconcile(site, adopt=True, scope=Scope(watch_name="aside"))
+    with pytest.raises(QueryError, match='no watch feeds archive "nobody"'):
+        reconcile(site, "nobody", adopt=True)
+
+    reconcile(site, adopt=True, scope=Scope(watch_name="incoming"))
+    assert site.statuses() == {"a.dat": "archived"}
+
+
+def test_an_adopted_file_that_is_delivered_again_is_the_same_file(make: SiteMaker) -> None:
+    site = make("[single]\n", watch=QUICK)
+    lay(site, "a.dat", content=b"bytes")
+    reconcile(site, adopt=True)
+
+    site.deliver("a.dat")
+    site.one_pass()
+
+    assert site.statuses() == {"a.dat": "archived"}
+    assert set(site.archived()) == {"a.dat"}
+    assert site.feed() == [("a.dat", "completed")]
+
+
+# Size.
+
+
+def test_findings_are_kept_in_order_however_many(tmp_path: Path) -> None:
+    findings = Findings()
+    for number in range(20_000):
+        findings.add(Finding(Kind.UNKNOWN, f"/archive/\\xff{number:05}" + "ä" * 50))
+
+    assert len(findings) == findings.tally[Kind.UNKNOWN] == 20_000
+    assert [one.path[13:18] for one in findings][::9999] == ["00000", "09999", "19998"]
+    assert next(iter(findings)) == next(iter(findings))
+
+
+def test_progress_tells_how_far_it_has_come(full: Site) -> None:
+    told: list[tuple[str, int, int | None]] = []
+
+    reconcile(full, workers=1, progress=lambda *said: told.append(said))
+
+    assert told == [("compared", 0, 4), ("compared", 4, 4), ("walked", 4, None)]
+
+
+def test_a_component_of_a_watch_that_is_configured_no_more_is_looked_after(full: Site) -> None:
+    with writing(full.project.engine) as connection:
+        connection.execute(update(FileComponent).values(watch_name="former"))
+    (full.archive / "run1.dat").unlink()
+
+    assert reconcile(full).number(Kind.MISSING) == 1
