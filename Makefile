@@ -24,7 +24,7 @@ demo: $(VENV)/made
 	@$(BIN)/python plugins/shapefile/demo/show.py --port $(PORT)
 
 test: $(VENV)/made
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(TEST)
 
 check: $(VENV)/made
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from carbonation_core.toml import format_duration
 from carbonation_core.waiting import Overlong, ago, shown
 
 MISSED_BEATS = 3  # so many may fail to come before something is wrong
+# A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
+LEAST_PATIENCE = timedelta(minutes=1)
 NEARLY_FULL, FULL = 0.05, 0.01  # shares of a file system that are left
 START = "start it: carbonation run, or carbonation run --once by hand or by cron"
 

@@ -96,7 +96,7 @@ def observe(project: Project, watch_name: str, hints: Hints | None = None) -> Ob
             judging.judge_again(connection, known)
     details: dict[str, Any] = {
         "rules_digest": rules.digest,
-        "files": len(seen.files) if hints is None or last is None else last.details.get("files"),
+        "files": len(seen.files) if hints is None else judging.count(last),
         "device": watch.path.stat().st_dev,
         "error": None,
         LAST_NEW: now.isoformat() if judging.has_news else last and last.details.get(LAST_NEW),
@@ -197,6 +197,12 @@ class _Judging:
     @property
     def settle(self) -> timedelta:
         return timedelta(seconds=self.watch.settle_seconds)
+
+    def count(self, last: PartState | None) -> int:
+        """How many files lie there, by the last count and what changed since."""
+        before = last.details.get("files", 0) if last else 0
+        come = len(self.arrivals) + self.tally["returned"]
+        return max(0, int(before) + come - self.tally["gone"])
 
     def unsettled_keys(self) -> set[str]:
         return {key for key in map(self.key_by_name, self.unsettled) if key is not None}

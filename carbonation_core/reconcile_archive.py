@@ -336,18 +336,26 @@ class _Reconciling:
         return confirmed
 
     def _still_unknown(self, findings: Sequence[Finding]) -> list[Finding]:
-        """The findings of files that were not recorded meanwhile, and that nobody is about to record."""
+        """The findings of files that are there still, and that nobody recorded, or is about to.
+
+        Nor to remove, as what was superseded.
+        """
         unknown = [finding for finding in findings if finding.kind is Kind.UNKNOWN]
         with reading(self._project.engine) as connection:
-            # In this order: a batch that is no longer running has recorded.
+            # In this order: a batch that is no longer running has recorded and removed.
             directories = {os.path.dirname(finding.path) for finding in unknown}
             in_work = pages.directories_in_work(connection, directories)
-            known = components.live_copies(connection, (finding.path for finding in unknown))
+            known = pages.superseded_in_work(connection) if unknown else set()
+            known |= components.live_copies(connection, (finding.path for finding in unknown)).keys()
         return [
             finding
             for finding in findings
             if finding.kind is not Kind.UNKNOWN
-            or (finding.path not in known and os.path.dirname(finding.path) not in in_work)
+            or (
+                finding.path not in known
+                and os.path.dirname(finding.path) not in in_work
+                and own_stamp(to_path(finding.path)) is not None
+            )
         ]
 
 

@@ -200,7 +200,8 @@ def feed_health(project: Project, watch_name: str) -> WatchHealth:
 def patience(project: Project) -> timedelta:
     """How long a heartbeat may take to come."""
     settings = project.config.service
-    return health.MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
+    beats = health.MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
+    return max(beats, health.LEAST_PATIENCE)
 
 
 def watch_health(project: Project, watch: Watch, part: PartState | None, place: Place | None) -> WatchHealth:

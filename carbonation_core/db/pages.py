@@ -131,6 +131,17 @@ def directories_in_work(connection: Connection, directories: Iterable[str]) -> s
     return found
 
 
+def superseded_in_work(connection: Connection) -> set[str]:
+    """Superseded copies whose files a batch is about to remove."""
+    query = (
+        select(ArchiveCopy.path)
+        .join(FileComponent, FileComponent.id == ArchiveCopy.component_id)
+        .join(Group, Group.id == FileComponent.group_id)
+        .where(Group.batch_id.is_not(None), ArchiveCopy.superseded_at.is_not(None))
+    )
+    return set(connection.execute(query).scalars())
+
+
 def open_batches(connection: Connection, ids: Iterable[str]) -> set[str]:
     """Those of these batches that have not ended."""
     found: set[str] = set()

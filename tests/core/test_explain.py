@@ -28,8 +28,12 @@ def test_where_a_file_stands_is_a_sentence_in_each_status(status: FileStatus) ->
 
 @pytest.mark.parametrize(
     "status",
-    set(FileStatus)
-    - {FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING, FileStatus.ARCHIVED},
+    [
+        status
+        for status in FileStatus
+        if status
+        not in (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING, FileStatus.ARCHIVED)
+    ],
 )
 def test_what_does_not_go_on_by_itself_says_what_brings_it_further(status: FileStatus) -> None:
     assert "; it " in file_stands(replace(FILE, status=status), NOW, None)

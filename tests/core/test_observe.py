@@ -116,6 +116,14 @@ def test_archived_files_whose_mount_was_away_are_not_taken_for_redelivered(deep:
     assert len(deep.history("a")) == 3
 
 
+def test_files_are_counted_from_look_to_look(deep: Site) -> None:
+    deep.deliver("a", "b")
+    assert look(deep, "a", "b").files == 2
+    (deep.incoming / "a").unlink()
+    assert look(deep, "a").files == 1
+    assert deep.tick().files == 1
+
+
 def test_idle_looks_write_nothing(deep: Site) -> None:
     deep.deliver("a")
     deep.one_pass()

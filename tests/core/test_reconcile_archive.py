@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from carbonation_core import reconcile_archive as module
+from carbonation_core import transfer
 from carbonation_core.agreement import Finding, Findings, Kind, too_much_lost
 from carbonation_core.claim import claim
 from carbonation_core.db.engine import writing
@@ -474,6 +475,24 @@ def test_a_published_file_that_is_not_recorded_yet_is_not_unknown(full: Site) ->
     result = reconcile(full, adopt=True)
     assert found(result, full.archive) == {"run3.dat": Kind.UNKNOWN}
     assert "is known: waiting, in delivery" in the_reason(result)
+
+
+def test_a_superseded_copy_that_is_about_to_be_removed_is_not_unknown(
+    routed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(routed.incoming / "a.dat", b"elsewhere")
+    routed.settle()
+    told: list[int] = []
+
+    def remove_copy(path: str) -> None:
+        told.append(len(reconcile(routed, dry_run=True).findings))
+        Path(path).unlink()
+
+    monkeypatch.setattr(transfer, "remove_copy", remove_copy)
+    routed.run_all()
+
+    assert told == [0]
+    assert sorted(routed.archived()) == ["A/A.dat", "b/b.dat", "elsewhere/a.dat"]
 
 
 def test_a_redelivery_whose_archived_copy_vanished_forgets_it(full: Site) -> None:

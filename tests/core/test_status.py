@@ -54,6 +54,16 @@ def test_age_is_a_problem_while_a_service_claims_to_run(site: Site) -> None:
     ]
 
 
+def test_short_heartbeats_leave_time_for_a_tick_that_waits(make: SiteMaker) -> None:
+    site = make(service={"heartbeat_interval": '"1s"', "poll_interval": '"1s"'})
+    pulse.begin(site.project, pulse.SERVICE)
+    site.tick()
+    site.tick_clock(60)
+    assert status(site.project).problems == ()
+    site.tick_clock(1)
+    assert len(status(site.project).problems) == 2
+
+
 def test_programs_are_told_of_a_pass_when_no_service_ever_ran(site: Site) -> None:
     assert service_state(site.project) is None
     site.tick()
