@@ -1,8 +1,8 @@
 """The archive stage: where each file goes, the transfer of a whole batch, and its record.
 
 The order is written, durable, renamed, recorded, and only then are the sources
-of a `move` removed. A crash between any two of these is repaired by doing it
-again.
+of a `move` removed. A crash before the record is repaired by taking the names
+back (`recovery`) and doing it again.
 """
 
 import os
@@ -21,9 +21,11 @@ from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.errors import AttemptFailed, EnvironmentFault
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
+from carbonation_core.recovery import remove_superseded
+from carbonation_core.scan import Stamp
 from carbonation_core.source import Source
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, closing
 from carbonation_core.transfer import Order, Written
@@ -63,10 +65,15 @@ class Kept:
 
 @dataclass
 class Archived:
-    """What the archive stage did: transfers in place and recorded next, and ways that ended."""
+    """What the archive stage did: transfers in place and recorded next, and ways that ended.
+
+    `stamps` are those of sources, by component, before and after links of ours of
+    which nothing came.
+    """
 
     transfers: list[Transfer] = field(default_factory=list)
     closed: list[Closing] = field(default_factory=list)
+    stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)
 
 
 class _Room:
@@ -115,8 +122,6 @@ def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archive
                 job = _planned(bench, connection, batch_id, group, owners)
                 room.take(job)
                 result.transfers.append(job)
-            except SourceChanged as error:
-                result.closed.append(Closing(group, Outcome.WAITING, str(error)))
             except AttemptFailed as error:
                 result.closed.append(closing(group, error))
     return result
@@ -134,8 +139,6 @@ def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool])
                 mode, create = job.archive.dir_mode, job.archive.create_directories
                 transfer.make_directory(order.directory, mode, create)
                 job.written.append(transfer.write(order))
-        except SourceChanged as error:
-            return Closing(job.group, Outcome.WAITING, str(error))
         except AttemptFailed as error:
             return closing(job.group, error)
         return None
@@ -147,18 +150,41 @@ def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool])
 
 
 def publish(transfers: Sequence[Transfer]) -> Archived:
-    """Give everything its final name, group by group, and make the names durable."""
+    """Give everything its final name, group by group and each group whole, and make the names durable."""
     result = Archived()
     for job in transfers:
-        ended = None
-        try:
-            for written in job.written:
-                transfer.publish(written)
-        except AttemptFailed as error:
-            ended = closing(job.group, error)
-        _sort_out(result, job, ended)
-    transfer.sync_directories(written for job in result.transfers for written in job.written)
-    return result
+        _sort_out(result, job, _published(job))
+    return _named_durably(result)
+
+
+def _named_durably(result: Archived) -> Archived:
+    """What is left after the directories were synced."""
+    durable = Archived(closed=result.closed, stamps=result.stamps)
+    failed = transfer.sync_names(written for job in result.transfers for written in job.written)
+    for job in result.transfers:
+        errors = [failed[w.order.directory] for w in job.written if w.order.directory in failed]
+        if errors:
+            _withdraw(job.written)
+        _sort_out(durable, job, closing(job.group, errors[0]) if errors else None)
+    return durable
+
+
+def _published(job: Transfer) -> Closing | None:
+    done: list[Written] = []
+    try:
+        for written in job.written:
+            done.append(transfer.publish(written))
+    except AttemptFailed as error:
+        _withdraw(done)
+        return closing(job.group, error)
+    job.written = done
+    return None
+
+
+def _withdraw(done: Sequence[Written]) -> None:
+    for written in done:
+        if not written.in_place:
+            transfer.withdraw(written.order)
 
 
 def record(
@@ -188,7 +214,7 @@ def record(
             file = current[written.order.component_id]
             if written.order.supersedes or (file.digest is not None and bench.watch.redelivery == "replace"):
                 superseding.append(file.id)
-            changes += _archived(file, written, job.archive.name, now)
+            changes.append(_archived(file, written, job.archive.name, now))
             copies.append(_copy_row(written, job.archive.name, run_id, now))
         changes += [_kept(current[kept.order.component_id], kept, now) for kept in job.kept]
         changes += [
@@ -209,28 +235,31 @@ def record(
 
 
 def clean_up(
-    bench: Bench,
-    connection: Connection,
-    transfers: Sequence[Transfer],
-    superseded: Sequence[str],
-    now: datetime,
+    connection: Connection, transfers: Sequence[Transfer], superseded: Sequence[str], now: datetime
 ) -> None:
     """Remove superseded copies, and the sources of a `move`, once all is recorded."""
-    for path in superseded:
-        transfer.remove_copy(to_path(path))
-    sources = {
-        order.component_id: order
+    remove_superseded(connection, superseded)
+    moved = {
+        order.component_id: order.source
         for job in transfers
         if job.archive.action == "move"
         for order in _taken(job)
     }
+    written = {one.order.component_id: one for job in transfers for one in job.written}
     changes = []
-    for file in components.by_id(connection, sources):
-        values: dict[str, Any]
-        try:
-            values = {"in_delivery": False} if source.remove(sources[file.id].source) else {}
-        except OSError as error:
-            values = {"error_message": f"archived, but its source cannot be removed: {error.strerror}"}
+    for file in components.by_id(connection, moved.keys() | written.keys()):
+        values: dict[str, Any] = {}
+        if file.id in moved:
+            try:
+                if source.remove(moved[file.id]):
+                    values["in_delivery"] = False
+            except OSError as error:
+                message = f"archived, but its source cannot be removed: {error.strerror}"
+                values["error_message"] = message
+        if file.id in written:
+            stamp = transfer.settle(written[file.id])
+            if file.stamp == written[file.id].stamp:
+                values |= components.stamp_values(stamp)
         if values:
             changes.append(Change(file, values=values))
     components.apply(connection, changes, now)
@@ -246,14 +275,21 @@ def discard(transfers: Sequence[Transfer]) -> None:
 def _sort_out(result: Archived, job: Transfer, ended: Closing | None) -> None:
     if ended is None:
         result.transfers.append(job)
-    else:
-        discard([job])
-        result.closed.append(ended)
+        return
+    discard([job])
+    result.closed.append(ended)
+    if ended.outcome is Outcome.WAITING:
+        return  # a source has changed, and is to settle anew
+    for order in job.orders:
+        before, after = order.source.stamp, source.stamp_after_link(order.source)
+        if order.action in ("move", "hardlink") and before != after:
+            # A link of ours is no change of the file, which would be a reason to begin anew.
+            result.stamps[order.component_id] = before, after
 
 
 def _made_durable(result: Archived) -> Archived:
     """What is left after everything written was synced and looked at again."""
-    durable = Archived(closed=result.closed)
+    durable = Archived(closed=result.closed, stamps=result.stamps)
     try:
         transfer.sync(written for job in result.transfers for written in job.written)
     except AttemptFailed as error:
@@ -276,7 +312,7 @@ def _unwell(bench: Bench, connection: Connection, opened: Sequence[OpenGroup]) -
     found = {}
     for name in {group.member.archive_name for group in opened if group.member.archive_name}:
         base = bench.project.config.archive_named(name).base
-        if transfer.base_is_gone(base) and components.has_live_copies(connection, name):
+        if transfer.base_is_gone(base) and components.has_live_copies(connection, name, to_text(str(base))):
             found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
     return found
 
@@ -380,7 +416,8 @@ def _event(job: Transfer, current: Mapping[int, Component]) -> str:
 
 def _taken(job: Transfer) -> Iterator[Order]:
     """The orders whose very bytes are in the archive now."""
-    yield from (written.order for written in job.written)
+    for written in job.written:
+        yield replace(written.order, source=replace(written.order.source, stamp=written.stamp))
     yield from (kept.order for kept in job.kept if kept.same_bytes)
 
 
@@ -393,29 +430,20 @@ def _kept(file: Component, kept: Kept, now: datetime) -> Change:
     return Change(file, Event.ARCHIVED, kept.reason, {**values, **message})
 
 
-def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> list[Change]:
+def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> Change:
     order = written.order
-    stamp = order.source.stamp
-    if order.action in ("hardlink", "move"):
-        stamp = source.stamp_after_link(order.source)
+    values: dict[str, Any] = {
+        "archive_name": archive_name,
+        "archive_path": to_text(order.target),
+        "digest": written.digest,
+        "in_archive": True,
+        "archived_at": now,
+    }
     if not may(file.status, Event.ARCHIVED):
-        return []
-    return [
-        Change(
-            file,
-            Event.ARCHIVED,
-            f"as {to_text(order.target)}",
-            {
-                "archive_name": archive_name,
-                "archive_path": to_text(order.target),
-                "digest": written.digest,
-                "in_archive": True,
-                "archived_at": now,
-                "retry_count": 0,
-                **components.stamp_values(stamp),
-            },
-        )
-    ]
+        # Overtaken: it stands elsewhere by now, but this is what is in the archive.
+        return Change(file, values=values)
+    values |= {"retry_count": 0, **components.stamp_values(written.stamp)}
+    return Change(file, Event.ARCHIVED, f"as {to_text(order.target)}", values)
 
 
 def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:
@@ -424,8 +452,8 @@ def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -
         "archive_name": archive_name,
         "path": to_text(written.order.target),
         "digest": written.digest,
-        "size_bytes": written.size,
-        "mtime_ns": written.mtime_ns,
+        "size_bytes": written.stamp.size,
+        "mtime_ns": written.stamp.mtime_ns,
         "copied_at": now,
         "run_id": run_id,
     }

@@ -9,17 +9,16 @@ from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
 from carbonation_core.db import batches, components, groups
-from carbonation_core.db.batches import BatchRow, Member
+from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import database_now, reading, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus
-from carbonation_core.names import to_path
 from carbonation_core.owner import is_dead
 from carbonation_core.project import Project, rules_in_force, rules_of
+from carbonation_core.recovery import take_back
 from carbonation_core.ruleset import RuleSet
-from carbonation_core.transfer import discard, temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +106,6 @@ def give_back(
         batch = batches.get(connection, batch_id)
         if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
-        members = batches.members(connection, batch_id)
-    _clear(project, batch, members)
     rule_set = rules_of(project, batch.rules_digest).sets.get(
         project.config.watch_named(batch.watch_name).rules
     )
@@ -117,11 +114,13 @@ def give_back(
         components.lock(connection, f"watch:{batch.watch_name}")
         if not batches.end(connection, batch_id, now, reason, holder):
             return 0
+        members = batches.members(connection, batch_id)
         ids = [member.group_id for member in members]
         owned = {
             group.id: group for group in groups.by_id(connection, ids).values() if group.batch_id == batch_id
         }
         still_open = [m.group_id for m in members if m.outcome is None and m.group_id in owned]
+        components.apply(connection, take_back(connection, batch_id, members, owned), now)
         batches.set_members(
             connection,
             batch_id,
@@ -138,16 +137,6 @@ def give_back(
     if still_open:
         log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
     return len(still_open)
-
-
-def _clear(project: Project, batch: BatchRow, members: Sequence[Member]) -> None:
-    """Remove the temporary files that a batch may have left."""
-    routed = {m.group_id: m.archive_directory for m in members if m.archive_directory}
-    with reading(project.engine) as connection:
-        files = components.of_groups(connection, routed)
-    for group_id, directory in routed.items():
-        for component in files[group_id]:
-            discard(to_path(directory), temporary_name(batch.id, component.id))
 
 
 def _wake(connection: Connection, group_ids: Sequence[int], now: datetime) -> None:

@@ -74,7 +74,7 @@ def observe(project: Project, watch_name: str, hints: Hints | None = None) -> Ob
     # away in between is then a change overtaken, not a file that came back.
     with reading(project.engine) as connection:
         last = service.get(connection, part_name(watch_name))
-        if last is None or last.details.get("rules_digest") != rules.digest:
+        if last is None or last.details.get("rules_digest") != rules.digest or _was_mounted(watch, last):
             hints = None
         if hints is None:
             known = components.in_delivery(connection, watch_name)
@@ -129,6 +129,11 @@ def observe(project: Project, watch_name: str, hints: Hints | None = None) -> Ob
         rules_digest=rules.digest,
         settles_in=min(judging.unsettled.values(), default=None),
     )
+
+
+def _was_mounted(watch: Watch, last: PartState) -> bool:
+    """Whether another file system lies there than when it was looked at last."""
+    return watch.path.exists() and last.details.get("device") != watch.path.stat().st_dev
 
 
 def _look(watch: Watch, known: Sequence[Component], last: PartState | None, hints: Hints | None) -> Look:

@@ -246,12 +246,13 @@ class Work:
         # a source that is about to be removed for one that was left behind.
         ids = [job.group.row.id for job in placed.transfers]
         with writing(self._project.engine) as connection:
-            archiving.clean_up(self._bench, connection, placed.transfers, superseded, now)
+            archiving.clean_up(connection, placed.transfers, superseded, now)
             batches.release(connection, self.batch_id, ids)
             # A look left groups that were owned as they were, whatever joined them.
             refresh(connection, self._bench.rules, ids, (), now)
         closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
-        self._record(Stage.ARCHIVE, StageResult(closed=closed))
+        stamps = written.stamps | placed.stamps
+        self._record(Stage.ARCHIVE, StageResult(closed=closed, stamps=stamps))
 
     def _record(self, stage: Stage, result: StageResult) -> None:
         """Commit what a stage decided."""
@@ -272,6 +273,12 @@ class Work:
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
             self._close(connection, result.closed, now)
+            changes = [
+                Change(file, values=components.stamp_values(result.stamps[file.id][1]))
+                for file in components.by_id(connection, result.stamps)
+                if file.stamp == result.stamps[file.id][0]
+            ]
+            components.apply(connection, changes, now)
 
     def _close(self, connection: Connection, closed: Sequence[Closing], now: datetime) -> None:
         """End the way of these groups in this batch."""
@@ -379,7 +386,7 @@ def _member_row(job: archiving.Transfer) -> dict[str, Any]:
         "outcome": outcome,
         "reason": reason,
         "files": len(job.written),
-        "bytes": sum(written.size for written in job.written),
+        "bytes": sum(written.stamp.size for written in job.written),
     }
 
 

@@ -99,7 +99,7 @@ class _Looking:
     def at(self, hints: Hints | None) -> Look:
         if hints is None:
             return Look(tuple(self._below("")), tuple(self._unreadable))
-        self._listed("")  # a root that has gone must not make its files look gone
+        self._require_root()
         found: dict[str, Seen] = {}
         if self._recursive:
             for directory in hints.directories:
@@ -110,6 +110,14 @@ class _Looking:
                 if seen is not None:
                     found[path] = seen
         return Look(tuple(found.values()), tuple(self._unreadable))
+
+    def _require_root(self) -> None:
+        """Refuse to look where a root that has gone would make its files look gone."""
+        try:
+            with os.scandir(self._root):
+                pass
+        except OSError as error:
+            raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
 
     def _below(self, relative: str) -> Iterator[Seen]:
         for entry in self._listed(relative):
@@ -167,9 +175,15 @@ class _Looking:
 
 
 def unreadable(path: str) -> str | None:
-    """Why a file cannot be read, or None if it can."""
+    """Why the file may not be read, or None if it may.
+
+    An error of the disk is no fault of the file; whoever reads on meets it again
+    and waits for the disk.
+    """
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
+    except PermissionError as error:
         return f"cannot be read: {error.strerror}"
+    except OSError:
+        return None
     return None

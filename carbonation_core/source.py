@@ -34,7 +34,7 @@ class Source:
 
 @contextmanager
 def opened(source: Source) -> Iterator[tuple[int, os.stat_result]]:
-    """The file, open for reading, and its state; it is compared again at the end.
+    """The file, open for reading, and its state.
 
     Raises `SourceChanged` or OSError.
     """
@@ -49,21 +49,26 @@ def opened(source: Source) -> Iterator[tuple[int, os.stat_result]]:
             raise SourceChanged("became a symlink before it was archived") from None
         raise
     try:
-        before = os.fstat(file)
-        if not stat.S_ISREG(before.st_mode) or Stamp.of(before) != source.stamp:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or Stamp.of(found) != source.stamp:
             raise SourceChanged("changed before it was archived")
-        yield file, before
-        after = os.fstat(file)
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise SourceChanged("changed while it was archived")
+        yield file, found
     finally:
         os.close(file)
+
+
+def require_unchanged(file: int, stamp: Stamp) -> None:
+    """Raise `SourceChanged` unless the open file still is what it was."""
+    if Stamp.of(os.fstat(file)) != stamp:
+        raise SourceChanged("changed while it was archived")
 
 
 def digest(source: Source) -> str:
     """SHA-256 of the delivered bytes, in hexadecimal; raises `SourceChanged` or OSError."""
     with opened(source) as (file, _):
-        return digested(file)
+        found = digested(file)
+        require_unchanged(file, source.stamp)
+    return found
 
 
 def digested(file: int, into: int | None = None) -> str:
@@ -89,13 +94,13 @@ def link(source: Source, target: str, found: os.stat_result) -> None:
 def remove(source: Source) -> bool:
     """Remove the file if it still is what was taken; whether it is gone now.
 
-    Its ctime is not compared: our own link changed it. Raises OSError.
+    Of a symlink that was followed the link goes, not what it leads to. Raises
+    OSError.
     """
-    taken = source.stamp
     try:
-        with _directory_of(source) as (directory, name):
-            found = Stamp.of(os.stat(name, dir_fd=directory, follow_symlinks=False))
-            if (found.size, found.mtime_ns, found.inode) != (taken.size, taken.mtime_ns, taken.inode):
+        with _directory_of(replace(source, follow_symlink=False)) as (directory, name):
+            found = os.stat(name, dir_fd=directory, follow_symlinks=source.follow_symlink)
+            if Stamp.of(found) != source.stamp:
                 return False
             os.unlink(name, dir_fd=directory)
     except (FileNotFoundError, SourceChanged):
@@ -104,7 +109,7 @@ def remove(source: Source) -> bool:
 
 
 def stamp_after_link(source: Source) -> Stamp:
-    """The file's stamp with the ctime that our own link gave it, if it is the same file still."""
+    """The file's stamp with the ctime that a link of ours gave it, if it is the same file still."""
     try:
         found = Stamp.of(os.stat(source.path, follow_symlinks=source.follow_symlink))
     except OSError:

@@ -28,6 +28,7 @@ from carbonation_core.project import Project
 from carbonation_core.ruleset import RuleSet
 from carbonation_core.scan import Stamp, unreadable
 from carbonation_core.template import fill
+from carbonation_core.transfer import is_of_environment
 
 
 class Stage(StrEnum):
@@ -97,6 +98,7 @@ class StageResult:
     changes: list[Change] = field(default_factory=list)
     metadata: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
     routes: dict[int, tuple[str, str]] = field(default_factory=dict)  # archive, directory
+    stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)  # before and after links of ours
     judged: dict[int, str] = field(default_factory=dict)  # by group; see `judged`
     reasons: dict[int, str] = field(default_factory=dict)  # which rules let a group pass
 
@@ -119,6 +121,8 @@ def closing(group: OpenGroup, error: AttemptFailed) -> Closing:
     """How a group's way ends with that error."""
     if isinstance(error, Unroutable):
         return Closing(group, Outcome.FAILED, str(error))
+    if isinstance(error, SourceChanged):
+        return Closing(group, Outcome.WAITING, str(error))
     counts = not isinstance(error, EnvironmentFault)
     return Closing(group, Outcome.RETRY_PENDING, str(error), counts)
 
@@ -322,7 +326,8 @@ def _extracted(
     try:
         returned = extractor([Path(file.readable_path) for file in files])
     except Exception as error:
-        raise AttemptFailed(f'extractor "{name}" raised {type(error).__name__}: {error}') from error
+        kind = EnvironmentFault if is_of_environment(error) else AttemptFailed
+        raise kind(f'extractor "{name}" raised {type(error).__name__}: {error}') from error
     values = checked_metadata(bench.plugin, returned)
     try:
         raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))

@@ -14,6 +14,7 @@ from carbonation_core.db.rules_log import Version
 from carbonation_core.db.service import PartState
 from carbonation_core.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.lifecycle import FileStatus
+from carbonation_core.names import to_text
 from carbonation_core.observe import LAST_NEW, part_name
 from carbonation_core.places import Place
 from carbonation_core.project import Project
@@ -100,7 +101,11 @@ def status(project: Project) -> Status:
         retries = census.retry_queue(connection, names)
         oldest = census.oldest_open_group(connection, names)
         rules, last = rules_log.accepted(connection), rules_log.latest(connection)
-        filled = {a.name for a in config.archive if components.has_live_copies(connection, a.name)}
+        filled = {
+            archive.name
+            for archive in config.archive
+            if components.has_live_copies(connection, archive.name, to_text(str(archive.base)))
+        }
     there = places.ask(
         [*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)]
     )

@@ -1,7 +1,10 @@
 """Puts bytes in place: temporary name, digest, durable, then the final name.
 
 Every step is safe to repeat. A temporary file holds a copy or a link, never the
-only name of delivered bytes, so clearing it loses nothing.
+only name of delivered bytes, so clearing it loses nothing. It stays beside the
+final name until that is recorded: what shares its inode was put there by its
+batch, and can be taken back. What a final name held before stays, too, under a
+name of its own.
 """
 
 import ctypes
@@ -12,16 +15,20 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carbonation_core import source as sources
 from carbonation_core.config import Action, Durability, Verify
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.scan import Stamp
 from carbonation_core.source import Source
 
 _FICLONE = 0x40049409  # linux/fs.h
-_TEMPORARY = re.compile(r"\.carbonation-([^/]+)-[0-9]+")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)  # of a file system without them
+# Beside a temporary name: what the final name held before, and what it is about to hold.
+_BEFORE, _NEXT = ".before", ".next"
+_TEMPORARY = re.compile(r"\.carbonation-([^/]+)-[0-9]+(?:\.before|\.next)?")
 
 # Of the disk, mount or machine; trying again later may find them mended.
 _ENVIRONMENT = frozenset(
@@ -75,12 +82,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Written:
-    """What lies under the temporary name, or already under the final one."""
+    """What lies under the temporary name, or already under the final one.
+
+    `stamp` is the source's, with the ctime that links of ours gave it.
+    """
 
     order: Order
     digest: str
-    size: int
-    mtime_ns: int
+    stamp: Stamp
     in_place: bool = False
 
 
@@ -127,13 +136,11 @@ def write(order: Order) -> Written:
     Raises `SourceChanged`, `EnvironmentFault` or `AttemptFailed`; then no
     temporary file is left.
     """
-    with suppress(FileNotFoundError):
-        os.unlink(order.temporary_path)  # of an earlier life of this same batch
     try:
+        discard(order.directory, order.temporary)  # of an earlier life of this same batch
         return _write(order)
     except BaseException as error:
-        with suppress(OSError):
-            os.unlink(order.temporary_path)
+        _unlink(order.temporary_path)
         if isinstance(error, OSError):
             raise explained(error, f'"{order.target}" cannot be written') from error
         raise
@@ -159,41 +166,53 @@ def already_there(order: Order) -> Written | None:
             there = not os.path.islink(order.target) and os.path.isfile(order.target)
         if not there or os.stat(order.target).st_size != order.source.stamp.size:
             return None
-        with sources.opened(order.source) as (file, found):
-            digest = sources.digested(file)
+        digest = sources.digest(order.source)
         if digest_of(order.target) != digest:
             return None
     except OSError as error:
         raise explained(error, f'"{order.target}" cannot be compared with its source') from error
-    return Written(order, digest, found.st_size, found.st_mtime_ns, in_place=True)
+    return Written(order, digest, order.source.stamp, in_place=True)
 
 
 def _write(order: Order) -> Written:
     with sources.opened(order.source) as (file, found):
+        stamp = order.source.stamp
         if order.action == "symlink":
             os.symlink(order.source.path, order.temporary_path)
             digest = sources.digested(file)
         elif order.action == "hardlink":
             _hard_link(order, found)
+            stamp = _after_link(file, stamp)
             digest = sources.digested(file)
-        elif order.action == "move" and _linked(order, found):
-            digest = sources.digested(file)
-            os.chmod(order.temporary_path, order.file_mode)
         else:
-            digest = _copy(file, found, order)
-    return Written(order, digest, found.st_size, found.st_mtime_ns)
+            linked = order.action == "move" and _linked(order, found)
+            stamp = _after_link(file, stamp) if order.action == "move" else stamp
+            digest = sources.digested(file) if linked else _copy(file, found, order)
+        sources.require_unchanged(file, stamp)
+    return Written(order, digest, stamp)
+
+
+def _after_link(file: int, before: Stamp) -> Stamp:
+    """The stamp that a link of ours has left, the rest being as before."""
+    now = Stamp.of(os.fstat(file))
+    if replace(now, ctime_ns=before.ctime_ns) != before:
+        raise SourceChanged("changed while it was archived")
+    return now
 
 
 def _linked(order: Order, found: os.stat_result) -> bool:
-    """Whether a link could stand in for the copy of a `move`."""
+    """Whether a link, with the archive's mode, could stand in for the copy of a `move`."""
     if order.source.follow_symlink:
         return False
     try:
         sources.link(order.source, order.temporary_path, found)
+        os.chmod(order.temporary_path, order.file_mode)
     except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            return False
-        raise
+        # Of another's file neither may be ours to give (proc_sys_fs(5), protected_hardlinks).
+        if error.errno not in (errno.EXDEV, *_NO_LINKS):
+            raise
+        _unlink(order.temporary_path)
+        return False
     return True
 
 
@@ -236,12 +255,12 @@ def _cloned(file: int, target: int) -> bool:
 def sync(written: Iterable[Written]) -> None:
     """Force what was written to the disk: once per file system, or not again.
 
-    Raises `EnvironmentFault`.
+    What somebody else put in place may not be durable yet. Raises `EnvironmentFault`.
     """
     directories = {
         os.path.dirname(one.order.temporary_path)
         for one in written
-        if one.order.durability == "batch" and not one.in_place
+        if one.order.durability == "batch" or (one.in_place and one.order.durability == "file")
     }
     by_device: dict[int, str] = {}
     for directory in directories:
@@ -262,8 +281,8 @@ def verify(written: Written) -> None:
         return
     path = written.order.temporary_path
     try:
-        if os.stat(path, follow_symlinks=False).st_size != written.size:
-            raise EnvironmentFault(f'"{path}" does not have the {written.size} bytes written to it')
+        if os.stat(path, follow_symlinks=False).st_size != written.stamp.size:
+            raise EnvironmentFault(f'"{path}" does not have the {written.stamp.size} bytes written to it')
         if written.order.verify == "read" and _read_from_disk(path) != written.digest:
             raise EnvironmentFault(f'"{path}" reads back other bytes than were written to it')
     except OSError as error:
@@ -276,68 +295,171 @@ def _read_from_disk(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish(written: Written) -> None:
-    """Give the bytes their final name.
+def publish(written: Written) -> Written:
+    """Give the bytes their final name, beside the temporary one; returns how that left the source.
 
     Nothing that is not the file's own earlier copy is ever replaced; raises
-    `AttemptFailed` when something stands there, `EnvironmentFault` otherwise.
+    `AttemptFailed` when something stands there, `SourceChanged` when a linked
+    source is not what was digested, `EnvironmentFault` otherwise.
     """
     order = written.order
-    if written.in_place:
-        return
     try:
+        if written.in_place:
+            os.lstat(order.target)
+            return written
+        shared = _is_source(order.temporary_path, written)
         if order.supersedes:
-            os.rename(order.temporary_path, order.target)
+            _rename_replacing(order)
         else:
             _rename_without_replacing(order.temporary_path, order.target)
+        return replace(written, stamp=Stamp.of(os.lstat(order.target))) if shared else written
     except FileExistsError:
         raise AttemptFailed(f'"{order.target}" appeared meanwhile') from None
     except OSError as error:
         raise explained(error, f'"{order.target}" cannot be given its name') from error
 
 
+def _is_source(path: str, written: Written) -> bool:
+    """Whether the path is a link to the source; raises `SourceChanged` if that is not what was digested."""
+    if written.order.action not in ("move", "hardlink"):
+        return False
+    found = Stamp.of(os.lstat(path))
+    if found.inode != written.stamp.inode:
+        return False
+    if found != written.stamp:
+        raise SourceChanged("changed while it was archived")
+    return True
+
+
+def _rename_replacing(order: Order) -> None:
+    temporary = order.temporary_path
+    try:
+        with suppress(FileNotFoundError):  # somebody removed our earlier copy
+            os.link(order.target, temporary + _BEFORE, follow_symlinks=False)
+        os.link(temporary, temporary + _NEXT, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(temporary, order.target)
+        _unlink(temporary + _BEFORE)
+    else:
+        os.rename(temporary + _NEXT, order.target)
+        # Between two links to one inode rename(2) does nothing.
+        _unlink(temporary + _NEXT)
+
+
 def _rename_without_replacing(temporary: str, target: str) -> None:
     try:
         os.link(temporary, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+        if error.errno not in _NO_LINKS:
             raise
         # A file system without links: the window between look and rename is
         # the best that it offers.
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
         os.rename(temporary, target)
-    else:
-        os.unlink(temporary)
 
 
-def sync_directories(written: Iterable[Written]) -> None:
-    """Force the new names to the disk; raises `EnvironmentFault`."""
+def withdraw(order: Order) -> None:
+    """Take back the final name that was given last, with nothing recorded: all is as it was before."""
+    with suppress(OSError):
+        if os.path.lexists(order.temporary_path + _BEFORE):
+            os.rename(order.temporary_path + _BEFORE, order.target)
+        elif not order.supersedes and os.path.samestat(
+            os.lstat(order.temporary_path), os.lstat(order.target)
+        ):
+            os.unlink(order.target)
+    discard(order.directory, order.temporary)
+
+
+def settle(written: Written) -> Stamp:
+    """Remove what helped to give the final name, once that is recorded; the source's stamp after it."""
+    order = written.order
+    shared = False
+    with suppress(OSError, SourceChanged):  # a source that has changed is found by the next look
+        shared = _is_source(order.target, written)
+    discard(order.directory, order.temporary)
+    if shared:
+        with suppress(OSError):
+            return Stamp.of(os.lstat(order.target))
+    return written.stamp
+
+
+def inode(directory: str, temporary: str) -> str | None:
+    """Device and inode of what lies under a temporary name, as a `Stamp` has them; None: nothing."""
+    try:
+        return Stamp.of(os.lstat(os.path.join(directory, temporary))).inode
+    except OSError:
+        return None
+
+
+def published(directory: str, temporary: str, name: str) -> list[str]:
+    """The paths under which a dead batch has published what still lies under its temporary name.
+
+    `name` is the one that its file has in delivery.
+    """
+    try:
+        number = os.lstat(os.path.join(directory, temporary)).st_ino
+        with os.scandir(directory) as entries:
+            return [one.path for one in entries if one.inode() == number and _is_version(one.name, name)]
+    except OSError:
+        return []
+
+
+def _is_version(name: str, of: str) -> bool:
+    numbers = re.finditer(r"\.v[0-9]+(?=\.|$)", name)
+    return name == of or of in {name[: found.start()] + name[found.end() :] for found in numbers}
+
+
+def put_back(directory: str, temporary: str, path: str) -> None:
+    """Let a path hold again what it held before the temporary name was published there."""
+    with suppress(OSError):
+        os.rename(os.path.join(directory, temporary + _BEFORE), path)
+
+
+def sync_names(written: Iterable[Written]) -> dict[str, AttemptFailed]:
+    """Force the new names to the disk, once per directory; returns those that could not, and why."""
+    failed: dict[str, AttemptFailed] = {}
     for directory in {one.order.directory for one in written if one.order.durability != "none"}:
         try:
             _sync_directory(directory)
         except OSError as error:
-            raise explained(error, f'directory "{directory}" cannot be synced') from error
+            failed[directory] = explained(error, f'directory "{directory}" cannot be synced')
+    return failed
 
 
 def discard(directory: str, temporary: str) -> None:
-    """Remove a temporary file, if it is there."""
+    """Remove a temporary file, if it is there, and what was kept beside it."""
+    path = os.path.join(directory, temporary)
+    if os.path.lexists(path):
+        for ending in (_NEXT, _BEFORE, ""):  # the one that is looked for goes last
+            _unlink(path + ending)
+
+
+def _unlink(path: str) -> None:
     with suppress(OSError):
-        os.unlink(os.path.join(directory, temporary))
+        os.unlink(path)
 
 
 def remove_copy(path: str) -> None:
-    """Remove a superseded copy; one that has gone already is fine."""
+    """Remove a superseded copy; one that has gone already is fine. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def free_space(directory: str) -> tuple[int, int]:
-    """Device and free bytes of the file system that a directory is, or will be, on."""
+    """Device and free bytes of the file system that a directory is, or will be, on.
+
+    Raises `EnvironmentFault`.
+    """
     while not os.path.isdir(directory):
         directory = os.path.dirname(directory)
-    found = os.statvfs(directory)
-    return os.stat(directory).st_dev, found.f_bavail * found.f_frsize
+    try:
+        found = os.statvfs(directory)
+        return os.stat(directory).st_dev, found.f_bavail * found.f_frsize
+    except OSError as error:
+        raise explained(error, f'directory "{directory}" cannot be asked for its room') from error
 
 
 def base_is_gone(base: Path) -> bool:
@@ -349,9 +471,14 @@ def base_is_gone(base: Path) -> bool:
         return True
 
 
+def is_of_environment(error: Exception) -> bool:
+    """Whether disk, mount or machine are at fault."""
+    return isinstance(error, OSError) and error.errno in _ENVIRONMENT
+
+
 def explained(error: OSError, what: str) -> AttemptFailed:
     """A fault of disk, mount or machine as what it means for an attempt; `what` begins its message."""
-    kind = EnvironmentFault if error.errno in _ENVIRONMENT else AttemptFailed
+    kind = EnvironmentFault if is_of_environment(error) else AttemptFailed
     return kind(f"{what}: {error.strerror or error}")
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, bindparam, insert, select, update
+from sqlalchemy.orm import aliased
 
 from carbonation_core.db.models import (
     ArchiveCopy,
@@ -317,10 +318,12 @@ def live_copies(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
     return owners
 
 
-def has_live_copies(connection: Connection, archive_name: str) -> bool:
-    """Whether anything should lie in that archive."""
+def has_live_copies(connection: Connection, archive_name: str, base: str) -> bool:
+    """Whether anything of that archive should lie below a directory."""
     query = select(ArchiveCopy.id).where(
-        ArchiveCopy.archive_name == archive_name, ArchiveCopy.path_key.is_not(None)
+        ArchiveCopy.archive_name == archive_name,
+        ArchiveCopy.path_key.is_not(None),
+        ArchiveCopy.path.startswith(f"{base}/", autoescape=True),
     )
     return connection.execute(query.limit(1)).first() is not None
 
@@ -332,6 +335,22 @@ def supersede_copies(connection: Connection, component_ids: Iterable[int], now: 
         current = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_not(None))
         paths += connection.execute(select(ArchiveCopy.path).where(*current)).scalars()
         connection.execute(update(ArchiveCopy).where(*current).values(path_key=None, superseded_at=now))
+    return paths
+
+
+def superseded_at_last(connection: Connection, component_ids: Iterable[int]) -> list[str]:
+    """Paths of the copies of these components that their current copies have superseded."""
+    paths: list[str] = []
+    successor = aliased(ArchiveCopy)
+    together = (
+        (successor.component_id == ArchiveCopy.component_id)
+        & (successor.copied_at == ArchiveCopy.superseded_at)
+        & successor.path_key.is_not(None)
+    )
+    for chunk in chunks(component_ids):
+        query = select(ArchiveCopy.path).join(successor, together)
+        gone = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_(None))
+        paths += connection.execute(query.where(*gone)).scalars()
     return paths
 
 

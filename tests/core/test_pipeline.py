@@ -19,7 +19,7 @@ from carbonation_core.pipeline import Outcome, Stage, work
 from carbonation_core.preview import preview
 from carbonation_core.reconcile import reconcile_delivery
 from carbonation_core.retry import retry
-from tests.site import PAIRS, SINGLE, Site, SiteMaker, touch
+from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch
 
 
 def test_a_pair_is_archived_with_its_bytes_digest_and_place_in_the_feed(site: Site) -> None:
@@ -598,6 +598,22 @@ def test_an_archive_that_vanished_is_waited_for_without_using_attempts(site: Sit
     site.tick(3600)
     site.run_all()
     assert site.group("run2").complete
+
+
+def test_an_archive_that_was_moved_by_configuration_is_not_taken_for_gone(
+    make: SiteMaker, tmp_path: Path
+) -> None:
+    before = make()
+    before.deliver("run1.dat", "run1.json")
+    before.one_pass()
+    config = tmp_path / "config.toml"
+    config.write_text(config.read_text().replace('"archive"', '"elsewhere"'))
+    site = open_site(tmp_path)
+    site.now = before.now
+    site.deliver("run2.dat", "run2.json")
+    site.one_pass()
+    site.project.engine.dispose()
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"run2.dat", "run2.json"}
 
 
 def test_missing_directories_are_not_made_when_that_is_configured(make: SiteMaker) -> None:

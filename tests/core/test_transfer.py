@@ -58,8 +58,9 @@ def test_the_final_name_appears_only_when_all_is_written(
     assert in_archive(tmp_path) == {".carbonation-batch-1"}
     transfer.sync([written])
     transfer.verify(written)
-    transfer.publish(written)
-    transfer.sync_directories([written])
+    written = transfer.publish(written)
+    transfer.sync_names([written])
+    transfer.settle(written)
     assert in_archive(tmp_path) == {"final.dat"}
     assert (tmp_path / "archive" / "final.dat").read_bytes() == b"content"
     assert written.digest == hashlib.sha256(b"content").hexdigest()
@@ -92,8 +93,34 @@ def test_nothing_is_ever_replaced_that_is_not_ours(order: Any, tmp_path: Path) -
 
 def test_our_own_earlier_copy_is_replaced_in_one_step(order: Any, tmp_path: Path) -> None:
     (tmp_path / "archive" / "final.dat").write_bytes(b"ours, earlier")
-    transfer.publish(transfer.write(order(supersedes=True)))
+    written = transfer.publish(transfer.write(order(supersedes=True)))
     assert (tmp_path / "archive" / "final.dat").read_bytes() == b"content"
+    transfer.settle(written)
+    assert in_archive(tmp_path) == {"final.dat"}
+
+
+@pytest.mark.parametrize("supersedes", [False, True])
+@pytest.mark.parametrize("action", ["copy", "move", "hardlink", "symlink"])
+def test_a_name_that_is_not_recorded_can_be_taken_back(
+    order: Any, tmp_path: Path, action: str, supersedes: bool
+) -> None:
+    if supersedes:
+        (tmp_path / "archive" / "final.dat").write_bytes(b"ours, earlier")
+    written = transfer.publish(transfer.write(order(action=action, supersedes=supersedes)))
+    transfer.withdraw(written.order)
+    assert in_archive(tmp_path) == ({"final.dat"} if supersedes else set())
+    assert not supersedes or (tmp_path / "archive" / "final.dat").read_bytes() == b"ours, earlier"
+
+
+def test_a_link_to_a_source_that_was_rewritten_in_place_leaves_no_temporary_name(
+    order: Any, tmp_path: Path
+) -> None:
+    first = transfer.publish(transfer.write(order(action="hardlink")))
+    transfer.settle(first)
+    (tmp_path / "source.dat").write_bytes(b"rewritten")  # and so is what was archived
+    again = order(action="hardlink", supersedes=True)
+    transfer.settle(transfer.publish(transfer.write(again)))
+    assert in_archive(tmp_path) == {"final.dat"}
 
 
 def test_what_does_not_read_back_is_a_fault_of_the_environment(order: Any, tmp_path: Path) -> None:

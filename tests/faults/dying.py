@@ -21,7 +21,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "sync": (transfer, "sync"),
     "verify": (transfer, "verify"),
     "publish": (transfer, "publish"),
-    "sync directories": (transfer, "sync_directories"),
+    "sync directories": (transfer, "sync_names"),
     "record": (archiving, "record"),
     "set members": (pipeline.batches, "set_members"),
     "clean up": (archiving, "clean_up"),

@@ -155,10 +155,10 @@ def test_an_archive_that_is_unmounted_in_the_middle_is_waited_for(
 
 
 def test_a_source_that_cannot_be_read_is_waited_for(make: SiteMaker) -> None:
-    """What lies at /proc/self/mem is a file whose first bytes are an I/O error."""
+    """The first bytes of a process's memory are an I/O error."""
     site = make(SINGLE)
     site.deliver("bad.bin", "good.bin", content=b"")
-    with bound(Path("/proc/self/mem"), site.incoming / "bad.bin"):
+    with bound(Path(f"/proc/{os.getpid()}/mem"), site.incoming / "bad.bin"):
         site.one_pass()
         component = site.component("bad.bin")
         assert (component.status, component.retry_count) == ("retry_pending", 0)
