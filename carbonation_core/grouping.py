@@ -38,7 +38,11 @@ def refresh(
             timed_out=group.timed_out_at is not None,
         )
         waits = not state.ready and not state.idle
-        due_at = (group.due_at or _due(files[group.id], now)) if state.ready else None
+        due_at = None
+        if state.ready:
+            due_at = _due(files[group.id], now)
+            # Since when it is due, unless the clock went back and that is to come.
+            due_at = min(group.due_at or due_at, due_at)
         deadline_at = _deadline(group, rules) if waits else None
         if (due_at, deadline_at) != (group.due_at, group.deadline_at):
             rows.append({"id": group.id, "due_at": due_at, "deadline_at": deadline_at})

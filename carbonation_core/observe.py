@@ -106,13 +106,15 @@ def observe(project: Project, watch_name: str, hints: Hints | None = None) -> Ob
             judging.is_empty
             and last is not None
             and last.details == details
-            and now - last.last_heartbeat < project.config.service.heartbeat_interval
+            and timedelta(0) <= now - last.last_heartbeat < project.config.service.heartbeat_interval
             and not groups.overdue(connection, watch_name, now)
         )
         ready = groups.count_due(connection, watch_name, now)
     if not idle:
         with writing(project.engine) as connection:
             components.lock(connection, part_name(watch_name))
+            if last is not None and now < last.last_heartbeat:  # the clock went back
+                judging.touched |= groups.postponed(connection, watch_name, now)
             _record(connection, judging)
             expire(connection, watch_name, rule_set, now)
             service.say(connection, part_name(watch_name), now, details, started=last is None)

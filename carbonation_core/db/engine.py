@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,8 @@ def make_engine(
             f'{place(file, "[database]", "drivername")}: the driver of "{drivername}" is not installed; '
             f'run: pip install "carbonation-dagster[{extra}]"'
         ) from None
+    # Whoever forgets an engine, or ends the process, leaves no open connection.
+    weakref.finalize(engine, engine.pool.dispose)
     if drivername == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

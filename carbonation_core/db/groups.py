@@ -131,6 +131,14 @@ def count_due(connection: Connection, watch_name: str, now: datetime) -> int:
     return connection.execute(query).scalar_one()
 
 
+def postponed(connection: Connection, watch_name: str, now: datetime) -> set[int]:
+    """Unowned groups of the watch that may be claimed later."""
+    query = select(Group.id).where(
+        Group.watch_name == watch_name, Group.due_at > now, Group.batch_id.is_(None)
+    )
+    return set(connection.execute(query).scalars())
+
+
 def next_due(connection: Connection, watch_name: str) -> datetime | None:
     """When the next unowned group of the watch may be claimed."""
     query = select(func.min(Group.due_at)).where(Group.watch_name == watch_name, Group.batch_id.is_(None))

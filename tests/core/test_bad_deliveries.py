@@ -102,6 +102,17 @@ def test_a_symlink_may_be_followed_inside(
     assert neighbour_is_archived(site)
 
 
+def test_a_move_of_a_followed_symlink_leaves_the_file_that_it_leads_to(make: SiteMaker) -> None:
+    site = make(RULES, watch={"symlinks": '"follow_inside"'}, archive={"action": '"move"'})
+    site.deliver("real.bin")
+    (site.incoming / "link.bin").symlink_to("real.bin")
+    for _ in range(2):
+        site.one_pass()
+    assert site.statuses() == {"link.bin": "archived", "real.bin": "archived"}
+    assert site.archived() == {"link.bin": b"bytes", "real.bin": b"bytes"}
+    assert not any(site.incoming.iterdir())
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -60,6 +60,13 @@ def test_a_followed_symlink_may_lead_inside(watch: Path) -> None:
     assert source.digest(followed) == source.digest(at(watch, watch / "inside" / "file"))
 
 
+def test_of_a_followed_symlink_the_link_is_removed_and_not_what_it_leads_to(watch: Path) -> None:
+    (watch / "link").symlink_to("inside/file")
+    assert source.remove(at(watch, watch / "link", follow_symlink=True))
+    assert not (watch / "link").is_symlink()
+    assert (watch / "inside" / "file").exists()
+
+
 def test_a_link_to_another_file_than_was_found_is_refused(watch: Path, tmp_path: Path) -> None:
     file = watch / "inside" / "file"
     found = file.stat()

@@ -10,6 +10,7 @@ import pytest
 
 from carbonation_core import archiving, pipeline, source, transfer
 from carbonation_core.claim import give_back, open_batches
+from carbonation_core.db.batches import RUNNING
 from tests.site import Site, open_site
 
 # Each is a function that the archive stage calls, in this order.
@@ -29,6 +30,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "release": (pipeline.batches, "release"),
     "end": (pipeline, "give_back"),
 }
+CALLS: dict[str, tuple[object, str]] = {"link": (os, "link"), "rename": (os, "rename")}  # give names
 
 
 def in_a_child(what: Callable[[], None]) -> int:
@@ -52,11 +54,14 @@ def die() -> None:
 
 
 def pass_that_dies(site: Site, step: str, when: str, call: int) -> bool:
-    """A pass that is killed before or after the given call of a step; whether it got there."""
+    """A pass that is killed before or after the given call of a step; whether it got there.
+
+    It takes up batches that were offered before, too, as halves of a dead one are.
+    """
 
     def one_pass() -> None:
         patch = pytest.MonkeyPatch()
-        module, name = STEPS[step]
+        module, name = {**STEPS, **CALLS}[step]
         original: Callable[..., Any] = getattr(module, name)
         calls = 0
 
@@ -74,14 +79,23 @@ def pass_that_dies(site: Site, step: str, when: str, call: int) -> bool:
         patch.setattr(module, name, deadly)
         child = open_site(site.directory)
         child.now = site.now
-        child.one_pass()
+        child.settle()
+        work_on_all(child)
 
     site.project.engine.dispose()  # a child that inherits its connections could break them
     return in_a_child(one_pass) == signal.SIGKILL
 
 
+def work_on_all(site: Site) -> None:
+    """Run every batch that is offered, and what else is ready."""
+    for batch in open_batches(site.project, "incoming"):
+        site.run(batch.offer)
+    site.run_all()
+
+
 def recover(site: Site) -> None:
     """What the next pass or tick does first: dead batches are given back."""
     for batch in open_batches(site.project, "incoming"):
-        assert batch.lease_is_dead
-        give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)
+        if batch.status == RUNNING:
+            assert batch.lease_is_dead
+            give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)

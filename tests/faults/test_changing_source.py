@@ -10,7 +10,7 @@ import pytest
 
 from carbonation_core import archiving, source, transfer
 from tests.faults.dying import in_a_child
-from tests.site import SINGLE, Site, SiteMaker
+from tests.site import SINGLE, Site, SiteMaker, touch
 
 OLD = b"o" * (2 * source.BLOCK + 7)
 NAME = "big.bin"
@@ -173,3 +173,26 @@ def test_a_sender_that_writes_all_the_time_never_gets_a_torn_file_archived(
         site.run_all()
         assert site.archived() == {}, number
     assert newest_is_archived(site, action, (path.read_bytes(),))
+
+
+def test_a_redelivery_that_leaves_while_it_is_archived_is_recorded_as_it_is(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(SINGLE)
+    site.deliver(NAME, content=b"first")
+    site.one_pass()
+    touch(site.incoming / NAME, b"second")
+    site.settle()
+    publish = archiving.publish
+
+    def seen_to_leave(*arguments: Any) -> archiving.Archived:
+        (site.incoming / NAME).unlink()
+        site.tick()
+        return publish(*arguments)
+
+    monkeypatch.setattr(archiving, "publish", seen_to_leave)
+    site.run_all()
+    assert site.archived() == {NAME: b"second"}
+    assert nothing_is_torn(site, b"second")
+    assert site.statuses() == {NAME: "archived"}
+    assert [copy.digest for copy in site.copies() if copy.path_key] == [site.component(NAME).digest]
