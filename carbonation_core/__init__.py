@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from carbonation_core.api import Database, connect, query_files, session
     from carbonation_core.db.models import FileBase
-    from carbonation_core.errors import CarbonationError, ConfigError, DatabaseError, QueryError
+    from carbonation_core.errors import (
+        CarbonationError,
+        ConfigError,
+        DatabaseError,
+        QueryError,
+        ReadOnlyDatabase,
+    )
     from carbonation_core.plugin import Plugin, QueryDefaults
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "Plugin",
     "QueryDefaults",
     "QueryError",
+    "ReadOnlyDatabase",
     "connect",
     "query_files",
     "session",
@@ -34,6 +41,7 @@ _HOMES = MappingProxyType(
         "Plugin": "plugin",
         "QueryDefaults": "plugin",
         "QueryError": "errors",
+        "ReadOnlyDatabase": "errors",
         "connect": "api",
         "query_files": "api",
         "session": "api",

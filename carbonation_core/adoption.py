@@ -14,19 +14,19 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from carbonation_core import disk, stages
 from carbonation_core import rules as decide
-from carbonation_core import stages, transfer
 from carbonation_core.agreement import Finding, Findings, Kind
 from carbonation_core.config import Archive, Config, Watch
 from carbonation_core.db import components, groups, metadata, pages
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Arrival, Change, Component, chunks
-from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.errors import QueryError
-from carbonation_core.grouping import refresh
+from carbonation_core.grouping import refresh, tell_losses
 from carbonation_core.holdings import Crew, look_at, own_stamp
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.ruleset import Rules, RuleSet
@@ -169,6 +169,7 @@ class Adopter:
             else:
                 yield one.finding.turned(Kind.ADOPTED, self._as_whom(one))
 
+    @repeatable
     def _registered(
         self, read: Sequence["_Adoption | tuple[Finding, str]"], still_unknown: Sieve
     ) -> list[Finding]:
@@ -254,11 +255,12 @@ class Adopter:
     def _renew_complete(self, connection: Connection, group_ids: set[int]) -> None:
         """Tell the feed of complete groups that got a file or whose file lies elsewhere now."""
         now = self._project.clock()
+        back = tell_losses(connection, group_ids, now)
         rows = [row for row in groups.by_id(connection, group_ids).values() if row.complete]
         files = components.of_groups(connection, [row.id for row in rows])
         paths = [{"id": row.id, "archive_path": self._primary_path(files[row.id])} for row in rows]
         groups.store(connection, paths, now)
-        groups.announce(connection, [(row, "updated") for row in rows], now)
+        groups.announce(connection, [(row, FeedEvent.UPDATED) for row in rows if row.id not in back], now)
 
     def _completed(self) -> Iterator[Finding]:
         """Complete the whole groups, now or from an earlier adoption that broke off."""
@@ -283,6 +285,7 @@ class Adopter:
                 reason = f'group "{ended.group.row.group_key}" is not complete: {ended.reason}'
                 yield Finding(Kind.INCOMPLETE, path, reason)
 
+    @repeatable
     def _complete(self, whole: Sequence[OpenGroup], described: stages.StageResult) -> None:
         if not whole:
             return
@@ -302,7 +305,7 @@ class Adopter:
             found = {id_: values for id_, values in described.metadata.items() if id_ in same}
             metadata.store(connection, self._project.plugin.file_model, found, now)
             groups.store(connection, [self._complete_row(rows[id_], files[id_]) for id_ in same], now)
-            groups.announce(connection, [(rows[id_], "completed") for id_ in same], now)
+            groups.announce(connection, [(rows[id_], FeedEvent.COMPLETED) for id_ in same], now)
 
     def _is_whole(self, files: Sequence[Component]) -> bool:
         if not all(file.status is FileStatus.ARCHIVED and file.in_archive for file in files):
@@ -364,7 +367,7 @@ def _objection(one: _Adoption, known: Component | None, claimed: set[str]) -> st
 def _digested(one: _Adoption) -> "_Adoption | tuple[Finding, str]":
     """The file with its digest, or why it has none."""
     try:
-        digest = transfer.digest_of(one.path)
+        digest = disk.digest_of(one.path)
     except OSError as error:
         return one.finding, f"it cannot be read: {error.strerror}"
     if own_stamp(one.path) != one.finding.stamp or look_at(one.path) != one.stamp:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from carbonation_core.rules import wanted
 from carbonation_core.ruleset import Rules, RuleSet, matches_any
 from carbonation_core.toml import listing, place
 
+WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes
 LINKS = ("hardlink", "symlink")
 _GLOB_PART = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
@@ -24,6 +26,7 @@ def advice(config: Config, rules: Rules) -> list[str]:
     config_file, rules_file = str(config.path), str(config.rules.file)
     return [
         *_about_service(config, config_file),
+        *_about_notify(config, config_file),
         *(line for archive in config.archive for line in _about_archive(archive, config_file)),
         *(line for name, found in rules.sets.items() for line in _about_rule_set(name, found, rules_file)),
         *(line for watch in config.watch for line in _about_watch(watch, rules.sets[watch.rules], config)),
@@ -55,13 +58,44 @@ def disk_advice(
     return found
 
 
+def access_advice(config: Config, text: str, mode: Callable[[Path], int | None]) -> list[str]:
+    """A sentence for each file of the service that users may read who have no business with it.
+
+    `text` is config.toml as it stands; `mode` gives the mode of what lies there,
+    None when nothing does. Archives and the log are as open as they were made to be.
+    """
+    private = [(config.directory / ".dagster", "what Dagster keeps")]
+    if config.database.drivername == "sqlite":
+        private += [(Path(config.database.name + end), "the database") for end in ("", "-wal", "-shm")]
+    if any(secret in text for secret in config.secrets):
+        private.append((config.path, "a secret"))
+    return [
+        f'all users can read {what} in "{path}"; run: chmod o-rwx {path}'
+        for path, what in private
+        if (found := mode(path)) is not None and found & 0o004
+    ]
+
+
 def _about_service(config: Config, file: str) -> Iterator[str]:
     service = config.service
+    if 2 * service.heartbeat_interval > WATCHDOG:
+        yield (
+            f"{place(file, '[service]', 'heartbeat_interval')}: is more than half of "
+            f"WatchdogSec={WATCHDOG.total_seconds():.0f} of carbonation.service, which would not start"
+        )
     if service.retry_delay_max < service.retry_delay:
         yield (
             f'{place(file, "[service]", "retry_delay_max")}: is less than "retry_delay", '
             "so that no retry ever waits as long as that says"
         )
+
+
+def _about_notify(config: Config, file: str) -> Iterator[str]:
+    section = config.notify
+    if not section.on and (section.command or section.webhook):
+        yield f"{place(file, '[notify]', 'on')}: is empty, so that nobody is told of anything"
+    if section.token is not None and section.webhook is None:
+        yield f'{place(file, "[notify]", "token")}: is sent to nobody, as there is no "webhook"'
 
 
 def _about_archive(archive: Archive, file: str) -> Iterator[str]:

@@ -1,30 +1,25 @@
 """The front door for programs: questions about the groups, the feed, and sessions of the ORM."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
-from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from carbonation_core import feed
 from carbonation_core.db import catalogue
 from carbonation_core.db.by_hand import orm_session
 from carbonation_core.db.catalogue import FileQuery
+from carbonation_core.db.consumers import Lag
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import FileBase
-from carbonation_core.errors import QueryError
 from carbonation_core.filters import Filter
 from carbonation_core.project import Project, open_unchecked
 from carbonation_core.status import require_database, service_state
-from carbonation_core.toml import listing
 
 Row = dict[str, Any]
-_CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
-_EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
 
 
 class Database:
@@ -114,32 +109,47 @@ class Database:
         return self._stream(self._query(filters, columns, order_by, limit))
 
     def get_new_files(
-        self, cursor: str | None = None, watch_name: str | None = None, limit: int = 1000
+        self,
+        cursor: str | None = None,
+        watch_name: str | None = None,
+        limit: int = 1000,
+        *,
+        events: bool = False,
     ) -> tuple[list[Row], str]:
-        """What became complete after the cursor, in the order of commits, and the next cursor.
+        """What became of groups after the cursor, in the order of commits, and the next cursor.
 
         None begins with the first group there ever was. Each row is a group as
         it is now, with the feed's `sequence` and its `event`: "completed",
         "replaced" when other bytes were delivered, "updated" when a late file
-        joined it. Nothing is left out and nothing comes twice, if each call is
-        given the cursor of the last one with the same `watch_name`. Raises
+        joined it; with `events` also "retracted" when its archived files are
+        gone. Nothing is left out and nothing comes twice, if each call is given
+        the cursor of the last one with the same `watch_name`. Raises
         `QueryError` for a cursor that is none, or is from another database.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise QueryError(f"limit: should be a whole number, 1 or more, not {limit!r}")
-        with reading(self.project.engine) as connection:
-            if watch_name is not None:
-                self._require_watch(connection, watch_name)
-            after = _after(cursor)
-            if not isinstance(after, int):
-                after = catalogue.feed_position(connection, *after)
-            rows = catalogue.feed(connection, self.file_model, after, watch_name, limit)
-            if not rows and after > (end := catalogue.feed_end(connection)):
-                raise QueryError(
-                    f'cursor "{cursor}" is ahead of the feed, which ends at {end}; '
-                    "it is from another database, or this one was restored from an earlier copy"
-                )
-        return rows, f"feed:{rows[-1][catalogue.SEQUENCE] if rows else after}"
+        return feed.new_files(self.project, cursor, watch_name, limit, retractions=events)
+
+    def ack(self, consumer: str, cursor: str, watch_name: str | None = None) -> None:
+        """Keep that a consumer has dealt with all that comes before the cursor.
+
+        The first time makes the consumer known by its name; `watch_name` says
+        that it takes the feed of that watch alone. The same cursor again changes
+        nothing. Raises `QueryError` for one that is behind what the consumer has
+        acknowledged already, or ahead of the feed, and for another `watch_name`
+        than before; `DatabaseError` where the database can only be read.
+        """
+        feed.ack(self.project, consumer, cursor, watch_name)
+
+    def acked(self, consumer: str) -> str | None:
+        """The cursor that a consumer has acknowledged last, to go on with; None before its first time."""
+        return feed.acked(self.project, consumer)
+
+    def lag(self, consumer: str) -> Lag:
+        """How far a consumer is behind, and since when; raises `QueryError` if there is none of that name."""
+        return feed.lag(self.project, consumer)
+
+    def forget(self, consumer: str) -> None:
+        """Remove a consumer that takes the feed no more; raises `QueryError` if there is none."""
+        feed.forget(self.project, consumer)
 
     def get_service_status(self) -> Row | None:
         """What the service last said of itself; None before anything ever ran.
@@ -183,12 +193,6 @@ class Database:
     def _stream(self, query: FileQuery) -> Iterator[Row]:
         with reading(self.project.engine) as connection:
             yield from catalogue.stream(connection, query)
-
-    def _require_watch(self, connection: Connection, name: str) -> None:
-        known = [watch.name for watch in self.project.config.watch]
-        # One that is configured no more still has what it delivered.
-        if name not in known and not catalogue.has_groups(connection, name):
-            raise QueryError(f'there is no watch "{name}"; known: {listing(known)}')
 
 
 def connect(config: str | Path | None = None) -> Database:
@@ -245,20 +249,3 @@ def session(config: str | Path | None = None, *, read_only: bool = False) -> Ite
     """A session of the ORM; see `Database.session`. The plugin's class is `session.info["File"]`."""
     with connect(config) as database, database.session(read_only=read_only) as opened:
         yield opened
-
-
-def _after(cursor: str | None) -> int | tuple[datetime, int]:
-    """The sequence that a cursor stands for, or the time and group of an earlier release's."""
-    if cursor is None:
-        return 0
-    if isinstance(cursor, str) and (ours := _CURSOR.fullmatch(cursor)):
-        return int(ours[1])
-    earlier = _EARLIER_CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
-    try:
-        at = datetime.fromisoformat(earlier[1]) if earlier else None
-        if earlier and at is not None:
-            aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-            return aware, int(earlier[2])
-    except (ValueError, OverflowError):
-        pass
-    raise QueryError(f'cursor "{cursor}" is none that get_new_files gave')

@@ -6,6 +6,7 @@ back (`recovery`) and doing it again.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,20 +15,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from carbonation_core import disk, source, transfer
 from carbonation_core import rules as decide
-from carbonation_core import source, transfer
 from carbonation_core.config import Archive
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.errors import AttemptFailed, EnvironmentFault
-from carbonation_core.lifecycle import Event, may
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, Stopped
+from carbonation_core.lifecycle import Event, FeedEvent, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.recovery import remove_superseded
 from carbonation_core.scan import Stamp
 from carbonation_core.source import Source
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, closing
+from carbonation_core.temporary import clear, temporary_name
 from carbonation_core.transfer import Order, Written
 
 GIVEN_BACK = "the service is stopping"
@@ -86,7 +88,7 @@ class _Room:
         """Set aside what a group's copies need; raises `EnvironmentFault` when there is not enough."""
         if job.archive.action in ("hardlink", "symlink") or not job.orders:
             return
-        device, free = transfer.free_space(job.orders[0].directory)
+        device, free = disk.free_space(job.orders[0].directory)
         here = [order for order in job.orders if not _is_linked(order, device)]
         needed = sum(order.source.stamp.size for order in here)
         left = self._left.setdefault(device, free)
@@ -137,8 +139,10 @@ def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool])
         try:
             for order in job.orders:
                 mode, create = job.archive.dir_mode, job.archive.create_directories
-                transfer.make_directory(order.directory, mode, create)
-                job.written.append(transfer.write(order))
+                disk.make_directory(order.directory, mode, create)
+                job.written.append(transfer.write(order, stop))
+        except Stopped:
+            return Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
         except AttemptFailed as error:
             return closing(job.group, error)
         return None
@@ -207,8 +211,6 @@ def record(
     changes: list[Change] = []
     copies: list[dict[str, Any]] = []
     superseding: list[int] = []
-    rows: list[dict[str, Any]] = []
-    completed: list[tuple[GroupRow, str]] = []
     for job in transfers:
         for written in job.written:
             file = current[written.order.component_id]
@@ -222,44 +224,55 @@ def record(
             for one in job.aside
             if (now_is := current[one.file.id]).status is one.file.status and now_is.stamp == one.file.stamp
         ]
-        rows.append(_group_row(bench, job, rules_digest, now))
-        if job.written:
-            completed.append((job.group.row, _event(job, current)))
     replaced = components.supersede_copies(connection, superseding, now)
     components.record_copies(connection, copies)
     components.apply(connection, changes, now, run_id)
-    groups.store(connection, rows, now)
-    groups.announce(connection, completed, now)
+    before = groups.by_id(connection, [job.group.row.id for job in transfers])
+    # What joins a group that was retracted does not make it complete.
+    bereft = components.groups_with_losses(connection, before)
+    rows = [_group_row(bench, job, rules_digest, now) for job in transfers]
+    groups.store(connection, [{**row, "complete": row["id"] not in bereft} for row in rows], now)
+    news = [(before[job.group.row.id], job) for job in transfers if job.written]
+    news = [(row, job) for row, job in news if row.id not in bereft]
+    groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
     kept = {copy["path"] for copy in copies}
     return [path for path in replaced if path not in kept]
 
 
-def clean_up(
-    connection: Connection, transfers: Sequence[Transfer], superseded: Sequence[str], now: datetime
-) -> None:
+@dataclass(frozen=True)
+class CleanedUp:
+    """What removing sources and linking came to, by component: values, and stamps before and after."""
+
+    values: Mapping[int, Mapping[str, Any]]
+    stamps: Mapping[int, tuple[Stamp, Stamp]]
+
+
+def clean_up(bench: Bench, transfers: Sequence[Transfer], superseded: Sequence[str]) -> CleanedUp:
     """Remove superseded copies, and the sources of a `move`, once all is recorded."""
-    remove_superseded(connection, superseded)
-    moved = {
-        order.component_id: order.source
-        for job in transfers
-        if job.archive.action == "move"
-        for order in _taken(job)
-    }
-    written = {one.order.component_id: one for job in transfers for one in job.written}
-    changes = []
-    for file in components.by_id(connection, moved.keys() | written.keys()):
-        values: dict[str, Any] = {}
-        if file.id in moved:
+    with reading(bench.project.engine) as connection:
+        remove_superseded(connection, superseded)
+    values: dict[int, dict[str, Any]] = defaultdict(dict)
+    for job in transfers:
+        for order in _taken(job) if job.archive.action == "move" else ():
             try:
-                if source.remove(moved[file.id]):
-                    values["in_delivery"] = False
+                if source.remove(order.source):
+                    values[order.component_id]["in_delivery"] = False
             except OSError as error:
                 message = f"archived, but its source cannot be removed: {error.strerror}"
-                values["error_message"] = message
-        if file.id in written:
-            stamp = transfer.settle(written[file.id])
-            if file.stamp == written[file.id].stamp:
-                values |= components.stamp_values(stamp)
+                values[order.component_id]["error_message"] = message
+    settled = {w.order.component_id: (w.stamp, transfer.settle(w)) for job in transfers for w in job.written}
+    relinked = {id_: stamps for id_, stamps in settled.items() if stamps[0] != stamps[1]}
+    return CleanedUp(values, relinked)
+
+
+def record_clean_up(connection: Connection, cleaned: CleanedUp, now: datetime) -> None:
+    """Remember what `clean_up` did."""
+    changes = []
+    for file in components.by_id(connection, cleaned.values.keys() | cleaned.stamps.keys()):
+        values = dict(cleaned.values.get(file.id, {}))
+        before, after = cleaned.stamps.get(file.id, (None, None))
+        if after is not None and file.stamp == before:
+            values |= components.stamp_values(after)
         if values:
             changes.append(Change(file, values=values))
     components.apply(connection, changes, now)
@@ -269,7 +282,7 @@ def discard(transfers: Sequence[Transfer]) -> None:
     """Remove what lies under temporary names."""
     for job in transfers:
         for order in job.orders:
-            transfer.discard(order.directory, order.temporary)
+            clear(order.directory, order.temporary)
 
 
 def _sort_out(result: Archived, job: Transfer, ended: Closing | None) -> None:
@@ -312,7 +325,7 @@ def _unwell(bench: Bench, connection: Connection, opened: Sequence[OpenGroup]) -
     found = {}
     for name in {group.member.archive_name for group in opened if group.member.archive_name}:
         base = bench.project.config.archive_named(name).base
-        if transfer.base_is_gone(base) and components.has_live_copies(connection, name, to_text(str(base))):
+        if disk.base_is_gone(base) and components.has_live_copies(connection, name, to_text(str(base))):
             found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
     return found
 
@@ -355,7 +368,7 @@ def _order(bench: Bench, batch_id: str, group: OpenGroup, archive: Archive, file
         source=source_of(bench, file),
         directory=to_path(group.member.archive_directory or ""),
         name=to_path(file.filename),
-        temporary=transfer.temporary_name(batch_id, file.id),
+        temporary=temporary_name(batch_id, file.id),
         action=archive.action,
         file_mode=archive.file_mode,
         durability=archive.durability,
@@ -406,12 +419,12 @@ def _versioned(bench: Bench, name: str, number: int) -> str:
     return f"{name.removesuffix(extension)}.v{number}{extension}"
 
 
-def _event(job: Transfer, current: Mapping[int, Component]) -> str:
-    """What the feed says of a group: its first time, other bytes of it, or more of it."""
-    if not job.group.row.complete:
-        return "completed"
+def _event(row: GroupRow, job: Transfer, current: Mapping[int, Component]) -> FeedEvent:
+    """What the feed says of a group: that it is complete, has other bytes, or more of them."""
+    if not row.complete:
+        return FeedEvent.COMPLETED
     again = any(current[written.order.component_id].in_archive for written in job.written)
-    return "replaced" if again else "updated"
+    return FeedEvent.REPLACED if again else FeedEvent.UPDATED
 
 
 def _taken(job: Transfer) -> Iterator[Order]:
@@ -470,7 +483,6 @@ def _group_row(bench: Bench, job: Transfer, rules_digest: str, now: datetime) ->
         "archive_name": job.archive.name,
         "archive_directory": job.group.member.archive_directory,
         "rules_digest": rules_digest,
-        "complete": True,
         "completed_at": job.group.row.completed_at or now,
         "attempts": 0,
         "due_at": None,

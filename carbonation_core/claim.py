@@ -11,10 +11,11 @@ from carbonation_core import rules as decide
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
-from carbonation_core.db.engine import database_now, reading, writing
+from carbonation_core.db.engine import database_now, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.logs import about
 from carbonation_core.owner import is_dead
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.recovery import take_back
@@ -47,6 +48,7 @@ class OpenBatch:
     lease_is_dead: bool
 
 
+@repeatable
 def claim(project: Project, watch_name: str, instance: str) -> list[Offer]:
     """Put the groups that are due into batches, offered to the Dagster instance of that name.
 
@@ -92,6 +94,7 @@ def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:
     return found
 
 
+@repeatable
 def give_back(
     project: Project, batch_id: str, reason: str, died: bool = False, holder: str | None = None
 ) -> int:
@@ -135,20 +138,16 @@ def give_back(
             for part in (still_open[:half], still_open[half:]):
                 batches.make(connection, batch.watch_name, batch.instance, batch.rules_digest, part, now)
     if still_open:
-        log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
+        with about(watch=batch.watch_name, run_id=batch.run_id):
+            log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
     return len(still_open)
 
 
 def _wake(connection: Connection, group_ids: Sequence[int], now: datetime) -> None:
     """Let the components that waited for their next attempt wait for their run."""
-    files = components.of_groups(connection, group_ids)
-    pending = [
-        Change(component, Event.DUE, "its next attempt is due")
-        for members in files.values()
-        for component in members
-        if component.status is FileStatus.RETRY_PENDING
-    ]
-    components.apply(connection, pending, now)
+    pending = components.pending_of(connection, group_ids)
+    changes = [Change(component, Event.DUE, "its next attempt is due") for component in pending]
+    components.apply(connection, changes, now)
 
 
 def _used_an_attempt(

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PrivateAttr
 
 from carbonation_core.errors import ConfigError
-from carbonation_core.secrets import database_settings
+from carbonation_core.labels import Owner, Tags
+from carbonation_core.log_file import Retention, Rotation, parse_retention, parse_rotation
+from carbonation_core.secrets import settings
 from carbonation_core.template import check_template, constant_directory, under
 from carbonation_core.toml import (
     DirectoryPath,
@@ -27,6 +30,9 @@ from carbonation_core.toml import (
 )
 
 ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"
+# Set by `carbonation run` for its processes: a copy of that config.toml as it was
+# when the service read it. A change holds for all of them at once, or for none.
+ACCEPTED_VARIABLE = "CARBONATION_ACCEPTED_CONFIG"
 
 Observer = Literal["auto", "native", "polling"]
 Symlinks = Literal["refuse", "follow_inside"]
@@ -35,6 +41,7 @@ Action = Literal["copy", "move", "hardlink", "symlink"]
 OnConflict = Literal["error", "version"]
 Durability = Literal["batch", "file", "none"]
 Verify = Literal["written", "read"]
+Occasion = Literal["run_failure", "check_failure"]
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 Driver = Literal[
     "sqlite",
@@ -50,8 +57,9 @@ Driver = Literal[
 
 FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
 DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
-LONGEST_NAME = 255  # characters; what the database has room for
+LONGEST_NAME = 200  # characters; the database has room for 255, with what else they are part of
 YEAR = 365 * 86_400  # seconds
+LONGEST_HOOK = timedelta(seconds=40)  # Dagster ends a tick after 60 s
 
 
 def _name(value: str) -> str:
@@ -88,22 +96,6 @@ def _fraction(value: object) -> float:
     return float(match[1]) / 100
 
 
-def _rotation(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(
-        r"\s*\d+(\.\d+)?\s*([kKMG]?B|seconds?|minutes?|hours?|days?|weeks?)\s*", value
-    ):
-        return value.strip()
-    raise ValueError('should be a size such as "10 MB" or a period such as "1 day"')
-
-
-def _retention(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(
-        r"\s*\d+\s*(seconds?|minutes?|hours?|days?|weeks?|files?)\s*", value
-    ):
-        return value.strip()
-    raise ValueError('should be a period such as "30 days" or a count such as "10 files"')
-
-
 def _level(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -115,7 +107,31 @@ def _database_name(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    try:
+        found = urlsplit(value)
+        wrong = found.scheme not in ("http", "https") or not found.hostname
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError('is no address of the form "https://host/path"')
+    return value
+
+
+def _token(value: str) -> str:
+    if not value or not value.isascii() or not value.isprintable():
+        raise ValueError("should be of printable ASCII characters")
+    return value
+
+
+def _hook_timeout(value: timedelta) -> timedelta:
+    if value > LONGEST_HOOK:
+        raise ValueError(f"should be at most {LONGEST_HOOK.total_seconds():.0f} seconds")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class ServiceSection(Section):
@@ -138,10 +154,11 @@ class ServiceSection(Section):
     )
     retry_delay_max: Duration = Field(timedelta(hours=6), description="the longest wait between attempts")
     stale_threshold: Duration = Field(
-        timedelta(days=1), description="a group that waits longer is reported as stale"
+        timedelta(days=1),
+        description="a group that waits longer is reported as stale, and so is a consumer of the feed",
     )
     stats_recompute_every: int = Field(
-        10, ge=1, description="heartbeats between two computations of the statistics"
+        10, ge=1, description="heartbeats after which the numbers that `status` shows are counted anew"
     )
     groups_per_run: int = Field(500, ge=1, description="groups in one run at most")
     single_group_runs: int = Field(
@@ -163,12 +180,16 @@ class LoggingSection(Section):
     level: Annotated[Level, BeforeValidator(_level)] = Field(
         "INFO", description="the least level that is written, in any case"
     )
-    file: FilePath | None = Field(None, description="log file; absent: standard error")
-    rotation: Annotated[str, BeforeValidator(_rotation)] = Field(
-        "10 MB", description="a new file after this size or period"
+    file: FilePath | None = Field(
+        None, description="a file that `carbonation run` writes, too; absent: standard error only"
     )
-    retention: Annotated[str, BeforeValidator(_retention)] = Field(
-        "30 days", description="how long old files are kept"
+    rotation: Annotated[Rotation, BeforeValidator(parse_rotation), PlainSerializer(str)] = Field(
+        parse_rotation("10 MB"),
+        description="a new file before it has more bytes (`kB`, `MB`, `GB`), or when a full period of UTC "
+        "begins (`seconds` to `weeks`)",
+    )
+    retention: Annotated[Retention, BeforeValidator(parse_retention), PlainSerializer(str)] = Field(
+        parse_retention("30 days"), description="how long old files are kept, or how many: `10 files`"
     )
     format: Literal["text", "json"] = Field("text", description="one line of text, or one JSON object a line")
 
@@ -203,6 +224,35 @@ class RulesSection(Section):
     file: FilePath = Field(Path("rules.toml"), description="the file of rule sets")
 
 
+class NotifySection(Section):
+    """Who is told of runs that fail, and of checks that begin to fail."""
+
+    on: tuple[Occasion, ...] = Field(
+        ("run_failure", "check_failure"), strict=False, description="of what; an empty array: of nothing"
+    )
+    log: bool = Field(True, description="a line each in the service's log")
+    command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), strict=False, description="program and arguments; it gets the message as JSON on standard input"
+    )
+    webhook: Url | None = Field(
+        None,
+        repr=False,
+        description="address to which the message is sent as JSON; absent: from the environment or "
+        "secrets.toml",
+    )
+    token: Annotated[str, AfterValidator(_token)] | None = Field(
+        None,
+        repr=False,
+        description="sent to it as `Authorization: Bearer …`; absent: from the environment or secrets.toml",
+    )
+    timeout: Annotated[Duration, AfterValidator(_hook_timeout)] = Field(
+        timedelta(seconds=10), description="how long command or webhook may take; at most 40s"
+    )
+    interval: Duration = Field(
+        timedelta(minutes=1), description="at most one message in so long; what fails meanwhile comes in one"
+    )
+
+
 class Watch(Section):
     """A directory that is watched, with its rule set."""
 
@@ -235,6 +285,11 @@ class Watch(Section):
     observer: Observer = Field(
         "auto", description="`native`: file events; `polling`: scans; `auto`: whichever works"
     )
+    owners: tuple[Owner, ...] = Field(
+        (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"
+    )
+    tags: Tags = Field({}, description="tags in Dagster, to search and select by")
+    url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
 
 
 class Archive(Section):
@@ -263,6 +318,11 @@ class Archive(Section):
     verify: Verify = Field(
         "written", description="digest of the bytes as they are written, or of the durable file `read` back"
     )
+    owners: tuple[Owner, ...] = Field(
+        (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"
+    )
+    tags: Tags = Field({}, description="tags in Dagster, to search and select by")
+    url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
 
     @property
     def base(self) -> Path:
@@ -279,6 +339,7 @@ class Config(Section):
     database: DatabaseSection = DatabaseSection()
     plugins: PluginsSection = PluginsSection()
     rules: RulesSection = RulesSection()
+    notify: NotifySection = NotifySection()
     watch: tuple[Watch, ...] = Field((), strict=False)
     archive: tuple[Archive, ...] = Field((), strict=False)
     _path: Path = PrivateAttr(Path("config.toml"))
@@ -292,6 +353,12 @@ class Config(Section):
     def directory(self) -> Path:
         """The directory that relative paths start from."""
         return self.path.parent
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no line of a log may hold."""
+        given = (self.database.password, self.notify.token, self.notify.webhook)
+        return tuple(filter(None, given))
 
     def watch_named(self, name: str) -> Watch:
         """The watch of that name; raises `ConfigError` listing the known ones."""
@@ -316,20 +383,27 @@ class Config(Section):
 
 def find_config(path: str | Path | None = None) -> Path:
     """Where config.toml is: `path`, else $CARBONATION_CONFIG, else ./config.toml."""
-    return Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or "config.toml").absolute()
+    found = Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or "config.toml")
+    return Path(os.path.normpath(found.absolute()))
 
 
 def load_config(path: str | Path | None = None) -> Config:
     """config.toml, checked by itself; raises `ConfigError`."""
     file = find_config(path)
-    data = parse_toml(read_toml(file), str(file))
-    if isinstance(data.get("database", {}), dict):
-        data["database"] = database_settings(data.get("database", {}), DatabaseSection)
+    data = parse_toml(read_toml(_accepted(file) or file), str(file))
+    for table, model in (("database", DatabaseSection), ("notify", NotifySection)):
+        if isinstance(data.get(table, {}), dict):
+            data[table] = settings(table, data.get(table, {}), model)
     config = _with_absolute_paths(parse(Config, data, str(file)), file)
     faults = [f"{place(file, table, key)}: {fault}" for table, key, fault in _faults(config)]
     if faults:
         raise ConfigError(*faults)
     return config
+
+
+def _accepted(file: Path) -> Path | None:
+    copy = os.environ.get(ACCEPTED_VARIABLE)
+    return Path(copy) if copy and str(file) == os.environ.get(ENVIRONMENT_VARIABLE) else None
 
 
 def dagster_name(name: str) -> str:

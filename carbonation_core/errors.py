@@ -7,7 +7,9 @@ class CarbonationError(Exception):
     """Carbonation could not go on."""
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or type(self).__doc__)
+        text = message or type(self).__doc__ or ""
+        # It may quote a plugin, and what that says goes to logs and files that take text only.
+        super().__init__(text.encode("utf-8", "backslashreplace").decode())
 
 
 class ConfigError(CarbonationError):
@@ -25,6 +27,14 @@ class DatabaseError(CarbonationError):
     """The database cannot be used as it is."""
 
 
+class ReadOnlyDatabase(DatabaseError):
+    """The database can only be read by this program."""
+
+
+class Overtaken(DatabaseError):
+    """The database broke a transaction off to let others go on; to begin anew may help."""
+
+
 class QueryError(CarbonationError):
     """A filter, column or order is not known here."""
 
@@ -39,6 +49,10 @@ class IllegalTransition(CarbonationError):
 
 class LostOwnership(CarbonationError):
     """The batch is no longer held by the process that works on it."""
+
+
+class Stopped(CarbonationError):
+    """The process is to end; what it was at is given back."""
 
 
 class AttemptFailed(CarbonationError):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
 from carbonation_core.config import Watch
-from carbonation_core.db import batches, components, groups, story
+from carbonation_core.db import batches, components, groups, story, tallies
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
@@ -41,8 +41,7 @@ GOES_ON = {  # where a file stands that does not go on by itself, and what bring
     FileStatus.TIMED_OUT: "it goes on when a sibling arrives, or by carbonation retry --status timed_out",
     FileStatus.NOT_SELECTED: "it is judged again when its bytes or the rules change, "
     "or by carbonation retry --status not_selected",
-    FileStatus.FAILED: "it is tried again when its bytes change, when the rules change if they led nowhere, "
-    "or by carbonation retry",
+    FileStatus.FAILED: "it is tried again when its bytes or the rules change, or by carbonation retry",
     FileStatus.CLEARED: "it goes on when it comes back to delivery",
     FileStatus.MISSING: "it goes on when its copy is back in the archive, or when it is delivered again",
 }
@@ -140,7 +139,7 @@ def explain(project: Project, asked: str, watch_name: str | None = None) -> Expl
     paths = [to_text(path) for path in _candidates(spellings, configured.values())]
     keys = list(dict.fromkeys([to_text(to_path(asked)), to_text(asked)]))
     with reading(project.engine) as connection:
-        names = {*configured, *story.watch_names(connection)}
+        names = {*configured, *tallies.watch_names(connection)}
         names = {name for name in names if watch_name in (None, name)}
         ids = [id_ for key in keys for id_ in story.groups_with_key(connection, names, key)]
         found = story.files_at(connection, names, paths)
@@ -191,7 +190,12 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
     statuses = dict.fromkeys(file.status for file in at_fault or files)
     counts = ", ".join(f"{sum(f.status is s for f in files)} {s}" for s in statuses)
     reasons = dict.fromkeys(file.error_message for file in at_fault if file.error_message)
-    so_far = f"{done}, but not all is well" if group.complete else "is not complete, and waits for nothing"
+    if group.complete:
+        so_far = f"{done}, but not all is well"
+    elif group.completed_at:
+        so_far = f"was complete since {shown(group.completed_at)}, and is not any more"
+    else:
+        so_far = "is not complete, and waits for nothing"
     return "; ".join([f"{so_far}: {counts or 'it has no files any more'}", *reasons])
 
 

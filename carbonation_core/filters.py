@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -227,7 +228,7 @@ def _alternative(kind: Kind, name: str, value: object) -> Exactly | Like | Betwe
     low, high = _span(kind, name, value)
     if low != high:
         return Between(low, high)
-    if kind is Kind.TEXT and "%" in str(low):
+    if kind is Kind.TEXT and isinstance(value, str) and "%" in value:
         return Like(str(low))
     return Exactly(low)
 
@@ -243,9 +244,11 @@ def _span(kind: Kind, name: str, value: object) -> tuple[object, object]:
 
 def _checked(kind: Kind, value: object) -> tuple[object, object]:
     if kind is Kind.TEXT:
-        if not isinstance(value, str | PurePath):
+        if isinstance(value, bytes | PurePath):  # a name as the operating system gives it
+            return (to_text(os.fspath(value)),) * 2
+        if not isinstance(value, str):
             raise TypeError
-        return (spelled(str(value)),) * 2
+        return (spelled(value),) * 2
     if kind is Kind.BOOLEAN:
         if not isinstance(value, bool):
             raise TypeError

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.rules import Member, readiness
 from carbonation_core.ruleset import RuleSet
 
@@ -28,6 +28,7 @@ def refresh(
     found = groups.by_id(connection, group_ids)
     files = components.of_groups(connection, found)
     rows: list[dict[str, Any]] = []
+    waiting: list[Change] = []
     for group in found.values():
         if group.batch_id is not None:
             continue
@@ -44,8 +45,12 @@ def refresh(
             # Since when it is due, unless the clock went back and that is to come.
             due_at = min(group.due_at or due_at, due_at)
         deadline_at = _deadline(group, rules) if waits else None
+        if waits:  # for its siblings, and no longer for the time of an attempt
+            pending = [file for file in files[group.id] if file.status is FileStatus.RETRY_PENDING]
+            waiting += [Change(file, Event.DUE, "its group is not whole any more") for file in pending]
         if (due_at, deadline_at) != (group.due_at, group.deadline_at):
             rows.append({"id": group.id, "due_at": due_at, "deadline_at": deadline_at})
+    components.apply(connection, waiting, now)
     groups.store(connection, rows, now)
     return sum(row["due_at"] is not None for row in rows)
 
@@ -80,6 +85,23 @@ def expire(
     components.apply(connection, changes, now)
     refresh(connection, rules, [group.id for group in late], (), now)
     return late
+
+
+def tell_losses(connection: Connection, group_ids: Iterable[int], now: datetime) -> set[int]:
+    """Retract the groups whose archived files are gone; complete again those whose files are back.
+
+    The feed tells of both. Returns the ids of those that are complete again.
+    """
+    found = groups.by_id(connection, group_ids).values()
+    bereft = components.groups_with_losses(connection, [group.id for group in found])
+    gone = [group for group in found if group.complete and group.id in bereft]
+    # Only a group that was retracted has been complete once and is not.
+    back = [g for g in found if g.completed_at and not g.complete and g.id not in bereft]
+    for retold, event in ((gone, FeedEvent.RETRACTED), (back, FeedEvent.COMPLETED)):
+        is_complete = event is FeedEvent.COMPLETED
+        groups.store(connection, [{"id": group.id, "complete": is_complete} for group in retold], now)
+        groups.announce(connection, [(group, event) for group in retold], now)
+    return {group.id for group in back}
 
 
 def member_of(component: Component) -> Member:

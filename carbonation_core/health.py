@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rules_log import Version
 from carbonation_core.lifecycle import FileStatus
+from carbonation_core.notify import Unreached
 from carbonation_core.places import Place
-from carbonation_core.pulse import Worker
+from carbonation_core.pulse import PartReport, Worker
 from carbonation_core.toml import format_duration
 from carbonation_core.waiting import Overlong, ago, shown
 
@@ -23,7 +25,10 @@ class WatchHealth:
     """A watch. `last_look` is None before the first, `last_new` before anything was delivered.
 
     `error` says why it cannot be looked at, `is_late` that it is silent for longer
-    than `expect_every`.
+    than `expect_every`. `listens`: whether file events tell of it, None before
+    anybody listened; `trouble` says why not if they should. Deliveries are counted
+    by what told of them first: an event, or only a look. `free` and `total` are
+    bytes of its file system, None when nobody can tell.
     """
 
     name: str
@@ -34,6 +39,17 @@ class WatchHealth:
     expect_every: timedelta | None
     last_new: datetime | None
     is_late: bool
+    listens: bool | None = None
+    trouble: str | None = None
+    found_by_event: int = 0
+    found_by_scan: int = 0
+    free: int | None = None
+    total: int | None = None
+
+    @property
+    def share_free(self) -> float:
+        """The share of its file system that is left."""
+        return _share(self.free, self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ class ArchiveHealth:
     @property
     def share_free(self) -> float:
         """The share of its file system that is left."""
-        return 1.0 if not self.total or self.free is None else self.free / self.total
+        return _share(self.free, self.total)
 
 
 @dataclass(frozen=True)
@@ -59,12 +75,16 @@ class Facts:
     now: datetime
     patience: timedelta
     service: Worker | None
+    reports: Sequence[PartReport]
     last_pass: Worker | None
     watches: Sequence[WatchHealth]
     archives: Sequence[ArchiveHealth]
     overlong: Overlong
+    stale_threshold: timedelta
+    consumers: Sequence[Lag]
     refused: Version | None
     components: Mapping[FileStatus, int]
+    unreached: Sequence[Unreached] = ()
 
 
 def is_at_work(facts: Facts) -> bool:
@@ -88,9 +108,14 @@ def problems(facts: Facts) -> list[str]:
         if archive.error:
             found.append(f"archive {archive.name}: {archive.error}")
         elif archive.share_free < FULL:
-            found.append(f"archive {archive.name}: its file system is full, {archive.free} bytes are left")
+            found.append(f"archive {archive.name}: {_full(archive)}")
     if facts.refused is not None:
         found.append(f"rules.toml was refused, earlier rules stay in force: {facts.refused.reason}")
+    for one in facts.unreached:
+        found.append(
+            f"notify: no message gets through to the {one.target}: {one.error}; "
+            f"the next attempt is at {shown(one.again_at)}"
+        )
     return found
 
 
@@ -114,12 +139,25 @@ def warnings(facts: Facts) -> list[str]:
         who = "1 group waits too long" if number == 1 else f"{number} groups wait too long"
         longest = f"{first.name} of watch {first.watch_name} since {shown(first.since)}"
         found.append(f"{who}, {longest}: it {first.waits_for}")
-    for archive in facts.archives:
-        if FULL <= archive.share_free < NEARLY_FULL:
+    for consumer in facts.consumers:
+        if consumer.since is not None and facts.now - consumer.since > facts.stale_threshold:
             found.append(
-                f"archive {archive.name}: its file system is nearly full, "
-                f"{archive.share_free:.1%} or {archive.free} bytes are left"
+                f"consumer {consumer.consumer} is behind the feed by {consumer.behind} "
+                f"since {shown(consumer.since)}"
             )
+    places: list[tuple[str, WatchHealth | ArchiveHealth]] = [
+        *((f"watch {watch.name}", watch) for watch in facts.watches),
+        *((f"archive {archive.name}", archive) for archive in facts.archives),
+    ]
+    for what, place in places:
+        if FULL <= place.share_free < NEARLY_FULL:
+            found.append(
+                f"{what}: its file system is nearly full, "
+                f"{place.share_free:.1%} or {place.free} bytes are left"
+            )
+    for watch in facts.watches:
+        if watch.trouble:
+            found.append(f"watch {watch.name}: no file events, so it is polled: {watch.trouble}")
     return found
 
 
@@ -170,6 +208,12 @@ def _of_service(facts: Facts) -> Iterator[str]:
         yield f"{who} has ended without a word; {START}"
     elif silent > facts.patience:
         yield f"{who}: no heartbeat for {ago(silent)}"
+    else:
+        for part in facts.reports:
+            if not part.is_well and part.answered_at is not None:
+                yield f"the {part.name} does not answer since {shown(part.answered_at)}; it is started again"
+            elif part.trouble is not None:
+                yield f"the {part.name} cannot work: {part.trouble}"
 
 
 def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:
@@ -181,9 +225,19 @@ def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:
         if facts.now - since > facts.patience:
             looked = f"was not looked at for {ago(facts.now - watch.last_look)}" if watch.last_look else ""
             yield f"watch {watch.name}: {looked or 'was never looked at'}; is its sensor on?"
+    if watch.share_free < FULL:
+        yield f"watch {watch.name}: {_full(watch)}"
     if watch.is_late and watch.expect_every is not None:
         last = f"nothing new since {shown(watch.last_new)}" if watch.last_new else "nothing ever came"
         yield f"watch {watch.name} is late: {last}, expected every {format_duration(watch.expect_every)}"
+
+
+def _full(place: WatchHealth | ArchiveHealth) -> str:
+    return f"its file system is full, {place.free} bytes are left"
+
+
+def _share(free: int | None, total: int | None) -> float:
+    return 1.0 if not total or free is None else free / total
 
 
 def _files(number: int) -> str:

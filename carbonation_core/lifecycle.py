@@ -49,6 +49,15 @@ class Event(StrEnum):
     FOUND = "found"  # in the archive again
 
 
+class FeedEvent(StrEnum):
+    """What the feed tells of a group."""
+
+    COMPLETED = "completed"  # is complete: for the first time, or again after it was retracted
+    REPLACED = "replaced"  # was delivered again with other bytes, which are archived now
+    UPDATED = "updated"  # got another file beside the others, or one of them lies elsewhere now
+    RETRACTED = "retracted"  # is complete no more, as files of it are gone from the archive
+
+
 S, E = FileStatus, Event
 _OPEN = (S.DETECTED, S.WAITING, S.RETRY_PENDING)
 _STUCK = (S.INTEGRITY_FAILED, S.TIMED_OUT, S.NOT_SELECTED)

@@ -3,8 +3,9 @@
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,10 +18,11 @@ from carbonation_core.claim import give_back
 from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
-from carbonation_core.db.engine import reading, writing
-from carbonation_core.errors import LostOwnership
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus, may
+from carbonation_core.logs import SUCCESS, about
 from carbonation_core.names import to_text
 from carbonation_core.owner import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
@@ -35,7 +37,10 @@ ORDER = tuple(Stage)
 
 @dataclass(frozen=True)
 class GroupReport:
-    """How far a group has come in its batch. `files` and `bytes` were archived in it."""
+    """How far a group has come in its batch. `files` and `bytes` were archived in it.
+
+    `delivered_at`: when its last file was first seen as it is.
+    """
 
     group_id: int
     group_key: str
@@ -46,7 +51,7 @@ class GroupReport:
     archive_directory: str | None
     files: int
     bytes: int
-    detected_at: datetime | None
+    delivered_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -81,20 +86,11 @@ def work(
     somebody else's, or has ended.
     """
     holder = this_process(run_id)
-    rules = rules_in_force(project)
-    with writing(project.engine) as connection:
-        batch = batches.get(connection, batch_id)
-        if batch is None:
-            raise LostOwnership(f"there is no batch {batch_id}")
-        if again and batch.status == batches.ENDED:
-            batches.retake(connection, batch_id, run_id, holder, rules.digest)
-            batch = replace(batch, rules_digest=rules.digest)
-        else:
-            batches.take(connection, batch_id, run_id, holder)
+    batch = _taken(project, batch_id, run_id, holder, again)
     job = Work(project, batch, run_id, holder, stop)
-    if again:
-        job.retake_failed()
-    with _kept(project, batch_id, holder):
+    with about(watch=batch.watch_name, run_id=run_id), _kept(project, batch_id, holder):
+        if again:
+            job.retake_failed()
         try:
             yield job
         except LostOwnership:
@@ -106,6 +102,20 @@ def work(
             raise
         if job.fault is not None:
             give_back(project, batch_id, job.fault, died=True, holder=holder)
+
+
+@repeatable
+def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: bool) -> BatchRow:
+    rules = rules_in_force(project)
+    with writing(project.engine) as connection:
+        batch = batches.get(connection, batch_id)
+        if batch is None:
+            raise LostOwnership(f"there is no batch {batch_id}")
+        if again and batch.status == batches.ENDED:
+            batches.retake(connection, batch_id, run_id, holder, rules.digest)
+            return replace(batch, rules_digest=rules.digest)
+        batches.take(connection, batch_id, run_id, holder)
+        return batch
 
 
 class Work:
@@ -142,8 +152,12 @@ class Work:
                     self._run(step, opened)
         except LostOwnership:
             raise
+        except CarbonationError as error:
+            self.fault = f"{type(error).__name__}: {error}"
+            raise
         except Exception as error:
             self.fault = f"{type(error).__name__}: {error}"
+            log.exception("batch %s broke off: %s", self.batch_id, self.fault)
             raise
         return self.report()
 
@@ -169,12 +183,13 @@ class Work:
                     member.archive_directory,
                     member.files,
                     member.bytes,
-                    max((file.detected_at for file in files[member.group_id]), default=None),
+                    max((file.quiet_since for file in files[member.group_id]), default=None),
                 )
                 for member in members
             ),
         )
 
+    @repeatable
     def retake_failed(self) -> int:
         """Take up the batch's failed groups at once, those that nobody else has; how many."""
         again = (Outcome.RETRY_PENDING, Outcome.FAILED, Outcome.GIVEN_BACK)
@@ -230,30 +245,53 @@ class Work:
         planned = archiving.prepare(self._bench, self.batch_id, same.passed)
         written = archiving.write(self._bench, planned.transfers, self._stop)
         try:
-            with writing(self._project.engine) as connection:
-                batches.require_owner(connection, self.batch_id, self._holder)
+            self._hold()
         except LostOwnership:
             archiving.discard(written.transfers)
             raise
         placed = archiving.publish(written.transfers)
-        now = self._project.clock()
-        with self._recording() as connection:
-            superseded = archiving.record(
-                self._bench, connection, placed.transfers, self._batch.rules_digest, self._run_id, now
-            )
-            batches.set_members(connection, self.batch_id, [_member_row(job) for job in placed.transfers])
+        superseded, rows = self._record_archived(placed.transfers)
+        for job, row in zip(placed.transfers, rows, strict=True):
+            _tell_archived(job, row)
         # Owned until their sources are gone: who looks meanwhile must not take
         # a source that is about to be removed for one that was left behind.
-        ids = [job.group.row.id for job in placed.transfers]
-        with writing(self._project.engine) as connection:
-            archiving.clean_up(connection, placed.transfers, superseded, now)
-            batches.release(connection, self.batch_id, ids)
-            # A look left groups that were owned as they were, whatever joined them.
-            refresh(connection, self._bench.rules, ids, (), now)
+        self._let_go(placed.transfers, archiving.clean_up(self._bench, placed.transfers, superseded))
         closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
         stamps = written.stamps | placed.stamps
         self._record(Stage.ARCHIVE, StageResult(closed=closed, stamps=stamps))
 
+    @repeatable
+    def _hold(self) -> None:
+        with writing(self._project.engine) as connection:
+            batches.require_owner(connection, self.batch_id, self._holder)
+
+    @repeatable
+    def _record_archived(
+        self, transfers: Sequence[archiving.Transfer]
+    ) -> tuple[list[str], list[dict[str, Any]]]:
+        """Commit what was archived; returns the copies that it superseded, and the members' rows."""
+        now = self._project.clock()
+        with self._recording() as connection:
+            superseded = archiving.record(
+                self._bench, connection, transfers, self._batch.rules_digest, self._run_id, now
+            )
+            arrived = [_member_row(job) for job in transfers]
+            batches.set_members(connection, self.batch_id, arrived)
+        return superseded, arrived
+
+    @repeatable
+    def _let_go(self, transfers: Sequence[archiving.Transfer], cleaned: archiving.CleanedUp) -> None:
+        """Commit what cleaning up did, and own the groups no more."""
+        now = self._project.clock()
+        ids = [job.group.row.id for job in transfers]
+        with writing(self._project.engine) as connection:
+            components.lock(connection, f"watch:{self._batch.watch_name}")
+            archiving.record_clean_up(connection, cleaned, now)
+            batches.release(connection, self.batch_id, ids)
+            # A look left groups that were owned as they were, whatever joined them.
+            refresh(connection, self._bench.rules, ids, (), now)
+
+    @repeatable
     def _record(self, stage: Stage, result: StageResult) -> None:
         """Commit what a stage decided."""
         now = self._project.clock()
@@ -272,18 +310,23 @@ class Work:
             batches.set_members(connection, self.batch_id, reasons)
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
-            self._close(connection, result.closed, now)
+            ends = self._close(connection, result.closed, now)
             changes = [
                 Change(file, values=components.stamp_values(result.stamps[file.id][1]))
                 for file in components.by_id(connection, result.stamps)
                 if file.stamp == result.stamps[file.id][0]
             ]
             components.apply(connection, changes, now)
+        for ended, outcome, at in ends:
+            _tell_end(ended, outcome, at)
 
-    def _close(self, connection: Connection, closed: Sequence[Closing], now: datetime) -> None:
-        """End the way of these groups in this batch."""
+    def _close(
+        self, connection: Connection, closed: Sequence[Closing], now: datetime
+    ) -> list[tuple[Closing, Outcome, datetime | None]]:
+        """End the way of these groups in this batch: how, and when the next attempt is if there is one."""
+        ends: list[tuple[Closing, Outcome, datetime | None]] = []
         if not closed:
-            return
+            return ends
         changes: list[Change] = []
         attempts: list[dict[str, Any]] = []
         members: list[dict[str, Any]] = []
@@ -293,7 +336,7 @@ class Work:
             carried = {file.id: file.stamp for file in ended.group.asking}
             asking = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
             waiting = [file for file in asking if carried.get(file.id) == file.stamp]
-            outcome = ended.outcome
+            outcome, at = ended.outcome, None
             if len(waiting) < len(asking):
                 # What was decided without the new file does not hold for it, nor for its group.
                 ended = replace(ended, outcome=Outcome.WAITING, reason=f"got another file; {ended.reason}")
@@ -307,7 +350,8 @@ class Work:
                 values = {"retry_count": decision.attempts, "retry_at": decision.at}
                 changes += [Change(file, event, ended.reason, values) for file in waiting]
                 attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": decision.at})
-                log.warning("group %s: %s: %s", group.group_key, outcome, ended.reason)
+                at = decision.at
+            ends.append((ended, outcome, at))
             members.append({"group_id": group.id, "outcome": outcome, "reason": ended.reason})
         components.apply(connection, changes, now, self._run_id)
         groups.store(connection, attempts, now)
@@ -315,6 +359,7 @@ class Work:
         ids = [ended.group.row.id for ended in closed]
         batches.release(connection, self.batch_id, ids)
         refresh(connection, self._bench.rules, ids, (), now)
+        return ends
 
     def _after(self, ended: Closing, now: datetime) -> decide.RetryDecision:
         """When the next attempt is, if there is one."""
@@ -369,6 +414,32 @@ class Work:
             yield connection
 
 
+_LEVELS = {
+    Outcome.FAILED: logging.ERROR,
+    Outcome.RETRY_PENDING: logging.WARNING,
+    Outcome.INTEGRITY_FAILED: logging.WARNING,
+}
+
+
+def _tell_end(ended: Closing, outcome: Outcome, at: datetime | None) -> None:
+    what = outcome + (f" at {at:%Y-%m-%d %H:%M:%S}" if at else "")
+    key = ended.group.row.group_key
+    with about(group_key=key):
+        log.log(_LEVELS.get(outcome, logging.INFO), "group %s: %s: %s", key, what, ended.reason)
+
+
+def _tell_archived(job: archiving.Transfer, row: Mapping[str, Any]) -> None:
+    key, outcome, reason = job.group.row.group_key, row["outcome"], row["reason"] or ""
+    level = _LEVELS.get(outcome, logging.INFO)
+    if outcome is Outcome.ARCHIVED:
+        level, reason = (
+            SUCCESS,
+            "; ".join(filter(None, (f"{row['files']} files to {job.archive.name}", reason))),
+        )
+    with about(group_key=key):
+        log.log(level, "group %s: %s: %s", key, outcome, reason)
+
+
 def _member_row(job: archiving.Transfer) -> dict[str, Any]:
     refused = [kept for kept in job.kept if kept.refused]
     reason: str | None
@@ -390,6 +461,12 @@ def _member_row(job: archiving.Transfer) -> dict[str, Any]:
     }
 
 
+@repeatable
+def _renewed(project: Project, batch_id: str, holder: str) -> bool:
+    with writing(project.engine) as connection:
+        return batches.renew(connection, batch_id, holder)
+
+
 @contextmanager
 def _kept(project: Project, batch_id: str, holder: str) -> Iterator[None]:
     """Renew the lease from another thread, so that a long stage does not lose it."""
@@ -399,13 +476,13 @@ def _kept(project: Project, batch_id: str, holder: str) -> Iterator[None]:
         pause: timedelta = batches.LEASE / 4
         while not done.wait(pause.total_seconds()):
             try:
-                with writing(project.engine) as connection:
-                    if not batches.renew(connection, batch_id, holder):
-                        return
+                if not _renewed(project, batch_id, holder):
+                    return
             except Exception:  # the next one may work; recording asks for ownership anyway
                 log.exception("lease of batch %s could not be renewed", batch_id)
 
-    thread = threading.Thread(target=renew, name=f"lease-{batch_id[:8]}", daemon=True)
+    of_batch = copy_context()  # for the log
+    thread = threading.Thread(target=of_batch.run, args=(renew,), name=f"lease-{batch_id[:8]}", daemon=True)
     thread.start()
     try:
         yield

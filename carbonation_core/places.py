@@ -5,6 +5,7 @@ asked by a thread that can be left behind.
 """
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterable
@@ -42,6 +43,14 @@ def ask(paths: Iterable[Path], patience: float = PATIENCE) -> dict[Path, Place]:
     return {path: answers.get(path) or Place(path, silent) for path in threads}
 
 
+def mode_of(path: Path) -> int | None:
+    """The mode of what lies there; None when nothing does, or nobody can tell."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+
+
 def _look(path: Path) -> Place:
     fault, is_empty = None, False
     try:
@@ -49,7 +58,8 @@ def _look(path: Path) -> Place:
             is_empty = next(entries, None) is None
     except OSError as error:
         fault = f"cannot be looked at: {error.strerror}"
-    there = next((one for one in (path, *path.parents) if one.is_dir()), path)
+    # Path.is_dir raises where a directory above may not be entered.
+    there = next((one for one in (path, *path.parents) if os.path.isdir(one)), path)  # noqa: PTH112
     try:
         found = os.statvfs(there)
     except OSError:

@@ -1,6 +1,10 @@
 """An opened project: configuration, plugin, database and clock, handed to every use case."""
 
+import getpass
 import logging
+import os
+import pwd
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +14,8 @@ from sqlalchemy import Engine
 
 from carbonation_core.config import Config, load_config
 from carbonation_core.db import migrate, rules_log
-from carbonation_core.db.engine import make_engine, reading, writing
+from carbonation_core.db.engine import make_engine, reading, repeatable, writing
+from carbonation_core.db.rules_log import Author
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import Plugin, jsonable, load_plugin
 from carbonation_core.ruleset import Rules, load_rules, rules_digest
@@ -80,13 +85,18 @@ def rules_in_force(project: Project) -> Rules:
         digest = rules_digest(text or "")
         if last is None or last.digest != digest:
             log.error("rules refused, %s stay in force: %s", accepted.digest[:12], error)
-            with writing(project.engine) as connection:
-                rules_log.record(connection, digest, text or "", project.clock(), str(error))
+            _remember(project, digest, text or "", refused=str(error))
         return rules_of(project, accepted.digest)
     log.info("rules %s are in force", rules.digest[:12])
-    with writing(project.engine) as connection:
-        rules_log.record(connection, rules.digest, rules.text, project.clock(), None)
+    _remember(project, rules.digest, rules.text, refused=None)
     return rules
+
+
+@repeatable
+def _remember(project: Project, digest: str, text: str, refused: str | None) -> None:
+    with writing(project.engine) as connection:
+        author = _author(project.config.rules.file)
+        rules_log.record(connection, digest, text, project.clock(), refused, author)
 
 
 def rules_of(project: Project, digest: str) -> Rules:
@@ -96,3 +106,21 @@ def rules_of(project: Project, digest: str) -> Rules:
     if text is None:
         raise ConfigError(f"{project.config.rules.file}: no accepted version has the digest {digest}")
     return load_rules(text, project.config, project.plugin.names)
+
+
+def _author(file: Path) -> Author:
+    """Whose file it is and when it was written, as the file system knows, and who reads it here."""
+    try:
+        reader = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        reader = str(os.getuid())
+    read_by = f"{reader} on {socket.gethostname()} (pid {os.getpid()})"
+    try:
+        found = file.stat()
+    except OSError:
+        return Author(read_by=read_by)
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    return Author(owner, datetime.fromtimestamp(found.st_mtime, UTC), read_by)

@@ -8,12 +8,30 @@ from datetime import datetime
 from typing import Any
 
 from carbonation_core.db import service
-from carbonation_core.db.engine import writing
+from carbonation_core.db.engine import repeatable, writing
 from carbonation_core.db.service import PartState
 from carbonation_core.owner import is_dead, this_process
 from carbonation_core.project import Project
 
 SERVICE, PASS = "service", "pass"
+_OF_SERVICE = "service:"  # what the names of its parts begin with
+
+
+@dataclass(frozen=True, slots=True)
+class PartReport:
+    """How a part of the service does.
+
+    `answered_at` is its last sign of life, `starts` counts all the processes
+    that it has had since the service was started. `trouble` says what is in its
+    way while it lives.
+    """
+
+    name: str
+    pid: int | None
+    is_well: bool
+    answered_at: datetime | None
+    starts: int
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +53,35 @@ class Worker:
     errors: tuple[str, ...]
 
 
-def begin(project: Project, part: str, ui: str | None = None) -> None:
-    """Say that this process begins to work as that part."""
-    _say(project, part, {"running": True, "ui": ui}, started=True)
+def begin(project: Project, part: str, ui: str | None = None, reports: Sequence[PartReport] = ()) -> None:
+    """Say that this process begins to work as that part; `reports` are of the parts of the service."""
+    _say(project, part, {"running": True, "ui": ui}, reports, started=True)
 
 
-def beat(project: Project, part: str, ui: str | None = None) -> None:
+def beat(project: Project, part: str, ui: str | None = None, reports: Sequence[PartReport] = ()) -> None:
     """Say that it still does."""
-    _say(project, part, {"running": True, "ui": ui})
+    _say(project, part, {"running": True, "ui": ui}, reports)
 
 
 def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
     """Say that it has ended, and what went wrong in it."""
     _say(project, part, {"running": False, "errors": list(errors)})
+
+
+def reports_of(parts: Mapping[str, PartState]) -> list[PartReport]:
+    """What the service last said of its parts."""
+    return [
+        PartReport(
+            name=name.removeprefix(_OF_SERVICE),
+            pid=part.details.get("pid"),
+            is_well=bool(part.details.get("well")),
+            answered_at=part.last_heartbeat,
+            starts=int(part.details.get("starts", 0)),
+            trouble=part.details.get("trouble"),
+        )
+        for name, part in sorted(parts.items())
+        if name.startswith(_OF_SERVICE)
+    ]
 
 
 def worker(part: PartState | None) -> Worker | None:
@@ -69,7 +103,27 @@ def worker(part: PartState | None) -> Worker | None:
     )
 
 
-def _say(project: Project, part: str, more: Mapping[str, Any], *, started: bool = False) -> None:
+@repeatable
+def _say(
+    project: Project,
+    part: str,
+    more: Mapping[str, Any],
+    reports: Sequence[PartReport] = (),
+    *,
+    started: bool = False,
+) -> None:
     details = {"process": this_process(part), "pid": os.getpid(), "host": socket.gethostname(), **more}
+    now = project.clock()
     with writing(project.engine) as connection:
-        service.say(connection, part, project.clock(), details, started=started)
+        if part == SERVICE and started:
+            service.forget(connection, _OF_SERVICE)
+        service.say(connection, part, now, details, started=started)
+        for one in reports:
+            if one.answered_at is not None:
+                said = {
+                    "pid": one.pid,
+                    "well": one.is_well,
+                    "starts": one.starts,
+                    "trouble": one.trouble,
+                }
+                service.say(connection, _OF_SERVICE + one.name, one.answered_at, said)

@@ -9,10 +9,11 @@ from carbonation_core import rules as decide
 from carbonation_core.config import Config, Watch
 from carbonation_core.db import components, pages
 from carbonation_core.db.components import Change, stamp_values
-from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.pages import Delivered
 from carbonation_core.holdings import Crew, Entry, crew, own_stamp
 from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.logs import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.observe import observe, part_name
 from carbonation_core.project import Project
@@ -44,7 +45,16 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
         differing = _compared(project, watch, threads)
     _take_up_left_behind(project, watch, differing.left_behind)
     found = observe(project, watch_name, Hints(files=frozenset(differing.paths)))
-    now = project.clock()
+    rechecked = _have_failed_judged_again(project, watch_name)
+    observe(project, watch_name, Hints())
+    return DeliveryReconciliation(
+        watch_name, differing.files, found.new, found.returned, found.gone, rechecked
+    )
+
+
+@repeatable
+def _have_failed_judged_again(project: Project, watch_name: str) -> int:
+    """How many files that failed a check are to be judged at the next look."""
     with writing(project.engine) as connection:
         components.lock(connection, part_name(watch_name))
         failed = components.in_status(connection, watch_name, [FileStatus.INTEGRITY_FAILED])
@@ -53,11 +63,7 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
             for file in failed
             if file.in_delivery
         ]
-        rechecked = len(components.apply(connection, changes, now))
-    observe(project, watch_name, Hints())
-    return DeliveryReconciliation(
-        watch_name, differing.files, found.new, found.returned, found.gone, rechecked
-    )
+        return len(components.apply(connection, changes, project.clock()))
 
 
 @dataclass
@@ -135,6 +141,7 @@ class _Looking:
         return stamp == one.stamp
 
 
+@repeatable
 def _take_up_left_behind(project: Project, watch: Watch, ids: Sequence[int]) -> None:
     """Archive again what a `move` should have removed from delivery, and nobody will."""
     if not ids:
@@ -157,4 +164,5 @@ def _take_up_left_behind(project: Project, watch: Watch, ids: Sequence[int]) -> 
             and not file.error_message
         ]
         made = components.apply(connection, changes, now)
-    log.info("watch %s: %d sources of moved files are taken up again", watch.name, len(made))
+    with about(watch=watch.name):
+        log.info("%d sources of moved files are taken up again", len(made))

@@ -14,20 +14,22 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from carbonation_core import transfer
+from carbonation_core import disk
 from carbonation_core.adoption import Adopter, adopter_of, may_feed
 from carbonation_core.agreement import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
 from carbonation_core.config import Archive
 from carbonation_core.db import components, pages
 from carbonation_core.db.components import Change, Component, chunks
-from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.pages import Copy
 from carbonation_core.errors import QueryError, ScanError
-from carbonation_core.grouping import refresh
+from carbonation_core.grouping import refresh, tell_losses
 from carbonation_core.holdings import Crew, Entry, crew, look_at, own_stamp
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
+from carbonation_core.ruleset import Rules
+from carbonation_core.temporary import batch_of
 
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
 COMPARED, WALKED = "compared", "walked"
@@ -165,7 +167,7 @@ def reconcile_archive(
 
 
 def _require_mounted(project: Project, archive: Archive) -> None:
-    if not transfer.base_is_gone(archive.base):
+    if not disk.base_is_gone(archive.base):
         return
     with reading(project.engine) as connection:
         below = [to_text(str(archive.base))]
@@ -231,7 +233,7 @@ class _Reconciling:
 
     def _unknown(self, entries: Sequence[Entry]) -> list[Finding]:
         by_text = {to_text(entry.path): entry for entry in entries}
-        temporary = {text: batch for text in by_text if (batch := transfer.batch_of(os.path.basename(text)))}
+        temporary = {text: batch for text in by_text if (batch := batch_of(os.path.basename(text)))}
         with reading(self._project.engine) as connection:
             known = components.live_copies(connection, (text for text in by_text if text not in temporary))
             at_work = pages.open_batches(connection, temporary.values())
@@ -276,10 +278,12 @@ class _Reconciling:
         with reading(self._project.engine) as connection:
             return [finding for _, finding in self._confirmed(connection, findings)]
 
+    @repeatable
     def _recorded(self, findings: Sequence[Finding]) -> list[Finding]:
         if not findings:
             return []
         now = self._project.clock()
+        rules = rules_in_force(self._project)  # before, as it may write, too
         recorded: list[Finding] = []
         with writing(self._project.engine) as connection:
             for name in self._watches_of(connection, findings):
@@ -292,17 +296,18 @@ class _Reconciling:
             changes = [_change(files[copy.component_id], finding) for copy, finding in confirmed]
             made = components.apply(connection, [change for change in changes if change], now)
             changed = {change.component.id for change in made}
-            self._refresh(connection, [change.component for change in made], now)
+            self._refresh(connection, rules, [change.component for change in made], now)
+            touched = {change.component.group_id for change in made}
+            tell_losses(connection, (id_ for id_ in touched if id_ is not None), now)
             for (copy, finding), change in zip(confirmed, changes, strict=True):
                 if change is None or copy.component_id in changed:
                     recorded.append(finding)
         return recorded
 
-    def _refresh(self, connection: Connection, files: Sequence[Component], now: datetime) -> None:
+    def _refresh(
+        self, connection: Connection, rules: Rules, files: Sequence[Component], now: datetime
+    ) -> None:
         """Say anew whether groups that wait for siblings are whole."""
-        if not files:
-            return
-        rules = rules_in_force(self._project)
         for watch in self._project.config.watch:
             own = (file.group_id for file in files if file.watch_name == watch.name)
             ids = {id_ for id_ in own if id_ is not None}
@@ -374,7 +379,7 @@ def _disagreeing(copies: Sequence[Copy]) -> tuple[int, list[Finding]]:
 def _read(copy: Copy, finding: Finding) -> Finding:
     """The finding after a look at the bytes."""
     try:
-        digest = transfer.digest_of(to_path(copy.path))
+        digest = disk.digest_of(to_path(copy.path))
     except OSError as error:
         return finding.turned(Kind.STILL_MISSING, f"is there and cannot be read: {error.strerror}")
     if digest != copy.digest:

@@ -16,6 +16,7 @@ from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.names import to_path, to_text
 from carbonation_core.source import Source
+from carbonation_core.temporary import clear, inode_of, published, put_back, temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ def take_back(
     for group_id, member in routed.items():
         directory = to_path(member.archive_directory or "")
         for file in files[group_id]:
-            temporary = transfer.temporary_name(batch_id, file.id)
-            inode = transfer.inode(directory, temporary)
+            temporary = temporary_name(batch_id, file.id)
+            inode = inode_of(directory, temporary)
             if inode is None:
                 continue
             if member.outcome is None and group_id in owned:
                 _withdraw(connection, directory, temporary, file)
-            transfer.discard(directory, temporary)
+            clear(directory, temporary)
             if inode == file.stamp.inode:
                 stamp = source.stamp_after_link(Source("", to_path(file.source_path), file.stamp))
                 changes.append(Change(file, values=components.stamp_values(stamp)))
@@ -63,12 +64,12 @@ def remove_superseded(connection: Connection, paths: Sequence[str]) -> None:
 
 def _withdraw(connection: Connection, directory: str, temporary: str, file: Component) -> None:
     """Take back the final name that was given to a file and never recorded."""
-    paths = transfer.published(directory, temporary, to_path(file.filename))
+    paths = published(directory, temporary, to_path(file.filename))
     owners = components.live_copies(connection, map(to_text, paths))
     for path in paths:
         owner = owners.get(to_text(path))
         if owner == file.id:
-            transfer.put_back(directory, temporary, path)
+            put_back(directory, temporary, path)
         elif owner is not None:
             continue
         elif os.path.lexists(to_path(file.source_path)):

@@ -66,11 +66,29 @@ class Look:
 class Hints:
     """Where something may have changed, relative to the watch and spelled as text.
 
-    Of `directories` the whole content is to be looked at anew.
+    Of `directories` the whole content is to be looked at anew; `everything` is to
+    be looked at whatever else is said. `by_events`: file events say it, or do not
+    come, None when nobody listens; `trouble` says why they do not though they should.
     """
 
     files: frozenset[str] = frozenset()
     directories: frozenset[str] = frozenset()
+    everything: bool = False
+    by_events: bool | None = None
+    trouble: str | None = None
+
+    def told_of(self, path: str) -> bool:
+        """Whether a file event told of that path, or of a directory that it lies in."""
+        if not self.by_events:
+            return False
+        found = path in self.files
+        while not found and "/" in path:
+            path = path.rpartition("/")[0]
+            found = path in self.directories
+        return found
+
+
+EVERYTHING = Hints(everything=True)
 
 
 def look(
@@ -78,9 +96,9 @@ def look(
     recursive: bool,
     symlinks: Symlinks,
     wanted: Callable[[str], bool],
-    hints: Hints | None = None,
+    hints: Hints = EVERYTHING,
 ) -> Look:
-    """What lies under `root` now, or only where the hints point.
+    """What lies under `root` now, where the hints point.
 
     `wanted` is asked with each file name. Raises `ScanError` when `root` itself
     cannot be read.
@@ -96,8 +114,8 @@ class _Looking:
         self._wanted = wanted
         self._unreadable: list[tuple[str, str]] = []
 
-    def at(self, hints: Hints | None) -> Look:
-        if hints is None:
+    def at(self, hints: Hints) -> Look:
+        if hints.everything:
             return Look(tuple(self._below("")), tuple(self._unreadable))
         self._require_root()
         found: dict[str, Seen] = {}

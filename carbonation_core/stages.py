@@ -19,16 +19,17 @@ from carbonation_core.contents import Contents, Fault
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.disk import is_of_environment
 from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, SourceChanged, Unroutable
 from carbonation_core.grouping import member_of
 from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.logs import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin, checked_metadata, jsonable
 from carbonation_core.project import Project
 from carbonation_core.ruleset import RuleSet
 from carbonation_core.scan import Stamp, unreadable
 from carbonation_core.template import fill
-from carbonation_core.transfer import is_of_environment
 
 
 class Stage(StrEnum):
@@ -139,7 +140,8 @@ def integrity(
             result.closed.append(ended)
             continue
         try:
-            found.append((group, _faults(group, bench, contents)))
+            with about(group_key=group.row.group_key):
+                found.append((group, _faults(group, bench, contents)))
         except SourceChanged as error:
             result.closed.append(Closing(group, Outcome.WAITING, str(error)))
         except AttemptFailed as error:
@@ -245,7 +247,8 @@ def extract(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
     for group in groups:
         if not group.is_late:
             try:
-                result.metadata[group.row.id] = _extracted(bench, group, name, extractor)
+                with about(group_key=group.row.group_key):
+                    result.metadata[group.row.id] = _extracted(bench, group, name, extractor)
             except AttemptFailed as error:
                 result.closed.append(closing(group, error))
                 continue
@@ -263,7 +266,10 @@ def select(
             result.passed.append(group)
             continue
         try:
-            verdict = decide.selected(metadata[group.row.id], bench.rules, bench.plugin.selection_functions)
+            with about(group_key=group.row.group_key):
+                verdict = decide.selected(
+                    metadata[group.row.id], bench.rules, bench.plugin.selection_functions
+                )
         except AttemptFailed as error:
             result.closed.append(closing(group, error))
             continue
@@ -288,7 +294,8 @@ def route(
             result.passed.append(group)
             continue
         try:
-            archive, directory, reason = _routed(bench, group, metadata[group.row.id])
+            with about(group_key=group.row.group_key):
+                archive, directory, reason = _routed(bench, group, metadata[group.row.id])
             result.routes[group.row.id] = (archive, directory)
             result.reasons[group.row.id] = "; ".join(filter(None, (group.member.reason, reason)))
         except AttemptFailed as error:

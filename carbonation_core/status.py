@@ -1,21 +1,22 @@
 """How the service does: what its parts last said, what waits, and what is wrong."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from carbonation_core import health, places, pulse
+from carbonation_core import health, notify, places, pulse
 from carbonation_core.config import Watch
-from carbonation_core.db import census, components, migrate, rules_log, service
+from carbonation_core.db import census, components, consumers, migrate, rules_log, service, tallies
 from carbonation_core.db.census import OldestGroup, RetryQueue, Totals
+from carbonation_core.db.consumers import Lag
 from carbonation_core.db.engine import database_now, reading
 from carbonation_core.db.rules_log import Version
 from carbonation_core.db.service import PartState
 from carbonation_core.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
-from carbonation_core.observe import LAST_NEW, part_name
+from carbonation_core.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUBLE, part_name
 from carbonation_core.places import Place
 from carbonation_core.project import Project
 from carbonation_core.pulse import Worker
@@ -35,9 +36,10 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the service; `age` is the time since its last heartbeat."""
+    """A part of the service, or a watch; `age` is the time since its last heartbeat."""
 
     name: str
+    state: str  # in a word or two
     started_at: datetime
     last_heartbeat: datetime
     age: timedelta
@@ -68,6 +70,7 @@ class Status:
     oldest_group: OldestGroup | None
     oldest_is_stale: bool
     overlong: Overlong
+    consumers: tuple[Lag, ...]
     rules: Version | None
     refused_rules: Version | None
 
@@ -93,13 +96,14 @@ def status(project: Project) -> Status:
     names = [watch.name for watch in config.watch]
     with reading(project.engine) as connection:
         parts = service.parts(connection)
-        current = census.by_status(connection)
         reached = census.reached_since(connection, now, tuple(WINDOWS.values()))
-        totals = census.totals(connection)
+        sums = tallies.read(connection)
+        current = census.by_status(sums)
         queue_depth = census.due_groups(connection, names, now)
         workers = census.running_batches(connection, names, database_now(connection))
         retries = census.retry_queue(connection, names)
         oldest = census.oldest_open_group(connection, names)
+        lags = tuple(consumers.lag(connection, row) for row in consumers.known(connection))
         rules, last = rules_log.accepted(connection), rules_log.latest(connection)
         filled = {
             archive.name
@@ -110,14 +114,11 @@ def status(project: Project) -> Status:
         [*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)]
     )
     at_work = pulse.worker(parts.get(pulse.SERVICE))
-    # What a running service saw last is the truth, whatever we may look at.
+    if at_work and at_work.is_running:
+        # What it saw last is the truth, whatever we may look at.
+        there |= {watch.path: replace(there[watch.path], fault=None) for watch in config.watch}
     watches = tuple(
-        watch_health(
-            project,
-            watch,
-            parts.get(part_name(watch.name)),
-            None if at_work and at_work.is_running else there[watch.path],
-        )
+        watch_health(project, watch, parts.get(part_name(watch.name)), there[watch.path])
         for watch in config.watch
     )
     archives = tuple(
@@ -129,16 +130,21 @@ def status(project: Project) -> Status:
         now=now,
         patience=patience(project),
         service=at_work,
+        reports=pulse.reports_of(parts),
         last_pass=pulse.worker(parts.get(pulse.PASS)),
         watches=watches,
         archives=archives,
         overlong=overlong(project, names),
+        stale_threshold=config.service.stale_threshold,
+        consumers=lags,
         refused=refused,
         components=current,
+        unreached=notify.unreached(project),
     )
     # A watch that is configured no more says nothing more, and need not.
     known = {part_name(name) for name in names}
-    heard = [p for p in parts.values() if p.part in known or not p.part.startswith(part_name(""))]
+    silent = (part_name(""), notify.PART)
+    heard = [p for p in parts.values() if p.part in known or not p.part.startswith(silent)]
     return Status(
         at=now,
         problems=tuple(health.problems(facts)),
@@ -146,7 +152,13 @@ def status(project: Project) -> Status:
         service=facts.service,
         last_pass=facts.last_pass,
         parts=tuple(
-            Part(part.part, part.started_at, part.last_heartbeat, now - part.last_heartbeat)
+            Part(
+                part.part,
+                _state(part, at_work),
+                part.started_at,
+                part.last_heartbeat,
+                now - part.last_heartbeat,
+            )
             for part in sorted(heard, key=lambda part: part.part)
         ),
         watches=watches,
@@ -155,16 +167,31 @@ def status(project: Project) -> Status:
             status: {**dict(zip(WINDOWS, reached[status], strict=True)), ALL: current[status]}
             for status in FileStatus
         },
-        totals=totals,
+        totals=census.totals(sums),
         queue_depth=queue_depth,
         workers_active=workers,
         retry_queue=retries,
         oldest_group=oldest,
         oldest_is_stale=oldest is not None and now - oldest.since > config.service.stale_threshold,
         overlong=facts.overlong,
+        consumers=lags,
         rules=rules,
         refused_rules=refused,
     )
+
+
+def _state(part: PartState, at_work: Worker | None) -> str:
+    if part.part in (pulse.SERVICE, pulse.PASS):
+        worker = pulse.worker(part)
+        assert worker is not None
+        return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
+    if part.part.startswith(part_name("")):
+        return "cannot be looked at" if part.details.get("error") else "well"
+    if at_work is None or not at_work.is_running or at_work.is_dead:
+        return "ended"
+    if not part.details.get("well"):
+        return "does not answer"
+    return "cannot work" if part.details.get("trouble") else "well"
 
 
 def service_state(project: Project) -> dict[str, object] | None:
@@ -231,4 +258,10 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, place: 
             project.clock(),
             patience(project),
         ),
+        listens=details.get(LISTENS),
+        trouble=details.get(TROUBLE),
+        found_by_event=details.get(BY_EVENT, 0),
+        found_by_scan=details.get(BY_SCAN, 0),
+        free=place.free if place else None,
+        total=place.total if place else None,
     )

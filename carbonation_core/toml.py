@@ -141,6 +141,7 @@ def is_array(annotation: object) -> bool:
     return get_origin(annotation) is tuple
 
 
+_SECRET = ("password", "token", "webhook")  # keys whose values no message repeats
 _PHRASES = {
     "string_type": "should be a string",
     "string_too_short": "should not be empty",
@@ -176,9 +177,10 @@ def _sentence(fault: Any, model: type[Section], data: object, file: str, table: 
     if fault["type"] == "value_error":
         # A sentence of ours that begins otherwise says itself what stands there.
         message = str(fault["ctx"]["error"])
-        return f"{where}: {message}" + (_got(value) if message.startswith("should") else "")
+        is_repeated = message.startswith("should") and at.key not in _SECRET
+        return f"{where}: {message}" + (_got(value) if is_repeated else "")
     phrase = _PHRASES.get(fault["type"], fault["msg"]).format(**_in_words(fault.get("ctx", {})))
-    return f"{where}: {phrase}" + ("" if at.key == "password" or value == "" else _got(value))
+    return f"{where}: {phrase}" + ("" if at.key in _SECRET or value == "" else _got(value))
 
 
 def _in_words(context: Mapping[str, Any]) -> dict[str, str]:

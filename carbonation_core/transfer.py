@@ -7,48 +7,23 @@ batch, and can be taken back. What a final name held before stays, too, under a
 name of its own.
 """
 
-import ctypes
 import errno
 import fcntl
-import hashlib
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from carbonation_core import disk
 from carbonation_core import source as sources
 from carbonation_core.config import Action, Durability, Verify
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
 from carbonation_core.scan import Stamp
 from carbonation_core.source import Source
+from carbonation_core.temporary import BEFORE, NEXT, clear, unlink
 
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)  # of a file system without them
-# Beside a temporary name: what the final name held before, and what it is about to hold.
-_BEFORE, _NEXT = ".before", ".next"
-_TEMPORARY = re.compile(r"\.carbonation-([^/]+)-[0-9]+(?:\.before|\.next)?")
-
-# Of the disk, mount or machine; trying again later may find them mended.
-_ENVIRONMENT = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.ESTALE,
-        errno.ENOTCONN,
-        errno.ETIMEDOUT,
-        errno.ENODEV,
-        errno.ENXIO,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -93,56 +68,19 @@ class Written:
     in_place: bool = False
 
 
-def temporary_name(batch_id: str, component_id: int) -> str:
-    """The temporary name of a component's file in one batch; only that batch uses it."""
-    return f".carbonation-{batch_id}-{component_id}"
-
-
-def batch_of(name: str) -> str | None:
-    """The batch whose temporary file bears that name; None: it is no such name."""
-    found = _TEMPORARY.fullmatch(name)
-    return found[1] if found else None
-
-
-def make_directory(directory: str, mode: int, create: bool) -> None:
-    """See that the directory is there; raises `AttemptFailed` or `EnvironmentFault`."""
-    if os.path.isdir(directory):
-        return
-    if not create:
-        raise AttemptFailed(f'directory "{directory}" is missing, and create_directories is false')
-    parent = os.path.dirname(directory)
-    if parent != directory:
-        make_directory(parent, mode, create)
-    try:
-        os.mkdir(directory, mode)
-        os.chmod(directory, mode)  # as configured, whatever the umask
-        _sync_directory(parent)
-    except FileExistsError:
-        if not os.path.isdir(directory):
-            raise AttemptFailed(f'"{directory}" is in the way: it is not a directory') from None
-    except OSError as error:
-        raise explained(error, f'directory "{directory}" cannot be made') from error
-
-
-def digest_of(path: str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; raises OSError."""
-    with open(path, "rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write(order: Order) -> Written:
+def write(order: Order, stop: Callable[[], bool] = lambda: False) -> Written:
     """Put the bytes under the temporary name, with mode and times, and digest them.
 
-    Raises `SourceChanged`, `EnvironmentFault` or `AttemptFailed`; then no
-    temporary file is left.
+    Raises `SourceChanged`, `EnvironmentFault` or `AttemptFailed`, or `Stopped`
+    in the middle of a file when `stop` says so; then no temporary file is left.
     """
     try:
-        discard(order.directory, order.temporary)  # of an earlier life of this same batch
-        return _write(order)
+        clear(order.directory, order.temporary)  # of an earlier life of this same batch
+        return _write(order, stop)
     except BaseException as error:
-        _unlink(order.temporary_path)
+        unlink(order.temporary_path)
         if isinstance(error, OSError):
-            raise explained(error, f'"{order.target}" cannot be written') from error
+            raise disk.explained(error, f'"{order.target}" cannot be written') from error
         raise
 
 
@@ -151,7 +89,7 @@ def digest_source(order: Order) -> str:
     try:
         return sources.digest(order.source)
     except OSError as error:
-        raise explained(error, f'"{order.source.path}" cannot be read') from error
+        raise disk.explained(error, f'"{order.source.path}" cannot be read') from error
 
 
 def already_there(order: Order) -> Written | None:
@@ -167,27 +105,31 @@ def already_there(order: Order) -> Written | None:
         if not there or os.stat(order.target).st_size != order.source.stamp.size:
             return None
         digest = sources.digest(order.source)
-        if digest_of(order.target) != digest:
+        if disk.digest_of(order.target) != digest:
             return None
     except OSError as error:
-        raise explained(error, f'"{order.target}" cannot be compared with its source') from error
+        raise disk.explained(error, f'"{order.target}" cannot be compared with its source') from error
     return Written(order, digest, order.source.stamp, in_place=True)
 
 
-def _write(order: Order) -> Written:
+def _write(order: Order, stop: Callable[[], bool]) -> Written:
     with sources.opened(order.source) as (file, found):
         stamp = order.source.stamp
+        if order.action == "move" and sources.is_being_written(file):
+            raise EnvironmentFault(
+                f'"{order.source.path}" is still open for writing, and a move would lose what is yet to come'
+            )
         if order.action == "symlink":
             os.symlink(order.source.path, order.temporary_path)
-            digest = sources.digested(file)
+            digest = sources.digested(file, stop=stop)
         elif order.action == "hardlink":
             _hard_link(order, found)
             stamp = _after_link(file, stamp)
-            digest = sources.digested(file)
+            digest = sources.digested(file, stop=stop)
         else:
             linked = order.action == "move" and _linked(order, found)
             stamp = _after_link(file, stamp) if order.action == "move" else stamp
-            digest = sources.digested(file) if linked else _copy(file, found, order)
+            digest = sources.digested(file, stop=stop) if linked else _copy(file, found, order, stop)
         sources.require_unchanged(file, stamp)
     return Written(order, digest, stamp)
 
@@ -211,7 +153,7 @@ def _linked(order: Order, found: os.stat_result) -> bool:
         # Of another's file neither may be ours to give (proc_sys_fs(5), protected_hardlinks).
         if error.errno not in (errno.EXDEV, *_NO_LINKS):
             raise
-        _unlink(order.temporary_path)
+        unlink(order.temporary_path)
         return False
     return True
 
@@ -228,10 +170,10 @@ def _hard_link(order: Order, found: os.stat_result) -> None:
         raise
 
 
-def _copy(file: int, found: os.stat_result, order: Order) -> str:
+def _copy(file: int, found: os.stat_result, order: Order, stop: Callable[[], bool]) -> str:
     target = os.open(order.temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        digest = sources.digested(file, None if _cloned(file, target) else target)
+        digest = sources.digested(file, None if _cloned(file, target) else target, stop)
         os.fchmod(target, order.file_mode)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
         if order.durability == "file":
@@ -267,9 +209,12 @@ def sync(written: Iterable[Written]) -> None:
         try:
             by_device.setdefault(os.stat(directory).st_dev, directory)
         except OSError as error:
-            raise explained(error, f'directory "{directory}" has gone') from error
+            raise disk.explained(error, f'directory "{directory}" has gone') from error
     for directory in by_device.values():
-        _sync_file_system(directory)
+        try:
+            disk.sync_file_system(directory)
+        except OSError as error:
+            raise disk.explained(error, f'"{directory}" cannot be synced') from error
 
 
 def verify(written: Written) -> None:
@@ -283,16 +228,10 @@ def verify(written: Written) -> None:
     try:
         if os.stat(path, follow_symlinks=False).st_size != written.stamp.size:
             raise EnvironmentFault(f'"{path}" does not have the {written.stamp.size} bytes written to it')
-        if written.order.verify == "read" and _read_from_disk(path) != written.digest:
+        if written.order.verify == "read" and disk.read_back(path) != written.digest:
             raise EnvironmentFault(f'"{path}" reads back other bytes than were written to it')
     except OSError as error:
-        raise explained(error, f'"{path}" cannot be read back') from error
-
-
-def _read_from_disk(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not from memory
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        raise disk.explained(error, f'"{path}" cannot be read back') from error
 
 
 def publish(written: Written) -> Written:
@@ -316,7 +255,7 @@ def publish(written: Written) -> Written:
     except FileExistsError:
         raise AttemptFailed(f'"{order.target}" appeared meanwhile') from None
     except OSError as error:
-        raise explained(error, f'"{order.target}" cannot be given its name') from error
+        raise disk.explained(error, f'"{order.target}" cannot be given its name') from error
 
 
 def _is_source(path: str, written: Written) -> bool:
@@ -335,17 +274,17 @@ def _rename_replacing(order: Order) -> None:
     temporary = order.temporary_path
     try:
         with suppress(FileNotFoundError):  # somebody removed our earlier copy
-            os.link(order.target, temporary + _BEFORE, follow_symlinks=False)
-        os.link(temporary, temporary + _NEXT, follow_symlinks=False)
+            os.link(order.target, temporary + BEFORE, follow_symlinks=False)
+        os.link(temporary, temporary + NEXT, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         os.rename(temporary, order.target)
-        _unlink(temporary + _BEFORE)
+        unlink(temporary + BEFORE)
     else:
-        os.rename(temporary + _NEXT, order.target)
+        os.rename(temporary + NEXT, order.target)
         # Between two links to one inode rename(2) does nothing.
-        _unlink(temporary + _NEXT)
+        unlink(temporary + NEXT)
 
 
 def _rename_without_replacing(temporary: str, target: str) -> None:
@@ -364,13 +303,13 @@ def _rename_without_replacing(temporary: str, target: str) -> None:
 def withdraw(order: Order) -> None:
     """Take back the final name that was given last, with nothing recorded: all is as it was before."""
     with suppress(OSError):
-        if os.path.lexists(order.temporary_path + _BEFORE):
-            os.rename(order.temporary_path + _BEFORE, order.target)
+        if os.path.lexists(order.temporary_path + BEFORE):
+            os.rename(order.temporary_path + BEFORE, order.target)
         elif not order.supersedes and os.path.samestat(
             os.lstat(order.temporary_path), os.lstat(order.target)
         ):
             os.unlink(order.target)
-    discard(order.directory, order.temporary)
+    clear(order.directory, order.temporary)
 
 
 def settle(written: Written) -> Stamp:
@@ -379,43 +318,14 @@ def settle(written: Written) -> Stamp:
     shared = False
     with suppress(OSError, SourceChanged):  # a source that has changed is found by the next look
         shared = _is_source(order.target, written)
-    discard(order.directory, order.temporary)
+    if order.supersedes:
+        clear(order.directory, order.temporary)
+    else:
+        unlink(order.temporary_path)
     if shared:
         with suppress(OSError):
             return Stamp.of(os.lstat(order.target))
     return written.stamp
-
-
-def inode(directory: str, temporary: str) -> str | None:
-    """Device and inode of what lies under a temporary name, as a `Stamp` has them; None: nothing."""
-    try:
-        return Stamp.of(os.lstat(os.path.join(directory, temporary))).inode
-    except OSError:
-        return None
-
-
-def published(directory: str, temporary: str, name: str) -> list[str]:
-    """The paths under which a dead batch has published what still lies under its temporary name.
-
-    `name` is the one that its file has in delivery.
-    """
-    try:
-        number = os.lstat(os.path.join(directory, temporary)).st_ino
-        with os.scandir(directory) as entries:
-            return [one.path for one in entries if one.inode() == number and _is_version(one.name, name)]
-    except OSError:
-        return []
-
-
-def _is_version(name: str, of: str) -> bool:
-    numbers = re.finditer(r"\.v[0-9]+(?=\.|$)", name)
-    return name == of or of in {name[: found.start()] + name[found.end() :] for found in numbers}
-
-
-def put_back(directory: str, temporary: str, path: str) -> None:
-    """Let a path hold again what it held before the temporary name was published there."""
-    with suppress(OSError):
-        os.rename(os.path.join(directory, temporary + _BEFORE), path)
 
 
 def sync_names(written: Iterable[Written]) -> dict[str, AttemptFailed]:
@@ -423,86 +333,13 @@ def sync_names(written: Iterable[Written]) -> dict[str, AttemptFailed]:
     failed: dict[str, AttemptFailed] = {}
     for directory in {one.order.directory for one in written if one.order.durability != "none"}:
         try:
-            _sync_directory(directory)
+            disk.sync_directory(directory)
         except OSError as error:
-            failed[directory] = explained(error, f'directory "{directory}" cannot be synced')
+            failed[directory] = disk.explained(error, f'directory "{directory}" cannot be synced')
     return failed
-
-
-def discard(directory: str, temporary: str) -> None:
-    """Remove a temporary file, if it is there, and what was kept beside it."""
-    path = os.path.join(directory, temporary)
-    if os.path.lexists(path):
-        for ending in (_NEXT, _BEFORE, ""):  # the one that is looked for goes last
-            _unlink(path + ending)
-
-
-def _unlink(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)
 
 
 def remove_copy(path: str) -> None:
     """Remove a superseded copy; one that has gone already is fine. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(path)
-
-
-def free_space(directory: str) -> tuple[int, int]:
-    """Device and free bytes of the file system that a directory is, or will be, on.
-
-    Raises `EnvironmentFault`.
-    """
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    try:
-        found = os.statvfs(directory)
-        return os.stat(directory).st_dev, found.f_bavail * found.f_frsize
-    except OSError as error:
-        raise explained(error, f'directory "{directory}" cannot be asked for its room') from error
-
-
-def base_is_gone(base: Path) -> bool:
-    """Whether an archive's base is not there, or has nothing in it."""
-    try:
-        with os.scandir(base) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return True
-
-
-def is_of_environment(error: Exception) -> bool:
-    """Whether disk, mount or machine are at fault."""
-    return isinstance(error, OSError) and error.errno in _ENVIRONMENT
-
-
-def explained(error: OSError, what: str) -> AttemptFailed:
-    """A fault of disk, mount or machine as what it means for an attempt; `what` begins its message."""
-    kind = EnvironmentFault if is_of_environment(error) else AttemptFailed
-    return kind(f"{what}: {error.strerror or error}")
-
-
-def _sync_directory(directory: str) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _sync_file_system(directory: str) -> None:
-    # Python has no syncfs(2); without it, everything is synced.
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:
-        os.sync()
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if syncfs(descriptor) != 0:
-            code = ctypes.get_errno()
-            raise explained(OSError(code, os.strerror(code)), f'"{directory}" cannot be synced')
-    finally:
-        os.close(descriptor)

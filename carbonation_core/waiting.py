@@ -170,7 +170,7 @@ def overlong(project: Project, watch_names: Collection[str]) -> Overlong:
         found, number = census.overlong_groups(connection, watch_names, now - threshold, LONGEST_LIST)
         rows = groups.by_id(connection, found)
         files = components.of_groups(connection, found)
-        held = {row.batch_id: batches.get(connection, row.batch_id) for row in rows.values() if row.batch_id}
+        held = batches.by_id(connection, {row.batch_id for row in rows.values() if row.batch_id})
         alone = census.overlong_files(connection, watch_names, now - threshold)
         strays: dict[int, list[Component]] = {}
         for watch in project.config.watch:

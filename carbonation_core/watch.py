@@ -11,46 +11,27 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
-
 from carbonation_core.config import Watch
+from carbonation_core.inotify import Listener, identity
+from carbonation_core.logs import about
 from carbonation_core.names import to_text
 from carbonation_core.scan import Hints
 
 log = logging.getLogger(__name__)
 
 FULL_LOOK_EVERY = 300.0  # seconds; what every event missed is found by then
-# The kernel drops events when 16,384 (its default) wait to be read. Those that
-# waited still come, so whoever counts as many as this may have missed some.
-TOO_MANY_EVENTS = 8192
-# Of these, inotify(7) tells nothing of what other hosts write.
-REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "vboxsf")
-_EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileClosedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-]
+TRY_AGAIN_AFTER = 60.0  # seconds, where events were not to be had
+PROBE_WAIT = 2.0  # seconds that an event may take to come
+MOST_HINTS = 20_000  # paths that are remembered; to look at more would cost more than a look at everything
+# Of these, inotify(7) tells nothing of what other hosts, or the host of a container, write.
+REMOTE = (
+    *("nfs", "cifs", "smb", "9p", "afs", "ceph", "gpfs", "beegfs", "glusterfs", "lustre", "ocfs2", "gfs2"),
+    *("fuse.", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs"),
+)
+_LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
 
 class Watcher:
@@ -72,29 +53,34 @@ class Watcher:
         self._condition = threading.Condition()
         self._files: set[str] = set()
         self._directories: set[str] = set()
-        self._events = 0  # since the last full look
         self._doubt = True
         self._last_full = monotonic()
-        self._observer: BaseObserver | None = None
+        self._listener: Listener | None = None
+        self._try_again = monotonic()
         self.trouble: str | None = None  # why there are no events where there should be
 
     @contextmanager
-    def hints(self) -> Iterator[Hints | None]:
-        """What to look at now; None is everything. If the look fails, everything is next.
+    def hints(self) -> Iterator[Hints]:
+        """What to look at now. If the look fails, everything is next.
 
         The hints are cleared before the look: what changes during it is told again.
         """
         self._see_to_events()
         with self._condition:
-            full = self._must_look_at_all()
-            taken = Hints(frozenset(self._files), frozenset(self._directories))
+            taken = Hints(
+                frozenset(self._files),
+                frozenset(self._directories),
+                everything=self._must_look_at_all(),
+                by_events=self._listener is not None,
+                trouble=self.trouble,
+            )
             self._files.clear()
             self._directories.clear()
-            if full:
-                self._events, self._doubt = 0, False
+            if taken.everything:
+                self._doubt = False
                 self._last_full = self._monotonic()
         try:
-            yield None if full else taken
+            yield taken
         except BaseException:
             self._be_in_doubt()
             raise
@@ -108,16 +94,13 @@ class Watcher:
 
     def stop(self) -> None:
         """Gather no more."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            observer.join()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
 
     def _must_look_at_all(self) -> bool:
-        interval = self._poll_interval if self._observer is None else FULL_LOOK_EVERY
-        return (
-            self._doubt or self._events > TOO_MANY_EVENTS or self._monotonic() - self._last_full >= interval
-        )
+        interval = self._poll_interval if self._listener is None else FULL_LOOK_EVERY
+        return self._doubt or self._monotonic() - self._last_full >= interval
 
     def _be_in_doubt(self) -> None:
         with self._condition:
@@ -125,64 +108,69 @@ class Watcher:
             self._condition.notify_all()
 
     def _see_to_events(self) -> None:
-        """Start to listen, or start anew after the directory was away."""
-        if self._observer is not None:
-            if self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters):
+        """Start to listen, or start anew when events were lost or another directory lies there."""
+        if self._listener is not None:
+            if self._listener.is_listening and _is_there(self._watch.path, self._listener):
                 return
+            fault = self._listener.fault
             self.stop()
             self._be_in_doubt()
-        if self._watch.observer == "polling":
-            return
-        kind = file_system(self._watch.path)
-        if self._watch.observer == "auto" and kind.startswith(REMOTE):
-            return
-        observer = Observer()
+            if fault is not None:
+                self._poll(fault)
+        wanted = {"polling": False, "native": True}.get(self._watch.observer)
+        if wanted is None:
+            wanted = not file_system(self._watch.path).startswith(REMOTE)
+        if not wanted:
+            self.trouble = None
+        elif self._monotonic() >= self._try_again:
+            self._listen()
+
+    def _listen(self) -> None:
         try:
-            # Bytes in, bytes out: names that are not UTF-8 come through as they are.
-            observer.schedule(
-                _Handler(self._noticed),
-                os.fsencode(self._watch.path),  # type: ignore[arg-type]  # takes bytes, says str
-                recursive=self._watch.recursive,
-                event_filter=_EVENTS,
-            )
-            observer.start()
+            listener = Listener(self._watch.path, self._watch.recursive, self._note, self._be_in_doubt)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # the look says so, and it may come back at any time
         except OSError as error:
-            self._cannot_listen(error)
-            with suppress(RuntimeError):
-                observer.stop()
+            self._poll(error)
             return
-        self._observer = observer
+        if self._watch.observer == "auto" and not listener.hears(PROBE_WAIT):
+            listener.stop()
+            self._poll("a directory made there for a trial was not told of")
+            return
+        self._listener = listener
         self.trouble = None
         self._be_in_doubt()  # of what came before we listened
 
-    def _cannot_listen(self, error: OSError) -> None:
-        limit = {
-            errno.ENOSPC: "fs.inotify.max_user_watches",
-            errno.EMFILE: "fs.inotify.max_user_instances",
-        }.get(error.errno or 0)
-        advice = f"; raise it with: sysctl {limit}=…" if limit else ""
-        trouble = f"{self._watch.path}: no file events, so it is polled: {error.strerror or error}{advice}"
-        if trouble != self.trouble:
-            log.warning("watch %s: %s", self._watch.name, trouble)
-        self.trouble = trouble
-
-    def _noticed(self, event: FileSystemEvent) -> None:
-        with self._condition:
-            for path in (event.src_path, event.dest_path):
-                if path:
-                    self._note(os.fsdecode(path), event.is_directory)
-            self._condition.notify_all()
+    def _poll(self, why: OSError | str) -> None:
+        """Go on without events, and try again later."""
+        self._try_again = self._monotonic() + TRY_AGAIN_AFTER
+        if isinstance(why, OSError):
+            limit = _LIMITS.get(why.errno or 0)
+            why = why.strerror or str(why)
+            if limit is not None:
+                why = f"the system grants no more watches; raise its limit: sysctl -w {limit}=…"
+        if why != self.trouble:
+            with about(watch=self._watch.name):
+                log.warning("no file events, so it is polled: %s", why)
+        self.trouble = why
 
     def _note(self, path: str, is_directory: bool) -> None:
-        self._events += 1
-        root = str(self._watch.path)
-        if path == root:
-            self._doubt = True
-            return
-        if self._events > TOO_MANY_EVENTS:
-            return  # all is looked at anyway, so nothing needs to be remembered
-        relative = to_text(os.path.relpath(path, root))
-        (self._directories if is_directory else self._files).add(relative)
+        with self._condition:
+            if path == str(self._watch.path) or len(self._files) + len(self._directories) >= MOST_HINTS:
+                self._doubt = True
+                self._files.clear()
+                self._directories.clear()
+            if not self._doubt:
+                relative = to_text(os.path.relpath(path, self._watch.path))
+                (self._directories if is_directory else self._files).add(relative)
+            self._condition.notify_all()
+
+
+def _is_there(root: Path, listener: Listener) -> bool:
+    try:
+        return identity(root) == listener.identity
+    except OSError:
+        return False
 
 
 class Watchers:
@@ -223,11 +211,3 @@ def file_system(path: Path) -> str:
     except OSError:
         return ""
     return kind
-
-
-class _Handler(FileSystemEventHandler):
-    def __init__(self, noticed: Callable[[FileSystemEvent], None]) -> None:
-        self._noticed = noticed
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        self._noticed(event)

@@ -48,6 +48,15 @@ class Member:
     judged: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Last:
+    """How far a group came in the batch that it was in last."""
+
+    run_id: str | None
+    stage: str | None
+    archive_name: str | None
+
+
 _COLUMNS = (
     Batch.id,
     Batch.watch_name,
@@ -91,13 +100,22 @@ def make(
         )
     )
     members = select(Group.batch_id, Group.id).where(Group.batch_id == batch_id)
-    _add_members(connection, batch_id, connection.execute(members.with_only_columns(Group.id)).scalars())
+    connection.execute(insert(BatchGroup).from_select(["batch_id", "group_id"], members))
     return row
 
 
 def get(connection: Connection, batch_id: str) -> BatchRow | None:
     """The batch, if there is one of that id."""
     return next(iter(_batches(connection, select(*_COLUMNS).where(Batch.id == batch_id))), None)
+
+
+def by_id(connection: Connection, ids: Iterable[str]) -> dict[str, BatchRow]:
+    """The batches with these ids."""
+    found: dict[str, BatchRow] = {}
+    for chunk in chunks(ids):
+        query = select(*_COLUMNS).where(Batch.id.in_(chunk))
+        found |= {batch.id: batch for batch in _batches(connection, query)}
+    return found
 
 
 def not_ended(connection: Connection, watch_name: str) -> list[BatchRow]:
@@ -124,6 +142,20 @@ def members(connection: Connection, batch_id: str) -> list[Member]:
         BatchGroup.judged,
     ).where(BatchGroup.batch_id == batch_id)
     return [Member(*row) for row in connection.execute(query.order_by(BatchGroup.group_id))]
+
+
+def last_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, Last]:
+    """How far these groups came in the batches that they were in last."""
+    found: dict[int, Last] = {}
+    for chunk in chunks(group_ids):
+        query = (
+            select(BatchGroup.group_id, Batch.run_id, BatchGroup.stage, BatchGroup.archive_name)
+            .join(Batch, Batch.id == BatchGroup.batch_id)
+            .where(BatchGroup.group_id.in_(chunk))
+            .order_by(Batch.created_at, Batch.id)
+        )
+        found |= {row.group_id: Last(*row[1:]) for row in connection.execute(query)}
+    return found
 
 
 def take(connection: Connection, batch_id: str, run_id: str, holder: str) -> None:
@@ -225,11 +257,6 @@ def end(
         statement = statement.where(Batch.holder == holder)
     values = {"status": ENDED, "ended_at": now, "holder": None, "lease_until": None, "reason": reason}
     return connection.execute(statement.values(values)).rowcount == 1
-
-
-def _add_members(connection: Connection, batch_id: str, group_ids: Iterable[int]) -> None:
-    rows = [{"batch_id": batch_id, "group_id": group_id} for group_id in group_ids]
-    connection.execute(insert(BatchGroup), rows)
 
 
 def _batches(connection: Connection, query: Executable) -> list[BatchRow]:

@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import Engine, Update, event, insert, inspect, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from carbonation_core.db.engine import READ_ONLY
-from carbonation_core.db.models import FileComponent, StatusChange
+from carbonation_core.db import tallies
+from carbonation_core.db.engine import explained
+from carbonation_core.db.engine import read_only as only_reading
+from carbonation_core.db.models import FileComponent, GroupColumns, StatusChange
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.toml import listing
@@ -25,7 +27,8 @@ def orm_session(engine: Engine, clock: Callable[[], datetime], *, read_only: boo
     flushed; one that is unknown is refused with `QueryError`, as is a bulk
     update of statuses, and everything that writes when `read_only`.
     """
-    with Session(engine.execution_options(**{READ_ONLY: True}) if read_only else engine) as session:
+    bind = engine.execution_options(**only_reading(engine)) if read_only else engine
+    with explained(engine), Session(bind) as session:
         if read_only:
             event.listen(session, "before_flush", _refuse_flush)
             event.listen(session, "do_orm_execute", _refuse_statement)
@@ -40,13 +43,28 @@ class _Historian:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._set: list[tuple[FileComponent, str | None]] = []  # and the status before
+        self._touched: set[str] = set()  # watches in which there may be more or less of something
 
     def listen(self, session: Session) -> None:
         event.listen(session, "before_flush", self._check)
         event.listen(session, "after_flush", self._record)
-        event.listen(session, "do_orm_execute", _refuse_bulk)
+        event.listen(session, "do_orm_execute", self._note)
+        event.listen(session, "before_commit", self._count)
+
+    def _note(self, state: ORMExecuteState) -> None:
+        _refuse_bulk(state)
+        if not state.is_select:
+            self._touched |= tallies.watch_names(state.session.connection())
+
+    def _count(self, session: Session) -> None:
+        session.flush()
+        if self._touched:
+            tallies.recount(session.connection(), self._touched)
+            self._touched.clear()
 
     def _check(self, session: Session, _context: object, _objects: object) -> None:
+        changed = (*session.new, *filter(session.is_modified, session.dirty), *session.deleted)
+        self._touched |= {one.watch_name for one in changed if isinstance(one, FileComponent | GroupColumns)}
         self._set = [(one, None) for one in session.new if isinstance(one, FileComponent)]
         for one in session.dirty:
             if isinstance(one, FileComponent) and inspect(one).attrs.status.history.has_changes():
@@ -58,6 +76,7 @@ class _Historian:
         for component, _ in self._set:
             if component.status not in tuple(FileStatus):
                 raise QueryError(f'there is no status "{component.status}"; known: {listing(FileStatus)}')
+            component.status_since = self._clock()
 
     def _record(self, session: Session, _context: object) -> None:
         rows: list[dict[str, Any]] = [

@@ -15,15 +15,17 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    collate,
     false,
     func,
     or_,
     select,
 )
 
-from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group
+from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
 from carbonation_core.filters import Between, Condition, Exactly, Filter, Like, conditions, filters_of
+from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.toml import listing
 
 # What of the core's columns a row has when nobody names columns; the rest is
@@ -109,8 +111,7 @@ def file_query(
 def count(connection: Connection, query: FileQuery) -> int:
     """How many groups answer the question, whatever its limit."""
     table = _table(query.model)
-    where = [_where(table, condition) for condition in query.conditions]
-    statement = select(func.count()).select_from(table).where(*where)
+    statement = select(func.count()).select_from(table).where(*_conditions(connection, query))
     return connection.execute(statement).scalar_one()
 
 
@@ -118,7 +119,7 @@ def stream(connection: Connection, query: FileQuery) -> Iterator[dict[str, Any]]
     """The groups that answer the question; only a portion of them is held at a time."""
     table = _table(query.model)
     statement = select(*(table.c[name] for name in query.columns))
-    statement = statement.where(*(_where(table, condition) for condition in query.conditions))
+    statement = statement.where(*_conditions(connection, query))
     for name in query.order_by:
         column = table.c[name.removeprefix("-")]
         if column.nullable:
@@ -132,24 +133,32 @@ def stream(connection: Connection, query: FileQuery) -> Iterator[dict[str, Any]]
 
 
 def feed(
-    connection: Connection, model: type[FileBase], after: int, watch_name: str | None, limit: int
+    connection: Connection,
+    model: type[FileBase],
+    after: int,
+    end: int,
+    watch_name: str | None,
+    limit: int,
+    retractions: bool,
 ) -> list[dict[str, Any]]:
-    """The feed's entries after that sequence, each with its group as it is now.
+    """The feed's entries after that sequence and up to `end`, each with its group as it is now.
 
     The keys "sequence" and "event" are the feed's, even if the plugin has such
-    columns.
+    columns. What was retracted is told only if asked for.
     """
     table = _table(model)
     columns = [name for name in default_columns(model) if name not in (SEQUENCE, EVENT)]
     statement = (
         select(*(table.c[name] for name in columns), FeedEntry.sequence, FeedEntry.event)
         .join(FeedEntry, FeedEntry.group_id == table.c.id)
-        .where(FeedEntry.sequence > after)
+        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
         .order_by(FeedEntry.sequence)
         .limit(limit)
     )
     if watch_name is not None:
         statement = statement.where(FeedEntry.watch_name == watch_name)
+    if not retractions:
+        statement = statement.where(FeedEntry.event != FeedEvent.RETRACTED)
     return list(_rows(connection, statement, table, (*columns, SEQUENCE, EVENT)))
 
 
@@ -158,11 +167,11 @@ def feed_end(connection: Connection) -> int:
     return connection.execute(select(func.coalesce(func.max(FeedEntry.sequence), 0))).scalar_one()
 
 
-def feed_position(connection: Connection, at: datetime, group_id: int) -> int:
-    """The sequence after which everything stands that is later than that time and group."""
+def feed_position(connection: Connection, at: datetime, group_id: int) -> int | None:
+    """The sequence after which everything stands that is later than that time and group; None: nothing is."""
     later = or_(FeedEntry.at > at, and_(FeedEntry.at == at, FeedEntry.group_id > group_id))
     first = connection.execute(select(func.min(FeedEntry.sequence)).where(later)).scalar()
-    return feed_end(connection) if first is None else first - 1
+    return None if first is None else first - 1
 
 
 def has_groups(connection: Connection, watch_name: str) -> bool:
@@ -201,7 +210,12 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _where(table: Table, condition: Condition) -> ColumnElement[bool]:
+def _conditions(connection: Connection, query: FileQuery) -> list[ColumnElement[bool]]:
+    table, dialect = _table(query.model), connection.dialect.name
+    return [_where(dialect, table, condition) for condition in query.conditions]
+
+
+def _where(dialect: str, table: Table, condition: Condition) -> ColumnElement[bool]:
     columns = [table.c[name] for name in condition.columns]
     column: ColumnElement[Any] = columns[0] if len(columns) == 1 else func.coalesce(*columns)
     # A database that has no time zones would take an aware time for a local one.
@@ -216,9 +230,13 @@ def _where(table: Table, condition: Condition) -> ColumnElement[bool]:
         if isinstance(one, Exactly) and one.value is not None
     ]
     found: list[ColumnElement[bool]] = [column.in_(exact)] if exact else []
+    if exact and column is table.c.group_key:
+        # A key is text of any length, which only its digest is an index of.
+        digests = [path_digest(str(key)) for key in exact]
+        found = [and_(table.c.group_key_sha256.in_(digests), *found)]
     for one in condition.alternatives:
         if isinstance(one, Like):
-            found.append(_like(column, one.pattern))
+            found.append(_like(dialect, column, one.pattern))
         elif isinstance(one, Between):
             ends = [column >= bound(one.low)] if one.low is not None else []
             ends += [column <= bound(one.high)] if one.high is not None else []
@@ -228,13 +246,14 @@ def _where(table: Table, condition: Condition) -> ColumnElement[bool]:
     return or_(false(), *found)
 
 
-def _like(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+def _like(dialect: str, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    """Whether the column's text is that of the pattern, in which only `%` is special and case counts."""
     parts = pattern.split("%")
-    escaped = "%".join(re.sub(r"([!_])", r"!\1", part) for part in parts)
-    # LIKE passes over the case of letters in some databases; so it only picks,
-    # and the expression decides.
-    expression = "(?s)^" + ".*".join(re.escape(part) for part in parts) + r"\Z"
-    return and_(column.like(escaped, escape="!"), column.regexp_match(expression))
+    if dialect == "sqlite":  # whose LIKE is blind to the case of letters
+        return column.op("GLOB", is_comparison=True)("*".join(re.sub(r"([*?[])", r"[\1]", p) for p in parts))
+    if dialect in ("mysql", "mariadb"):  # where it is a matter of the column's collation
+        column = collate(column, "utf8mb4_bin")
+    return column.like("%".join(re.sub(r"([!_])", r"!\1", part) for part in parts), escape="!")
 
 
 def _table(model: type[FileBase]) -> Table:

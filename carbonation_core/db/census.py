@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 
-from sqlalchemy import ColumnElement, Connection, Executable, case, func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Connection, Executable, case, func, or_, select
 
-from carbonation_core.db import components
+from carbonation_core.db import components, tallies
 from carbonation_core.db.batches import RUNNING
-from carbonation_core.db.models import Batch, FileComponent, Group, StatusChange
+from carbonation_core.db.models import Batch, FileComponent, Group, Tally
 from carbonation_core.lifecycle import FileStatus
 
 _OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
@@ -46,50 +46,39 @@ class OldestGroup:
     components: Mapping[str, int]
 
 
-def by_status(connection: Connection) -> dict[FileStatus, int]:
-    """How many components stand in each status."""
-    query = select(FileComponent.status, func.count()).group_by(FileComponent.status)
-    found = _pairs(connection, query)
-    return {status: found.get(status, 0) for status in FileStatus}
-
-
 def reached_since(
     connection: Connection, now: datetime, windows: Sequence[timedelta]
 ) -> dict[FileStatus, tuple[int, ...]]:
-    """How many components of each status came to it within each of the windows."""
-    latest = (
-        select(StatusChange.component_id, func.max(StatusChange.at).label("at"))
-        .where(StatusChange.at >= now - max(windows))
-        .group_by(StatusChange.component_id)
-        .subquery()
-    )
-    sums = [func.sum(case((latest.c.at >= now - window, 1), else_=0)) for window in windows]
+    """How many components of each status came to it within each of the windows, the shortest first."""
+    since = FileComponent.status_since
+    # Each is counted once, for the shortest window that it fits; the longer ones have it, too.
+    shortest = case(*((since >= now - window, number) for number, window in enumerate(windows)))
     query = (
-        select(FileComponent.status, *sums)
-        .join(latest, latest.c.component_id == FileComponent.id)
-        .group_by(FileComponent.status)
+        select(FileComponent.status, shortest, func.count())
+        .where(since >= now - windows[-1])
+        .group_by(FileComponent.status, shortest)
     )
-    found = {status: tuple(map(int, numbers)) for status, *numbers in connection.execute(query)}
-    return {status: found.get(status, (0,) * len(windows)) for status in FileStatus}
+    found: dict[str, list[int]] = {status: [0] * len(windows) for status in FileStatus}
+    for status, window, number in connection.execute(query):
+        found[status][window] += number
+    return {status: tuple(accumulate(found[status])) for status in FileStatus}
 
 
-def totals(connection: Connection) -> Totals:
-    """How much there is in all."""
-    groups, complete = connection.execute(select(func.count(), _sum_where(Group.complete, 1))).one()
-
-    counts = connection.execute(
-        select(
-            func.count(),
-            _sum_where(FileComponent.in_delivery, 1),
-            _sum_where(FileComponent.in_archive, 1),
-            _sum_where(FileComponent.in_archive, FileComponent.size_bytes),
-        ).select_from(FileComponent)
-    ).one()
-    return Totals(groups, int(complete), *map(int, counts))
+def by_status(sums: Mapping[str, int]) -> dict[FileStatus, int]:
+    """How many components stand in each status, by the sums over all watches."""
+    return {status: sums.get(status, 0) for status in FileStatus}
 
 
-def _sum_where(condition: InstrumentedAttribute[bool], value: object) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
+def totals(sums: Mapping[str, int]) -> Totals:
+    """How much there is in all, by the sums over all watches."""
+    return Totals(
+        groups=sums.get(tallies.GROUPS, 0),
+        complete_groups=sums.get(tallies.COMPLETE, 0),
+        components=sum(by_status(sums).values()),
+        in_delivery=sums.get(tallies.IN_DELIVERY, 0),
+        in_archive=sums.get(tallies.IN_ARCHIVE, 0),
+        archived_bytes=sums.get(tallies.ARCHIVED_BYTES, 0),
+    )
 
 
 def retry_queue(connection: Connection, watch_names: Collection[str]) -> RetryQueue:
@@ -118,11 +107,16 @@ def running_batches(connection: Connection, watch_names: Collection[str], now: d
 
 def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> OldestGroup | None:
     """The group of these watches that has waited longest for something that may still come."""
-    open_ones = (FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(_OPEN))
+    open_ones = (
+        select(FileComponent.group_id)
+        .where(FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(_OPEN))
+        .distinct()
+        .subquery()
+    )
     since = func.coalesce(Group.reopened_at, Group.created_at)
     query = (
         select(Group.id, Group.watch_name, Group.group_key, since, Group.deadline_at)
-        .where(Group.id.in_(select(FileComponent.group_id).where(*open_ones)))
+        .join(open_ones, open_ones.c.group_id == Group.id)
         .order_by(since, Group.id)
         .limit(1)
     )
@@ -143,50 +137,51 @@ def overlong_groups(
     connection: Connection, watch_names: Collection[str], before: datetime, limit: int
 ) -> tuple[list[int], int]:
     """Who waits since before that time, or after its timeout: the longest first; and how many."""
-    mine = (FileComponent.watch_name.in_(watch_names), FileComponent.in_delivery)
-    asking = select(FileComponent.group_id).where(*mine, FileComponent.status.in_(_OPEN))
-    given_up = select(FileComponent.group_id).where(*mine, FileComponent.status == FileStatus.TIMED_OUT)
-    since = func.coalesce(Group.reopened_at, Group.created_at)
-    overlong = or_(
-        Group.id.in_(asking) & (since <= before),
-        Group.id.in_(asking) & Group.timed_out_at.is_not(None),
-        Group.id.in_(given_up),
+    given_up = func.max(case((FileComponent.status == FileStatus.TIMED_OUT, 1), else_=0))
+    waiting = (
+        select(FileComponent.group_id, given_up.label("given_up"))
+        .where(
+            FileComponent.watch_name.in_(watch_names),
+            FileComponent.in_delivery,
+            FileComponent.status.in_([*_OPEN, FileStatus.TIMED_OUT]),
+        )
+        .group_by(FileComponent.group_id)
+        .subquery()
     )
-    query = select(Group.id).where(overlong).order_by(since, Group.id).limit(limit)
-    found = list(connection.execute(query).scalars())
-    if len(found) < limit:
-        return found, len(found)
-    return found, connection.execute(select(func.count(Group.id)).where(overlong)).scalar_one()
+    since = func.coalesce(Group.reopened_at, Group.created_at)
+    overlong = or_(waiting.c.given_up == 1, since <= before, Group.timed_out_at.is_not(None))
+    query = (
+        select(Group.id, func.count().over())
+        .join(waiting, waiting.c.group_id == Group.id)
+        .where(overlong)
+        .order_by(since, Group.id)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [id_ for id_, _ in rows], rows[0][1] if rows else 0
 
 
 def overlong_files(
     connection: Connection, watch_names: Collection[str], before: datetime
 ) -> list[tuple[components.Component, datetime]]:
     """Files in delivery that have no group yet and came to their status before that time, and when."""
-    latest = func.max(StatusChange.at)
-    query = (
-        select(FileComponent.id, latest)
-        .join(StatusChange, StatusChange.component_id == FileComponent.id)
-        .where(
-            FileComponent.watch_name.in_(watch_names),
-            FileComponent.status.in_(_OPEN),
-            FileComponent.in_delivery,
-            FileComponent.group_id.is_(None),
-        )
-        .group_by(FileComponent.id)
-        .having(latest <= before)
+    query = select(FileComponent.id, FileComponent.status_since).where(
+        FileComponent.watch_name.in_(watch_names),
+        FileComponent.status.in_(_OPEN),
+        FileComponent.in_delivery,
+        FileComponent.group_id.is_(None),
+        FileComponent.status_since <= before,
     )
-    since = {id_: at for id_, at in connection.execute(query)}  # noqa: C416  # rows are no pairs to mypy
+    since = {id_: at for id_, at in connection.execute(query) if at is not None}
     return [(file, since[file.id]) for file in components.by_id(connection, since)]
 
 
 def of_unknown_watches(connection: Connection, watch_names: Collection[str]) -> dict[str, int]:
     """How many groups belong to watches other than these, by watch."""
     query = (
-        select(Group.watch_name, func.count())
-        .where(Group.watch_name.not_in(watch_names))
-        .group_by(Group.watch_name)
-        .order_by(Group.watch_name)
+        select(Tally.watch_name, Tally.value)
+        .where(Tally.name == tallies.GROUPS, Tally.value > 0, Tally.watch_name.not_in(watch_names))
+        .order_by(Tally.watch_name)
     )
     return _pairs(connection, query)
 

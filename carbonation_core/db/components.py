@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Executable, bindparam, insert, select, update
 from sqlalchemy.orm import aliased
 
+from carbonation_core.db import tallies
+from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import (
+    LONGEST_COUNTER,
     ArchiveCopy,
     Counter,
     FileComponent,
@@ -95,6 +98,7 @@ _COLUMNS = (
     FileComponent.retry_at,
     FileComponent.detected_at,
 )
+_TALLIED = ("status", "in_delivery", "in_archive", "size_bytes")  # the columns of a State
 # Events whose reason is what an operator reads beside the status.
 _EXPLAINED = frozenset(
     {
@@ -118,9 +122,17 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 def lock(connection: Connection, name: str) -> None:
     """Wait until no other transaction holds the lock of that name, and hold it till the end."""
-    statement = update(Counter).where(Counter.name == name).values(value=Counter.value + 1)
-    if connection.execute(statement).rowcount == 0:
-        connection.execute(insert(Counter).values(name=name, value=1))
+    count_up(connection, name, 1)
+
+
+def count_up(connection: Connection, name: str, by: int) -> int:
+    """Hold the lock of that name, and count it up; returns the new value."""
+    name = name if len(name) <= LONGEST_COUNTER else path_digest(name)
+    counter = update(Counter).where(Counter.name == name).values(value=Counter.value + by)
+    if connection.execute(counter).rowcount == 0:
+        connection.execute(insert_new(connection, Counter).values(name=name, value=0))
+        connection.execute(counter)
+    return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
 
 
 def in_delivery(connection: Connection, watch_name: str) -> list[Component]:
@@ -162,11 +174,14 @@ def below(connection: Connection, watch_name: str, directories: Iterable[str]) -
 def awaiting_a_look(connection: Connection, watch_name: str) -> list[Component]:
     """The components of the watch that have not settled, or have no group yet to be retried with."""
     unsettled = FileComponent.status == FileStatus.DETECTED
-    alone = (FileComponent.status == FileStatus.RETRY_PENDING) & FileComponent.group_id.is_(None)
     return _components(
         connection,
         select(*_COLUMNS).where(
-            FileComponent.watch_name == watch_name, FileComponent.in_delivery, unsettled | alone
+            FileComponent.watch_name == watch_name,
+            # Which an index finds; two statuses with an OR of more would read the whole table.
+            FileComponent.status.in_([FileStatus.DETECTED, FileStatus.RETRY_PENDING]),
+            FileComponent.in_delivery,
+            unsettled | FileComponent.group_id.is_(None),
         ),
     )
 
@@ -187,6 +202,15 @@ def of_groups(connection: Connection, group_ids: Iterable[int]) -> dict[int, lis
         for component in _components(connection, query):
             assert component.group_id is not None
             found[component.group_id].append(component)
+    return found
+
+
+def pending_of(connection: Connection, group_ids: Iterable[int]) -> list[Component]:
+    """The components of these groups that wait for their next attempt."""
+    found: list[Component] = []
+    for chunk in chunks(group_ids):
+        pending = (FileComponent.group_id.in_(chunk), FileComponent.status == FileStatus.RETRY_PENDING)
+        found += _components(connection, select(*_COLUMNS).where(*pending))
     return found
 
 
@@ -233,6 +257,7 @@ def record_arrivals(
                 "source_path": arrival.source_path,
                 "quiet_since": now,
                 "status": FileStatus.DETECTED,
+                "status_since": now,
                 "in_delivery": True,
                 "detected_at": now,
                 **stamp_values(arrival.stamp),
@@ -240,6 +265,8 @@ def record_arrivals(
             for arrival in new
         ],
     )
+    tallies.add(connection, watch_name, FileStatus.DETECTED, len(new))
+    tallies.add(connection, watch_name, tallies.IN_DELIVERY, len(new))
     recorded = by_path(connection, watch_name, (arrival.source_path for arrival in new))
     connection.execute(
         insert(StatusChange),
@@ -280,13 +307,13 @@ def apply(
     made = [change for change in changes if _is_still(current.get(change.component.id), change.component)]
     history: list[dict[str, Any]] = []
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    status_of = {change.component.id: change.component.status for change in made}
+    # One after the other, as a component may change twice.
+    states = {id_: (c.status, c.in_delivery, c.in_archive, c.stamp.size) for id_, c in current.items()}
     for change in made:
         values = dict(change.values)
         if change.event is not None:
-            before = status_of[change.component.id]
+            before = states[change.component.id][0]
             after = advance(before, change.event)
-            status_of[change.component.id] = after
             values = _effects(change.event, after, change.reason, now) | values
             history.append(
                 {
@@ -301,12 +328,28 @@ def apply(
             )
         if values:
             by_columns[tuple(sorted(values))].append({"b_id": change.component.id, **values})
+            was = states[change.component.id]
+            now_is = states[change.component.id] = tuple(map(values.get, _TALLIED, was))
+            tallies.moved(connection, change.component.watch_name, was, now_is)
     for columns, rows in by_columns.items():
         statement = update(FileComponent).where(FileComponent.id == bindparam("b_id"))
         connection.execute(statement.values({column: bindparam(column) for column in columns}), rows)
     if history:
         connection.execute(insert(StatusChange), history)
     return made
+
+
+def groups_with_losses(connection: Connection, group_ids: Iterable[int]) -> set[int]:
+    """Those of these groups of which a file was archived and is gone from the archive."""
+    found: set[int] = set()
+    for chunk in chunks(group_ids):
+        query = select(FileComponent.group_id).where(
+            FileComponent.group_id.in_(chunk),
+            FileComponent.archive_path.is_not(None),
+            FileComponent.in_archive.is_(False),
+        )
+        found |= {group_id for group_id in connection.execute(query).scalars() if group_id is not None}
+    return found
 
 
 def live_copies(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
@@ -375,6 +418,7 @@ def _effects(event: Event, after: FileStatus, reason: str | None, now: datetime)
     """The columns that follow from an event, beside the status itself."""
     values: dict[str, Any] = {
         "status": after,
+        "status_since": now,
         "error_message": reason if event in _EXPLAINED else None,
     }
     if event is Event.LEFT:

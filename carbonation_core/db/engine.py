@@ -1,29 +1,67 @@
 """Engines and transactions, the same to their callers on every database."""
 
+import functools
 import json
+import logging
+import random
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
-from sqlalchemy.exc import NoSuchModuleError, OperationalError
+from sqlalchemy import URL, Connection, Engine, Insert, create_engine, event, func, select
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from carbonation_core.config import DatabaseSection
-from carbonation_core.errors import ConfigError, DatabaseError
+from carbonation_core.db import sqlite, tallies
+from carbonation_core.errors import ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
 from carbonation_core.toml import place
 
-LOCK_WAIT = timedelta(seconds=60)  # how long a SQLite writer waits for the others
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 5  # of a use case that is overtaken
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
+_POSTGRESQL_FORBIDS = ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
+_MARIADB_FORBIDS = (1044, 1142, 1143, 1290, 1792)  # access to a database, table, column; read only
+_FORBIDS = frozenset({*_POSTGRESQL_FORBIDS, *_MARIADB_FORBIDS})
 _EXTRAS = {"postgresql": "postgresql", "pymysql": "pymysql", "mysql": "mariadb", "mariadb": "mariadb"}
 _DEFAULT_DRIVERS = {
     "postgresql": "postgresql+psycopg2",
     "mariadb": "mariadb+mysqldb",
     "mysql": "mysql+mysqldb",
 }
+# What holds on each server for the whole of a connection. A host that loses its
+# power while it holds a lock must not keep the others waiting for hours, and
+# what does not fit is an error, not a shorter value.
+_SET_UP = MappingProxyType(
+    {
+        "postgresql": (
+            "SET TimeZone = 'UTC'",
+            "SET tcp_keepalives_idle = 30",
+            "SET tcp_keepalives_interval = 10",
+            "SET tcp_keepalives_count = 3",
+        ),
+        "mysql": ("SET time_zone = '+00:00', sql_mode = 'TRADITIONAL'",),
+        "mariadb": (
+            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', idle_write_transaction_timeout = 300",
+        ),
+    }
+)
+# Errors by which a database says that it let another transaction go first:
+# PostgreSQL's SQLSTATE, the numbers of MariaDB and MySQL, SQLite's primary code.
+_OVERTAKEN = frozenset({"40001", "40P01", 1205, 1213, sqlite3.SQLITE_BUSY})
 
 
 def make_engine(
@@ -44,18 +82,24 @@ def make_engine(
         host=database.host,
         port=database.port,
         database=database.name,
+        query={} if drivername.startswith("postgresql") else {"charset": "utf8mb4"},
     )
     options: dict[str, Any] = {}
     if drivername == "sqlite":
         url = URL.create("sqlite", database=database.name)
-        options["connect_args"] = {"timeout": LOCK_WAIT.total_seconds()}
+        options["creator"] = functools.partial(sqlite.connect, Path(database.name))
     else:
         options["isolation_level"] = "READ COMMITTED"
         options["pool_pre_ping"] = True
+        options["connect_args"] = {"connect_timeout": 10}
+    if database.echo:
+        # Not by the engine's own `echo`, which writes to standard output.
+        logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
     try:
         engine = create_engine(
             url,
-            echo=database.echo,
+            # Errors are for the log; what a statement was about is not.
+            hide_parameters=not database.echo,
             json_serializer=lambda value: json.dumps(value, default=jsonable),
             **options,
         )
@@ -68,53 +112,134 @@ def make_engine(
     # Whoever forgets an engine, or ends the process, leaves no open connection.
     weakref.finalize(engine, engine.pool.dispose)
     if drivername == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "checkin", _end_sqlite)
+    else:
+        event.listen(engine, "connect", functools.partial(_set_up_server, _SET_UP[engine.dialect.name]))
     return engine
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Without this the driver begins transactions of its own, and too late.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    # A `move` removes its source once the record of its copy is committed, so
-    # a commit must survive a power cut; NORMAL could lose the last ones.
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer that began as a reader cannot wait for the lock, only fail.
     read_only = connection.get_execution_options().get(READ_ONLY)
+    if not read_only and sqlite.is_reader(connection.connection.dbapi_connection):
+        raise ReadOnlyDatabase(
+            _refusal(connection.engine, "it, or what belongs beside it, cannot be written")
+        )
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _end_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    if sqlite.is_used_up(connection):
+        record.invalidate()
+
+
+def _set_up_server(statements: tuple[str, ...], connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    cursor.close()
+    connection.commit()  # or PostgreSQL would take them back at the first rollback
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that writes; it commits at the end, or leaves nothing."""
-    with _explained(engine), engine.begin() as connection:
+    """One transaction that writes; it commits at the end, or leaves nothing.
+
+    Raises `ReadOnlyDatabase` where we may not, and `Overtaken` when the database
+    broke it off for another's sake, which is why whoever opens one is `repeatable`.
+    """
+    with explained(engine), engine.begin() as connection:
+        tallies.begin(connection)
         yield connection
+        tallies.settle(connection)
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that sees a single state and writes nothing."""
-    with _explained(engine), engine.connect() as connection:
-        yield connection.execution_options(**{READ_ONLY: True})
+    with explained(engine), engine.connect() as connection:
+        yield connection.execution_options(**read_only(engine))
+
+
+def read_only(engine: Engine) -> dict[str, Any]:
+    """Execution options of a transaction that sees a single state and writes nothing."""
+    if engine.dialect.name == "sqlite":
+        return {READ_ONLY: True}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def repeatable(use_case: Callable[P, T]) -> Callable[P, T]:
+    """A function that may begin anew, as it does when the database broke off its transaction.
+
+    All that it decides it decides from what it reads, and what it did outside
+    the database it may do twice. It is told as `Overtaken` only when that did
+    not help.
+    """
+
+    @functools.wraps(use_case)
+    def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return use_case(*args, **kwargs)
+            except Overtaken as error:
+                log.debug("%s begins anew: %s", use_case.__qualname__, error)
+                time.sleep(random.uniform(0, 0.1 * attempt))  # noqa: S311  # so that two do not meet again
+        return use_case(*args, **kwargs)
+
+    return repeated
+
+
+def insert_new(connection: Connection, table: type[DeclarativeBase]) -> Insert:
+    """An INSERT that passes over a row that is there, or that another transaction is about to commit."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    if connection.dialect.name == "sqlite":
+        return sqlite_insert(table).on_conflict_do_nothing()
+    unchanged = {column.name: column for column in table.__table__.primary_key}
+    return mysql.insert(table).on_duplicate_key_update(unchanged)
 
 
 @contextmanager
-def _explained(engine: Engine) -> Iterator[None]:
+def explained(engine: Engine) -> Iterator[None]:
+    """Raise `DatabaseError` for what is no fault of a statement: there is no database, or it refuses us."""
+    file = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
     try:
-        yield
-    except OperationalError as error:
-        missing = engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()
-        if missing or error.connection_invalidated or "unable to open" in str(error.orig):
-            where = engine.url.render_as_string(hide_password=True)
-            raise DatabaseError(f"database {where} cannot be reached: {error.orig}") from error
+        with sqlite.undisturbed(file) if file else nullcontext():
+            yield
+    except DBAPIError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        said = _said(error)
+        if _code(error) in _OVERTAKEN:
+            raise Overtaken(f"database {where} was busy with others for too long: {said}") from error
+        missing = file is not None and not sqlite.is_there(file)
+        unconnected = error.statement is None or error.connection_invalidated
+        if missing or (unconnected and isinstance(error, OperationalError)) or "unable to open" in said:
+            raise DatabaseError(f"database {where} cannot be reached: {said}") from error
+        if _code(error) in _FORBIDS:
+            raise ReadOnlyDatabase(_refusal(engine, said)) from error
+        if isinstance(error, OperationalError) and _code(error) != sqlite3.SQLITE_ERROR:
+            raise DatabaseError(f"database {where}: {said}") from error
         raise
+
+
+def _refusal(engine: Engine, reason: str) -> str:
+    where = engine.url.render_as_string(hide_password=True)
+    return f"this program may only read database {where}: {reason}"
+
+
+def _said(error: DBAPIError) -> str:
+    """The database's own words, in a line."""
+    arguments = getattr(error.orig, "args", ())
+    return " ".join(str(arguments[-1] if arguments else error.orig).split())
+
+
+def _code(error: DBAPIError) -> object:
+    """What tells one error from another: SQLSTATE on PostgreSQL, a number elsewhere."""
+    said: Any = error.orig
+    if isinstance(said, sqlite3.Error):
+        return getattr(said, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return getattr(said, "pgcode", None) or next(iter(getattr(said, "args", ())), None)
 
 
 def database_now(connection: Connection) -> datetime:

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
-from carbonation_core.db.components import chunks
-from carbonation_core.db.models import Counter, FeedEntry, Group, path_digest
+from carbonation_core.db import tallies
+from carbonation_core.db.components import chunks, count_up
+from carbonation_core.db.models import FeedEntry, Group, path_digest
+from carbonation_core.lifecycle import FeedEvent
 
 FEED = "feed"  # the counter whose row lock makes sequence order commit order
 
@@ -90,6 +92,7 @@ def ensure(
                 for key in new
             ],
         )
+        tallies.add(connection, watch_name, tallies.GROUPS, len(new))
         found |= by_key(connection, watch_name, new)
     return found
 
@@ -99,6 +102,11 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], now: dateti
     if not rows:
         return
     columns = [column for column in rows[0] if column != "id"]
+    if "complete" in columns:
+        before = by_id(connection, (row["id"] for row in rows))
+        for row in rows:
+            group = before[row["id"]]
+            tallies.add(connection, group.watch_name, tallies.COMPLETE, row["complete"] - group.complete)
     values: dict[str, Any] = {column: bindparam(f"b_{column}") for column in columns}
     statement = update(Group).where(Group.id == bindparam("b_id")).values(modified_at=now, **values)
     connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])
@@ -139,40 +147,37 @@ def postponed(connection: Connection, watch_name: str, now: datetime) -> set[int
     return set(connection.execute(query).scalars())
 
 
-def next_due(connection: Connection, watch_name: str) -> datetime | None:
-    """When the next unowned group of the watch may be claimed."""
-    query = select(func.min(Group.due_at)).where(Group.watch_name == watch_name, Group.batch_id.is_(None))
-    return connection.execute(query).scalar_one()
+def next_change(connection: Connection, watch_name: str, now: datetime) -> datetime | None:
+    """When time alone next does something to an unowned group of the watch: it is due, or times out."""
+    query = select(
+        *(
+            select(func.min(column))
+            .where(Group.watch_name == watch_name, column > now, Group.batch_id.is_(None))
+            .scalar_subquery()
+            for column in (Group.due_at, Group.deadline_at)
+        )
+    )
+    return min(filter(None, connection.execute(query).one()), default=None)
 
 
-def announce(connection: Connection, completed: Sequence[tuple[GroupRow, str]], now: datetime) -> None:
-    """Give completed groups their places in the feed.
-
-    Each comes with its event: "completed", "replaced" or "updated".
-    """
-    if not completed:
+def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]], now: datetime) -> None:
+    """Give what became of these groups its places in the feed."""
+    if not news:
         return
-    last = _advance(connection, FEED, len(completed))
+    last = count_up(connection, FEED, len(news))
     connection.execute(
         insert(FeedEntry),
         [
             {
-                "sequence": last - len(completed) + number,
+                "sequence": last - len(news) + number,
                 "group_id": group.id,
                 "watch_name": group.watch_name,
                 "event": event,
                 "at": now,
             }
-            for number, (group, event) in enumerate(completed, 1)
+            for number, (group, event) in enumerate(news, 1)
         ],
     )
-
-
-def _advance(connection: Connection, name: str, by: int) -> int:
-    statement = update(Counter).where(Counter.name == name).values(value=Counter.value + by)
-    if connection.execute(statement).rowcount == 0:
-        connection.execute(insert(Counter).values(name=name, value=by))
-    return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
 
 
 def _groups(connection: Connection, query: Executable) -> Iterable[GroupRow]:

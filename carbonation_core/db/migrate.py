@@ -1,5 +1,8 @@
 """Schema versions: the core's branch and the plugin's, moved together."""
 
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +12,16 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy.dialects.mysql.base import MySQLDialect
 
+from carbonation_core.db import sqlite
 from carbonation_core.db.engine import reading, writing
-from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase
+from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
 from carbonation_core.errors import DatabaseError
 
 VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
+UPGRADE_WAIT = 600  # seconds for the upgrade of somebody else
 HERE = Path(__file__).parent / "migrations"
 
 
@@ -38,24 +44,61 @@ class SchemaStatus:
         return not self.pending and not self.unknown and bool(self.applied)
 
 
-def upgrade(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
+def upgrade(engine: Engine, plugin_migrations: Path | None, to: str = "heads") -> SchemaStatus:
     """Apply what is pending, and say what it was; safe to repeat and to run twice at once."""
-    with writing(engine) as connection:
+    with writing(engine) as connection, _alone(connection):
         before = _status(connection, plugin_migrations)
         if before.unknown:
             raise DatabaseError(_too_new(engine, before))
-        config = _alembic(plugin_migrations)
+        if before.is_empty:
+            _compare_bytes(connection)
+        config = alembic_config(plugin_migrations)
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "heads")
+            command.upgrade(config, to)
         except CommandError as error:
             raise DatabaseError(f"the schema cannot be upgraded: {error}") from error
     return before
 
 
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Hold the lock of upgrades, so that of two that start at once the second finds all done."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(int(path_digest(VERSION_TABLE)[:15], 16))))
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        yield  # SQLite has one writer at a time anyway
+        return
+    name = path_digest(f"{VERSION_TABLE} of {connection.engine.url.database}")
+    if connection.execute(select(func.get_lock(name, UPGRADE_WAIT))).scalar() != 1:
+        raise DatabaseError("another process is upgrading the database, and does not come to an end")
+    try:
+        yield
+    finally:
+        connection.execute(select(func.release_lock(name)))
+
+
+def _compare_bytes(connection: Connection) -> None:
+    """Have MariaDB or MySQL tell names apart by their bytes, which differ in case or by a blank."""
+    dialect = connection.dialect
+    if not isinstance(dialect, MySQLDialect):
+        return
+    wanted = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+    if connection.execute(text("SELECT @@collation_database")).scalar() == wanted:
+        return
+    name = dialect.identifier_preparer.quote(connection.engine.url.database or "")
+    change = f"ALTER DATABASE {name} CHARACTER SET utf8mb4 COLLATE {wanted}"
+    if inspect(connection).get_table_names():
+        raise DatabaseError(
+            "the database has tables of others, and takes names for equal whose bytes differ; "
+            f"run in it: {change}"
+        )
+    connection.execute(text(change))
+
+
 def status(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
     """What is applied and what is pending; of an SQLite database that is not there, nothing of either."""
-    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+    if engine.dialect.name == "sqlite" and not sqlite.is_there(Path(engine.url.database or "")):
         # To connect would make the file, for whoever happened to ask and as its owner.
         return SchemaStatus((), (), ())
     with reading(engine) as connection:
@@ -82,7 +125,7 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
     with reading(engine) as connection:
         core = MigrationContext.configure(
             connection,
-            opts={"include_name": _core_names, "include_object": _core_objects, "compare_type": False},
+            opts={"include_name": _core_names, "include_object": _core_objects},
         )
         lines = [str(difference) for difference in compare_metadata(core, Base.metadata)]
         there = {column["name"] for column in inspect(connection).get_columns("files")}
@@ -90,6 +133,15 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
     lines += [f'column "{name}" of the plugin is missing in "files"' for name in sorted(wanted - there)]
     lines += [f'column "{name}" in "files" belongs to no model' for name in sorted(there - wanted)]
     return lines
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    """How many rows each of the core's tables has, by name."""
+    with reading(engine) as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in Base.metadata.sorted_tables
+        }
 
 
 def _core_names(name: str | None, kind: str, _parents: object) -> bool:
@@ -110,7 +162,7 @@ def _too_new(engine: Engine, found: SchemaStatus) -> str:
 
 
 def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaStatus:
-    script = ScriptDirectory.from_config(_alembic(plugin_migrations))
+    script = ScriptDirectory.from_config(alembic_config(plugin_migrations))
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     heads = context.get_current_heads()
     known = {revision.revision: revision for revision in script.walk_revisions()}
@@ -126,8 +178,9 @@ def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaSta
     return SchemaStatus((*sorted(applied), *unknown), pending, unknown)
 
 
-def _alembic(plugin_migrations: Path | None) -> AlembicConfig:
-    config = AlembicConfig()
+def alembic_config(plugin_migrations: Path | None) -> AlembicConfig:
+    """Alembic's configuration for the core's revisions and the plugin's."""
+    config = AlembicConfig(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", str(HERE))
     locations = [HERE / "versions", *([plugin_migrations] if plugin_migrations else [])]
     config.set_main_option("version_locations", "\n".join(str(path) for path in locations))

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -36,6 +37,10 @@ NAMING = {
 Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by INTEGER only
 
 
+LONGEST_COUNTER = 64  # characters, as many as a digest has
+LONGEST_SENTENCE = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A time with microseconds, aware and in UTC on every database."""
 
@@ -52,6 +57,22 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None or value.tzinfo is not None:
             return value and value.astimezone(UTC)
         return value.replace(tzinfo=UTC)
+
+
+class Sentence(TypeDecorator[str]):
+    """What is said of something, as every database takes it, whoever worded it: plugins do, too.
+
+    What is no text is spelled out, and what nobody reads to its end is cut.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        text = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return text if len(text) <= LONGEST_SENTENCE else f"{text[: LONGEST_SENTENCE - 1]}…"
 
 
 def path_digest(text: str) -> str:
@@ -93,7 +114,7 @@ class GroupColumns:
     modified_at: Mapped[datetime]
     retention_date: Mapped[datetime | None]
     rules_digest: Mapped[str | None] = mapped_column(String(64))  # that archived it
-    attempts: Mapped[int] = mapped_column(default=0)  # failed ones since it was last opened
+    attempts: Mapped[int] = mapped_column(Integer, default=0)  # failed ones since it was last opened
     due_at: Mapped[datetime | None]  # may be claimed from then on; None: not ready
     deadline_at: Mapped[datetime | None]  # its timeout; None: none, or dealt with
     timed_out_at: Mapped[datetime | None]  # its timeout was dealt with since it was last opened
@@ -103,6 +124,8 @@ class GroupColumns:
     def __table_args__(cls) -> tuple[Any, ...]:
         return (
             UniqueConstraint("watch_name", "group_key_sha256"),
+            Index(None, "group_key_sha256"),
+            Index(None, "created_at"),
             Index(None, "watch_name", "due_at"),
             Index(None, "watch_name", "deadline_at"),
             Index(None, "batch_id"),
@@ -121,12 +144,20 @@ BASE_COLUMNS = frozenset(column.name for column in Group.__table__.columns)
 class FileBase(GroupColumns, DeclarativeBase):
     """What a plugin's `class File(FileBase)` inherits from.
 
-    Each plugin's model has metadata of its own, so that several plugins can be
-    loaded in one process.
+    Columns that name no type get one that holds the same values on every
+    database: times with microseconds in UTC, integers of 64 bits, numbers of
+    double precision, text of any length. Each plugin's model has metadata of
+    its own, so that several plugins can be loaded in one process.
     """
 
     __abstract__ = True
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+    type_annotation_map = {
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        float: Double(),
+        int: BigInteger(),
+        str: Text(),
+    }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         cls.metadata = MetaData(naming_convention=NAMING)
@@ -140,6 +171,7 @@ class FileComponent(Base):
     __table_args__ = (
         UniqueConstraint("watch_name", "source_path_sha256"),
         Index(None, "watch_name", "status"),
+        Index(None, "status_since", "status"),
         Index(None, "group_id"),
     )
 
@@ -157,10 +189,11 @@ class FileComponent(Base):
     quiet_since: Mapped[datetime]  # when we first saw it as it is
     digest: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of what was archived
     status: Mapped[str] = mapped_column(String(32))
+    status_since: Mapped[datetime | None]
     in_delivery: Mapped[bool] = mapped_column(Boolean)
     in_archive: Mapped[bool] = mapped_column(Boolean, default=False)
     group_id: Mapped[int | None] = mapped_column(Id, ForeignKey("files.id"))
-    error_message: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Sentence)
     retry_count: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[datetime | None]  # of the next attempt
     last_retry_at: Mapped[datetime | None]
@@ -173,7 +206,7 @@ class ArchiveCopy(Base):
     """One copy that was made of a component. `path_key` is empty once it is superseded."""
 
     __tablename__ = "archive_copies"
-    __table_args__ = (UniqueConstraint("path_key"), Index(None, "component_id"))
+    __table_args__ = (UniqueConstraint("path_key"), Index(None, "component_id"), Index(None, "archive_name"))
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     component_id: Mapped[int] = mapped_column(Id, ForeignKey("file_components.id"))
@@ -200,7 +233,7 @@ class StatusChange(Base):
     from_status: Mapped[str | None] = mapped_column(String(32))  # None: first seen
     to_status: Mapped[str] = mapped_column(String(32))
     event: Mapped[str] = mapped_column(String(32))
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Sentence)
     run_id: Mapped[str | None] = mapped_column(String(64))
 
 
@@ -221,7 +254,7 @@ class Batch(Base):
     holder: Mapped[str | None] = mapped_column(String(255))  # process that holds the lease
     lease_until: Mapped[datetime | None]  # by the database's clock
     ended_at: Mapped[datetime | None]
-    reason: Mapped[str | None] = mapped_column(Text)  # of an end that was not its run's own
+    reason: Mapped[str | None] = mapped_column(Sentence)  # of an end that was not its run's own
 
 
 class BatchGroup(Base):
@@ -235,7 +268,7 @@ class BatchGroup(Base):
     stage: Mapped[str | None] = mapped_column(String(32))  # the last one passed
     judged: Mapped[str | None] = mapped_column(String(64))  # the files that passed the integrity stage
     outcome: Mapped[str | None] = mapped_column(String(32))  # None: still open
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Sentence)
     archive_name: Mapped[str | None] = mapped_column(String(255))
     archive_directory: Mapped[str | None] = mapped_column(Text)
     files: Mapped[int] = mapped_column(default=0)  # archived in this batch
@@ -243,7 +276,7 @@ class BatchGroup(Base):
 
 
 class FeedEntry(Base):
-    """A group that became complete, or was completed anew, in the order of commits."""
+    """What became of a group, in the order of commits. Sequences have no gaps."""
 
     __tablename__ = "feed"
     __table_args__ = (Index(None, "watch_name", "sequence"), Index(None, "group_id"))
@@ -251,8 +284,19 @@ class FeedEntry(Base):
     sequence: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"))
     watch_name: Mapped[str] = mapped_column(String(255))
-    event: Mapped[str] = mapped_column(String(32))  # completed, replaced, updated
+    event: Mapped[str] = mapped_column(String(32))  # a FeedEvent
     at: Mapped[datetime]
+
+
+class Consumer(Base):
+    """A program that takes the feed, and how far it said that it has come."""
+
+    __tablename__ = "consumers"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    watch_name: Mapped[str | None] = mapped_column(String(255))  # None: it takes the whole feed
+    sequence: Mapped[int] = mapped_column(BigInteger)  # the last one that it has taken
+    acked_at: Mapped[datetime]
 
 
 class Counter(Base):
@@ -260,7 +304,17 @@ class Counter(Base):
 
     __tablename__ = "counters"
 
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_COUNTER), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class Tally(Base):
+    """How many there are of something in a watch; see `tallies`."""
+
+    __tablename__ = "tallies"
+
+    watch_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -274,8 +328,11 @@ class RulesVersion(Base):
     digest: Mapped[str] = mapped_column(String(64))
     text: Mapped[str] = mapped_column(Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"))
     accepted: Mapped[bool] = mapped_column(Boolean)
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Sentence)
     at: Mapped[datetime]
+    written_by: Mapped[str | None] = mapped_column(String(255))  # owner of the file
+    written_at: Mapped[datetime | None]  # its mtime
+    read_by: Mapped[str | None] = mapped_column(String(255))  # user, host and process
 
 
 class ServiceState(Base):

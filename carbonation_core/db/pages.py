@@ -173,6 +173,17 @@ def incomplete_groups(
     return connection.execute(query).scalars().all()
 
 
+def groups_of(connection: Connection, watch_name: str, after: int) -> dict[int, bool]:
+    """A page of the groups of a watch, by id, and whether an extractor ever described them."""
+    query = (
+        select(Group.id, Group.metadata_.is_not(None))
+        .where(Group.watch_name == watch_name, Group.id > after)
+        .order_by(Group.id)
+        .limit(PAGE)
+    )
+    return {id_: bool(is_described) for id_, is_described in connection.execute(query)}
+
+
 def in_delivery(engine: Engine, watch_name: str) -> Iterator[list[Delivered]]:
     """The components of a watch that were in delivery, in pages, each read by itself."""
     last = 0

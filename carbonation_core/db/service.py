@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
+from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import ServiceState
 
 
@@ -45,10 +46,13 @@ def say(
     values = {"last_heartbeat": now, "details": dict(details)}
     if started:
         values["started_at"] = now
-    statement = update(ServiceState).where(ServiceState.part == part).values(values)
-    if connection.execute(statement).rowcount == 0:
-        connection.execute(
-            insert(ServiceState).values(
-                part=part, started_at=now, **{k: v for k, v in values.items() if k != "started_at"}
-            )
-        )
+    saying = update(ServiceState).where(ServiceState.part == part).values(values)
+    if connection.execute(saying).rowcount == 0:
+        first = {"part": part, "started_at": now, **values}
+        connection.execute(insert_new(connection, ServiceState).values(first))
+        connection.execute(saying)
+
+
+def forget(connection: Connection, prefix: str) -> None:
+    """Forget every part whose name begins so."""
+    connection.execute(delete(ServiceState).where(ServiceState.part.startswith(prefix, autoescape=True)))

@@ -78,11 +78,6 @@ class Entry:
     at: datetime
 
 
-def watch_names(connection: Connection) -> set[str]:
-    """The watches that ever delivered something, configured or not."""
-    return set(connection.execute(select(FileComponent.watch_name).distinct()).scalars())
-
-
 def groups_with_key(connection: Connection, watches: Iterable[str], key: str) -> list[int]:
     """The groups of these watches under that key."""
     query = select(Group.id).where(

@@ -10,6 +10,8 @@ context.configure(
     target_metadata=config.attributes.get("target_metadata"),
     include_name=config.attributes.get("include_name"),
     include_object=config.attributes.get("include_object"),
+    render_item=config.attributes.get("render_item"),
+    process_revision_directives=config.attributes.get("process_revision_directives"),
     version_table=VERSION_TABLE,
     render_as_batch=True,  # SQLite alters a table by copying it
     compare_type=True,

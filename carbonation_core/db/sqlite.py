@@ -1,0 +1,118 @@
+"""How a file of SQLite is opened: by whoever writes, and by whoever can only read it.
+
+A reader of a database in WAL mode needs the two files beside it, `-wal` and
+`-shm`. While somebody writes they are there. Afterwards they are gone, and who
+may not make them can only have the file taken as one that does not change; so
+that is done for a transaction at a time, and looked after. See
+https://sqlite.org/wal.html#readonly.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+from carbonation_core.errors import DatabaseError
+
+LOCK_WAIT = timedelta(seconds=60)  # how long a writer waits for the others
+FILE_MODE = 0o640
+_UNCHANGED = "mode=ro&immutable=1"
+
+
+class _Reader(sqlite3.Connection):
+    """A connection that cannot write."""
+
+
+class _OnceOnly(_Reader):
+    """One that knows nothing of what others write, and so is good for a single transaction."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the file; one that only reads if we may do no more."""
+    if not _is_read_only(path):
+        with suppress(OSError):  # it is there, or SQLite says why not
+            # SQLite would let everybody read it; what it makes beside it has the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+        connection = sqlite3.connect(path, LOCK_WAIT.total_seconds(), check_same_thread=False)
+        # Without this the driver begins transactions of its own, and too late.
+        connection.isolation_level = None
+        _use_wal(connection)
+        # A `move` removes its source once the record of its copy is committed, so
+        # a commit must survive a power cut; NORMAL could lose the last ones.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+    kind, how = (_OnceOnly, _UNCHANGED) if _is_settled(path) else (_Reader, "mode=ro")
+    uri = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(
+        uri, LOCK_WAIT.total_seconds(), check_same_thread=False, factory=kind, uri=True
+    )
+    connection.isolation_level = None
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    # Here SQLite does not wait for others, who are making the database, too.
+    end = time.monotonic() + LOCK_WAIT.total_seconds()
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; raises `DatabaseError` when that cannot be seen."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DatabaseError(f'database "{path}" cannot be reached: {error.strerror}') from error
+    return True
+
+
+def is_reader(connection: object) -> bool:
+    """Whether the connection cannot write."""
+    return isinstance(connection, _Reader)
+
+
+def is_used_up(connection: object) -> bool:
+    """Whether a connection that comes back from a transaction may not have another."""
+    return isinstance(connection, _OnceOnly)
+
+
+@contextmanager
+def undisturbed(path: Path) -> Iterator[None]:
+    """Raise `DatabaseError` if what was read without locks was written to meanwhile."""
+    before = _version(path) if _is_read_only(path) and _is_settled(path) else None
+    try:
+        yield
+    finally:
+        if before is not None and _version(path) != before:
+            raise DatabaseError(
+                f'database "{path}" was written to while it was read by one who may only read it; ask again'
+            )
+
+
+def _is_read_only(path: Path) -> bool:
+    if not is_there(path) or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return False
+    # While the files beside it are there, who may write it needs to make none.
+    return _is_settled(path) or not os.access(path, os.W_OK)
+
+
+def _is_settled(path: Path) -> bool:
+    """Whether all that was committed stands in the file itself."""
+    return not path.with_name(f"{path.name}-wal").exists()
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,150 @@
+"""The feed of what became of groups, for programs that poll, and the consumers that take it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import catalogue, consumers
+from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.errors import QueryError, ReadOnlyDatabase
+from carbonation_core.project import Project
+from carbonation_core.toml import listing
+
+_CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
+_EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+
+
+def new_files(
+    project: Project, cursor: str | None, watch_name: str | None, limit: int, *, retractions: bool
+) -> tuple[list[dict[str, Any]], str]:
+    """The entries after the cursor, `limit` at most, and the next cursor; raises `QueryError`."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise QueryError(f"limit: should be a whole number, 1 or more, not {limit!r}")
+    with reading(project.engine) as connection:
+        if watch_name is not None:
+            _require_watch(project, connection, watch_name)
+        # Asked for first: what comes after it meanwhile is for the next call.
+        end = catalogue.feed_end(connection)
+        after = _position(connection, cursor, end)
+        model = project.plugin.file_model
+        rows = catalogue.feed(connection, model, after, end, watch_name, limit, retractions)
+    return rows, cursor_of(rows[-1][catalogue.SEQUENCE] if len(rows) == limit else end)
+
+
+@repeatable
+def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) -> None:
+    """Keep that a consumer has dealt with all that comes before the cursor.
+
+    Raises `QueryError` for a name or cursor that cannot be, a cursor that goes
+    back, and another `watch_name` than before.
+    """
+    if not isinstance(consumer, str) or not _NAME.fullmatch(consumer):
+        raise QueryError(
+            f"a consumer's name has letters, digits, _ - and . only, 255 at most, not {consumer!r}"
+        )
+    if cursor is None:
+        raise QueryError(f'consumer "{consumer}" acknowledges nothing without a cursor')
+    with _acknowledging(project, consumer) as connection:
+        if watch_name is not None:
+            _require_watch(project, connection, watch_name)
+        before = consumers.locked(connection, consumer)
+        sequence = _position(connection, cursor, catalogue.feed_end(connection))
+        if before is not None and before.watch_name != watch_name:
+            raise QueryError(
+                f'consumer "{consumer}" takes {_what(before.watch_name)}, not {_what(watch_name)}; '
+                "take that under another name"
+            )
+        if before is not None and before.sequence > sequence:
+            raise QueryError(
+                f'consumer "{consumer}" has acknowledged "{cursor_of(before.sequence)}" already, '
+                f'which is later than "{cursor}"; is there another program of that name?'
+            )
+        consumers.store(connection, ConsumerRow(consumer, watch_name, sequence, project.clock()))
+
+
+def acked(project: Project, consumer: str) -> str | None:
+    """The cursor that a consumer acknowledged last; None before its first time."""
+    with reading(project.engine) as connection:
+        row = consumers.get(connection, consumer)
+    return None if row is None else cursor_of(row.sequence)
+
+
+def lag(project: Project, consumer: str) -> Lag:
+    """How far a consumer is behind; raises `QueryError` if there is none of that name."""
+    with reading(project.engine) as connection:
+        row = consumers.get(connection, consumer)
+        if row is None:
+            raise _unknown(connection, consumer)
+        return consumers.lag(connection, row)
+
+
+@repeatable
+def forget(project: Project, consumer: str) -> None:
+    """Remove a consumer; raises `QueryError` if there is none of that name."""
+    with writing(project.engine) as connection:
+        if not consumers.forget(connection, consumer):
+            raise _unknown(connection, consumer)
+
+
+@contextmanager
+def _acknowledging(project: Project, consumer: str) -> Iterator[Connection]:
+    try:
+        with writing(project.engine) as connection:
+            yield connection
+    except ReadOnlyDatabase as error:
+        raise ReadOnlyDatabase(
+            f'consumer "{consumer}" cannot acknowledge anything, and has to keep its cursor itself: {error}'
+        ) from error
+
+
+def _require_watch(project: Project, connection: Connection, name: str) -> None:
+    known = [watch.name for watch in project.config.watch]
+    # One that is configured no more still has what it delivered.
+    if name not in known and not catalogue.has_groups(connection, name):
+        raise QueryError(f'there is no watch "{name}"; known: {listing(known)}')
+
+
+def _position(connection: Connection, cursor: str | None, end: int) -> int:
+    """The sequence that a cursor stands for; raises `QueryError` if the feed has not come so far."""
+    after = _after(cursor)
+    if not isinstance(after, int):
+        found = catalogue.feed_position(connection, *after)
+        return end if found is None else found
+    if after > end:
+        raise QueryError(
+            f'cursor "{cursor}" is ahead of the feed, which ends at {end}; '
+            "it is from another database, or this one was restored from an earlier copy"
+        )
+    return after
+
+
+def _what(watch_name: str | None) -> str:
+    return "the feed of all watches" if watch_name is None else f'that of watch "{watch_name}"'
+
+
+def _unknown(connection: Connection, consumer: str) -> QueryError:
+    names = [row.name for row in consumers.known(connection)]
+    return QueryError(f'no consumer "{consumer}" has ever acknowledged anything; known: {listing(names)}')
+
+
+def _after(cursor: str | None) -> int | tuple[datetime, int]:
+    """The sequence that a cursor stands for, or the time and group of an earlier release's."""
+    if cursor is None:
+        return 0
+    if isinstance(cursor, str) and (ours := _CURSOR.fullmatch(cursor)):
+        return int(ours[1])
+    earlier = _EARLIER_CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
+    try:
+        at = datetime.fromisoformat(earlier[1]) if earlier else None
+        if earlier and at is not None:
+            aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+            return aware, int(earlier[2])
+    except (ValueError, OverflowError):
+        pass
+    raise QueryError(f'cursor "{cursor}" is none that get_new_files gave')

@@ -1,0 +1,178 @@
+"""The log's file: begun anew after a size or a period, and old files kept for a time or up to a number."""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+FILE_MODE, DIRECTORY_MODE = 0o640, 0o750
+_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+?)s?\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a new file is begun: before it would have more bytes, or when a full period of UTC begins."""
+
+    text: str
+    size: int | None = None
+    period: timedelta | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def is_due(self, size: int, written: datetime, now: datetime) -> bool:
+        """Whether a file that would have this size, and was last written then, is to be rotated."""
+        if self.period is not None:
+            epoch = datetime.fromtimestamp(0, UTC)
+            return (written - epoch) // self.period != (now - epoch) // self.period
+        return self.size is not None and size > self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long old files are kept: until they are older, or until there are more."""
+
+    text: str
+    age: timedelta | None = None
+    files: int | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_rotation(value: object) -> Rotation:
+    """`"10 MB"`, `"1 day"`; raises `ValueError`."""
+    if isinstance(value, Rotation):
+        return value
+    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if match and float(match[1]) > 0:
+        number, unit, text = float(match[1]), match[2], match[0].strip()
+        if unit in _BYTES:
+            return Rotation(text, size=max(1, int(number * _BYTES[unit])))
+        if unit in _PERIODS:
+            return Rotation(text, period=timedelta(seconds=number * _PERIODS[unit]))
+    raise ValueError('should be a size such as "10 MB" or a period such as "1 day"')
+
+
+def parse_retention(value: object) -> Retention:
+    """`"30 days"`, `"10 files"`; raises `ValueError`."""
+    if isinstance(value, Retention):
+        return value
+    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if match and "." not in match[1]:
+        number, unit, text = int(match[1]), match[2], match[0].strip()
+        if unit == "file":
+            return Retention(text, files=number)
+        if unit in _PERIODS and number > 0:
+            return Retention(text, age=timedelta(seconds=number * _PERIODS[unit]))
+    raise ValueError('should be a period such as "30 days" or a count such as "10 files"')
+
+
+class LogFile(logging.Handler):
+    """Appends to a file, for one process.
+
+    Old files bear the time of their last line in UTC, as in
+    `carbonation.log.20260301T120000Z`. When somebody moved or removed the file,
+    a new one is begun. A line is written whole or not at all; while none can be
+    written, standard error says so, once. Raises `OSError` when the file cannot
+    be opened.
+    """
+
+    def __init__(
+        self, path: Path, rotation: Rotation, retention: Retention, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__()
+        self._path, self._rotation, self._retention, self._clock = path, rotation, retention, clock
+        self._fails = False
+        path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        self._file: int | None = self._opened()
+        self._written = os.fstat(self._file).st_mtime
+        self._remove_old()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, to a new file if that is due."""
+        try:
+            self._append((self.format(record) + "\n").encode(errors="backslashreplace"), self._clock())
+        except OSError as error:
+            self._say(f"the log cannot be written to {self._path}: {error.strerror}")
+        except (TypeError, ValueError):  # the record does not fit its own format
+            self.handleError(record)
+        else:
+            self._fails = False
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock or contextlib.nullcontext():
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+        super().close()
+
+    def _append(self, line: bytes, now: float) -> None:
+        file = self._current()
+        size = os.fstat(file).st_size
+        if size and self._rotation.is_due(size + len(line), _utc(self._written), _utc(now)):
+            self._path.rename(self._name_of_old())
+            file, size = self._current(), 0
+            self._remove_old()
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(file, line[written:])
+        except OSError:
+            os.ftruncate(file, size)
+            raise
+        self._written = now
+
+    def _current(self) -> int:
+        """The file of that name, opened anew when it is another one than before."""
+        if self._file is not None:
+            try:
+                there, ours = self._path.stat(), os.fstat(self._file)
+                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                    return self._file
+            except FileNotFoundError:
+                pass
+            os.close(self._file)
+            self._file = None
+        self._file = self._opened()
+        return self._file
+
+    def _opened(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+
+    def _name_of_old(self) -> Path:
+        name = f"{self._path.name}.{_utc(self._written):%Y%m%dT%H%M%SZ}"
+        target, number = self._path.with_name(name), 1
+        while target.exists():
+            number += 1
+            target = self._path.with_name(f"{name}-{number}")
+        return target
+
+    def _remove_old(self) -> None:
+        name = re.compile(re.escape(self._path.name) + r"\.\d{8}T\d{6}Z(-\d+)?")
+        old = [path for path in self._path.parent.iterdir() if name.fullmatch(path.name)]
+        old.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        kept, now = self._retention, _utc(self._clock())
+        for number, path in enumerate(old):
+            is_too_many = kept.files is not None and number >= kept.files
+            is_too_old = kept.age is not None and now - _utc(path.stat().st_mtime) > kept.age
+            if is_too_many or is_too_old:
+                path.unlink(missing_ok=True)
+
+    def _say(self, fault: str) -> None:
+        if not self._fails:
+            self._fails = True
+            print(fault, file=sys.stderr)  # noqa: T201  # the log is what does not work
+
+
+def _utc(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

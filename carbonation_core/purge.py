@@ -1,0 +1,71 @@
+"""Forgets what is older than `history_retention`: changes of status, and batches that have ended."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import aging
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.project import Project
+
+T = TypeVar("T")
+PAGE = 2000  # changes in one transaction; others write in between
+BATCHES = 20  # likewise; each may have hundreds of groups
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What was forgotten, or would be."""
+
+    changes: int
+    batches: int
+
+
+def purge_history(
+    project: Project,
+    older_than: timedelta | None = None,
+    *,
+    dry_run: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Purged:
+    """Forget history older than that, `history_retention` unless given, in many short transactions.
+
+    No file, group, copy or place in the feed is ever forgotten, and each file keeps
+    its last change. `stop` is asked between two transactions.
+    """
+    before = project.clock() - (older_than or project.config.service.history_retention)
+    changes, batches = 0, 0
+    for page in _pages(project, lambda reader, last: aging.old_changes(reader, before, last, PAGE), 0, stop):
+        if not dry_run:
+            _forget(project, aging.delete_changes, page)
+        changes += len(page)
+    for found in _pages(
+        project, lambda reader, last: aging.old_batches(reader, before, last, BATCHES), "", stop
+    ):
+        if not dry_run:
+            _forget(project, aging.delete_batches, found)
+        batches += len(found)
+    return Purged(changes, batches)
+
+
+def _pages(
+    project: Project, after: Callable[[Connection, T], Sequence[T]], first: T, stop: Callable[[], bool]
+) -> Iterator[Sequence[T]]:
+    """What comes after each page's last id, until nothing does."""
+    last = first
+    while not stop():
+        with reading(project.engine) as connection:
+            page = after(connection, last)
+        if not page:
+            return
+        yield page
+        last = page[-1]
+
+
+@repeatable
+def _forget(project: Project, delete: Callable[[Connection, Sequence[T]], None], ids: Sequence[T]) -> None:
+    with writing(project.engine) as connection:
+        delete(connection, ids)
