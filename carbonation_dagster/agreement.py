@@ -10,21 +10,21 @@ from carbonation_core.agreement import DISAGREEMENTS, LOSSES, Kind
 from carbonation_core.config import Archive, dagster_name
 from carbonation_core.errors import ScanError
 from carbonation_core.reconcile_archive import ArchiveReconciliation, reconcile_archive
-from carbonation_dagster.naming import AGREEMENT_CHECK, archive_key, plain
+from carbonation_dagster.naming import AGREEMENT_CHECK, Names, plain
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import LONGEST_TABLE, MetadataMapping
 
 
-def agreement_check(archive: Archive) -> dg.AssetChecksDefinition:
+def agreement_check(archive: Archive, names: Names) -> dg.AssetChecksDefinition:
     """The check of an archive. Each reconciliation reports it; run alone it looks and changes nothing."""
     name = archive.name
 
     @dg.multi_asset_check(
-        name=f"agreement_of_{dagster_name(name)}",
+        name=names.named(f"agreement_of_{dagster_name(name)}"),
         specs=[
             dg.AssetCheckSpec(
                 AGREEMENT_CHECK,
-                asset=archive_key(name),
+                asset=names.archive_key(name),
                 description=(
                     "All that the database says lies in this archive is there, and nothing that it knows "
                     "nothing of. Each reconciliation reports it; run alone, it looks and changes nothing."
@@ -36,18 +36,18 @@ def agreement_check(archive: Archive) -> dg.AssetChecksDefinition:
         try:
             found = reconcile_archive(carbonation.project, name, dry_run=True)
         except ScanError as error:
-            return dg.AssetCheckResult(**unreadable(name, str(error)))
-        return dg.AssetCheckResult(**verdict(found))
+            return dg.AssetCheckResult(**unreadable(names, name, str(error)))
+        return dg.AssetCheckResult(**verdict(names, found))
 
     return ask
 
 
-def verdict(found: ArchiveReconciliation) -> Mapping[str, Any]:
+def verdict(names: Names, found: ArchiveReconciliation) -> Mapping[str, Any]:
     """How the check comes out after a comparison of a whole archive."""
     # What would have been missing and returned are so only now that it is known.
     lost = found.number(*LOSSES)
     return {
-        "asset_key": archive_key(found.archive_name),
+        "asset_key": names.archive_key(found.archive_name),
         "check_name": AGREEMENT_CHECK,
         "passed": not found.number(*DISAGREEMENTS),
         "severity": dg.AssetCheckSeverity.ERROR if lost else dg.AssetCheckSeverity.WARN,
@@ -56,10 +56,10 @@ def verdict(found: ArchiveReconciliation) -> Mapping[str, Any]:
     }
 
 
-def unreadable(archive_name: str, reason: str) -> Mapping[str, Any]:
+def unreadable(names: Names, archive_name: str, reason: str) -> Mapping[str, Any]:
     """How the check comes out when nobody could look."""
     return {
-        "asset_key": archive_key(archive_name),
+        "asset_key": names.archive_key(archive_name),
         "check_name": AGREEMENT_CHECK,
         "passed": False,
         "severity": dg.AssetCheckSeverity.ERROR,

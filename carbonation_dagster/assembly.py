@@ -1,6 +1,7 @@
 """Everything that Dagster shows of one configuration."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -13,64 +14,77 @@ from carbonation_core.ruleset import Rules, load_rules
 from carbonation_core.toml import read_toml
 from carbonation_core.watch import Watchers
 from carbonation_dagster.agreement import agreement_check
-from carbonation_dagster.assets import archive_spec, catalog_asset, delivery_spec, feeding_watches
-from carbonation_dagster.check_sensor import check_sensor
-from carbonation_dagster.checks import watch_checks
-from carbonation_dagster.jobs import (
-    process_now_job,
-    reconcile_archive_job,
-    reconcile_delivery_job,
-    retry_job,
-    watch_asset_job,
+from carbonation_dagster.alerts import alert_sensors
+from carbonation_dagster.assets import (
+    archive_spec,
+    catalog_asset,
+    delivery_spec,
+    feeding_watches,
+    rules_spec,
 )
+from carbonation_dagster.changes import changes_sensor
+from carbonation_dagster.checks import watch_checks
+from carbonation_dagster.jobs import launched_jobs, process_now_job, watch_asset_job
+from carbonation_dagster.naming import Names
 from carbonation_dagster.resources import RESOURCE, Carbonation
-from carbonation_dagster.schedules import reconcile_schedules
+from carbonation_dagster.rules import rules_check
+from carbonation_dagster.schedules import schedules
 from carbonation_dagster.sensors import watch_sensor
+from carbonation_dagster.transfers import transfer_check
 
 log = logging.getLogger(__name__)
 
 
 def build_defs(
-    config_path: str | Path | None = None, carbonation: Carbonation | None = None
+    config_path: str | Path | None = None,
+    carbonation: Carbonation | None = None,
+    *,
+    key_prefix: str | Sequence[str] | None = None,
+    group_name: str | None = None,
 ) -> dg.Definitions:
     """The definitions for a config.toml, found as the CLI finds it.
 
-    They bring no executor, so that they can be merged with others; run them in
-    process, as a process per op costs six times as much. Without a config.toml
-    they say what is missing; one that is not usable raises `ConfigError`.
+    `key_prefix` begins every asset key, and the name of every job, sensor and
+    schedule; `group_name` is that of all assets. They bring no executor, so that
+    they can be merged with others; run them in process, as a process per op costs
+    six times as much. Without a config.toml they say what is missing; one that is
+    not usable raises `ConfigError`.
     """
     path = find_config(config_path)
+    names = Names.of(key_prefix, group_name)
     if not path.exists():
-        return _unconfigured(path)
+        return _unconfigured(path, names)
     config = load_config(path)
-    jobs = {watch.name: watch_asset_job(watch) for watch in config.watch}
+    watch_jobs = {watch.name: watch_asset_job(watch, config, names) for watch in config.watch}
+    launched = launched_jobs(config, names)
     feeding = feeding_watches(config, _rules(config))
     return dg.Definitions(
         assets=[
-            *(delivery_spec(watch) for watch in config.watch),
-            *(catalog_asset(watch) for watch in config.watch),
-            *(archive_spec(archive, feeding[archive.name]) for archive in config.archive),
+            rules_spec(config, names),
+            *(delivery_spec(watch, names) for watch in config.watch),
+            *(catalog_asset(watch, names) for watch in config.watch),
+            *(archive_spec(archive, names, feeding[archive.name]) for archive in config.archive),
         ],
         asset_checks=[
-            *(watch_checks(watch) for watch in config.watch),
-            *(agreement_check(archive) for archive in config.archive),
+            rules_check(config, names),
+            *(watch_checks(watch, names) for watch in config.watch),
+            *(transfer_check(archive, names) for archive in config.archive),
+            *(agreement_check(archive, names) for archive in config.archive),
         ],
-        jobs=[
-            *jobs.values(),
-            process_now_job(config),
-            retry_job,
-            reconcile_delivery_job,
-            reconcile_archive_job,
+        jobs=[*watch_jobs.values(), process_now_job(config, names), *launched.values()],
+        sensors=[
+            *(watch_sensor(watch, names, watch_jobs[watch.name]) for watch in config.watch),
+            changes_sensor(names),
+            *alert_sensors(config, names),
         ],
-        sensors=[*(watch_sensor(watch, jobs[watch.name]) for watch in config.watch), check_sensor],
-        schedules=reconcile_schedules(config),
-        resources={RESOURCE: carbonation or _service_of(config)},
+        schedules=schedules(config, launched),
+        resources={RESOURCE: carbonation or _service_of(config, names)},
     )
 
 
-def _service_of(config: Config) -> Carbonation:
+def _service_of(config: Config, names: Names) -> Carbonation:
     watchers = Watchers(config.service.poll_interval.total_seconds())
-    return Carbonation(lambda: open_project(config.path), watchers=watchers)
+    return Carbonation(lambda: open_project(config.path), watchers=watchers, names=names)
 
 
 def _rules(config: Config) -> Rules | None:
@@ -83,12 +97,18 @@ def _rules(config: Config) -> Rules | None:
         return None
 
 
-def _unconfigured(path: Path) -> dg.Definitions:
+def _unconfigured(path: Path, names: Names) -> dg.Definitions:
     missing = (
         f"There is no configuration at `{path}`. Run `carbonation init` and `carbonation db init` in a new "
         "directory, set CARBONATION_CONFIG to its config.toml, and reload this code location."
     )
     log.warning(missing)
     return dg.Definitions(
-        assets=[dg.AssetSpec("configuration_missing", description=missing, group_name="carbonation")]
+        assets=[
+            dg.AssetSpec(
+                [*names.prefix, "configuration_missing"],
+                description=missing,
+                group_name=names.group_of("carbonation"),
+            )
+        ]
     )

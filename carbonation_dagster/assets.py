@@ -1,32 +1,36 @@
 """Assets: what lies in delivery, the catalogue of each watch, what lies in the archives."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from carbonation_core.adoption import may_feed
-from carbonation_core.config import Archive, Config, Watch
+from carbonation_core.config import Archive, Config, Watch, dagster_name
 from carbonation_core.ruleset import Rules
 from carbonation_core.toml import format_duration
-from carbonation_dagster.naming import archive_key, catalog_key, delivery_key, plain, watch_job
+from carbonation_dagster.naming import Names, plain
 from carbonation_dagster.ops import archive_op, early_ops
 
 ARCHIVES_GROUP = "archives"
+RULES_GROUP = "rules"
 
 
-def delivery_spec(watch: Watch) -> dg.AssetSpec:
+def delivery_spec(watch: Watch, names: Names) -> dg.AssetSpec:
     """What lies in a watch's directory; observed by its runs, made by others."""
     return dg.AssetSpec(
-        delivery_key(watch.name),
+        names.delivery_key(watch.name),
         description=(
             f"Files that others deliver to `{plain(str(watch.path))}`. Each run says how many groups it "
             "took from here; `carbonation status` says what lies here now."
         ),
-        group_name=watch_job(watch.name),
+        group_name=names.group_of(watch_group(watch)),
         kinds={"file"},
+        owners=[*watch.owners],
+        tags=watch.tags,
         metadata={
-            "directory": dg.MetadataValue.path(plain(str(watch.path))),
+            **_place(watch.path, watch.url),
             "recursive": watch.recursive,
             "patterns": ", ".join(watch.patterns) or "all",
             "ignored": ", ".join(watch.ignore_patterns) or "none",
@@ -36,12 +40,12 @@ def delivery_spec(watch: Watch) -> dg.AssetSpec:
     )
 
 
-def catalog_asset(watch: Watch) -> dg.AssetsDefinition:
+def catalog_asset(watch: Watch, names: Names) -> dg.AssetsDefinition:
     """The complete groups of a watch, made by six ops."""
 
     @dg.graph_asset(
-        key=catalog_key(watch.name),
-        ins={"delivered": dg.AssetIn(delivery_key(watch.name), dagster_type=dg.Nothing)},
+        key=names.catalog_key(watch.name),
+        ins={"delivered": dg.AssetIn(names.delivery_key(watch.name), dagster_type=dg.Nothing)},
         config={op.name: {"config": {"watch": watch.name}} for op in (*early_ops, archive_op)},
         description=(
             f"Groups of `{watch.name}` that are complete, checked, described and archived by the rule set "
@@ -49,8 +53,10 @@ def catalog_asset(watch: Watch) -> dg.AssetsDefinition:
             "themselves when the sensor is on. A failed run names its groups: re-execute it from failure to "
             "take exactly these again, at once."
         ),
-        group_name=watch_job(watch.name),
+        group_name=names.group_of(watch_group(watch)),
         kinds={"python"},
+        owners=[*watch.owners],
+        tags=watch.tags,
         metadata={"rule set": watch.rules, "redelivery": watch.redelivery},
     )
     def catalog(delivered: Any) -> Any:
@@ -62,24 +68,52 @@ def catalog_asset(watch: Watch) -> dg.AssetsDefinition:
     return catalog
 
 
-def archive_spec(archive: Archive, feeding: Collection[str]) -> dg.AssetSpec:
+def archive_spec(archive: Archive, names: Names, feeding: Collection[str]) -> dg.AssetSpec:
     """The files in an archive, shared by the watches that feed it."""
     return dg.AssetSpec(
-        archive_key(archive.name),
-        deps=[catalog_key(watch) for watch in feeding],
+        names.archive_key(archive.name),
+        deps=[names.catalog_key(watch) for watch in feeding],
         description=(
             f"Files that were archived ({archive.action}) below `{plain(str(archive.base))}`. Each run that "
             "archived something here says what, how much and where."
         ),
-        group_name=ARCHIVES_GROUP,
+        group_name=names.group_of(ARCHIVES_GROUP),
         kinds={"file"},
+        owners=[*archive.owners],
+        tags=archive.tags,
         metadata={
-            "directory": dg.MetadataValue.path(plain(str(archive.base))),
+            **_place(archive.base, archive.url),
             "destination": plain(archive.destination),
             "action": archive.action,
             "file mode": f"{archive.file_mode:o}",
         },
     )
+
+
+def rules_spec(config: Config, names: Names) -> dg.AssetSpec:
+    """rules.toml; each version that was accepted or refused is an observation."""
+    file = plain(str(config.rules.file))
+    return dg.AssetSpec(
+        names.rules_key,
+        description=(
+            f"The rule sets of `{file}`. Each change shows here as an observation: whether it was accepted, "
+            "and if not, why; the digests before and after; whose file it is and when it was written. A file "
+            "that is refused fails the check, and the rules that were last accepted go on."
+        ),
+        group_name=names.group_of(RULES_GROUP),
+        kinds={"file"},
+        metadata={"file": dg.MetadataValue.path(file)},
+    )
+
+
+def watch_group(watch: Watch) -> str:
+    """The asset group of a watch."""
+    return f"watch_{dagster_name(watch.name)}"
+
+
+def _place(directory: Path, url: str | None) -> Mapping[str, dg.MetadataValue]:
+    here = {"directory": dg.MetadataValue.path(plain(str(directory)))}
+    return here if url is None else {**here, "browse": dg.MetadataValue.url(url)}
 
 
 def feeding_watches(config: Config, rules: Rules | None) -> Mapping[str, Sequence[str]]:

@@ -15,12 +15,10 @@ from typing import Any
 import dagster as dg
 
 from carbonation_core.config import Watch, dagster_name
-from carbonation_core.db import components
-from carbonation_core.db.components import Component
-from carbonation_core.db.engine import reading
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project
 from carbonation_core.status import feed_health
+from carbonation_core.stuck import FAILING, stuck
 from carbonation_core.toml import format_duration
 from carbonation_core.waiting import Waiter, overlong, shown
 from carbonation_dagster.naming import (
@@ -28,14 +26,11 @@ from carbonation_dagster.naming import (
     FAILED_GROUPS_CHECK,
     FRESHNESS_CHECK,
     INTEGRITY_CHECK,
-    catalog_key,
-    delivery_key,
+    Names,
     plain,
 )
 from carbonation_dagster.resources import Carbonation
-
-LONGEST_TABLE = 100  # rows; the database has them all
-LONGEST_LIST = 10  # groups named in a sentence
+from carbonation_dagster.telling import LONGEST_TABLE, naming_the_stuck, sentence, stuck_table
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Check:
 
     name: str
     says: str
-    key: Callable[[str], dg.AssetKey]
+    key: Callable[[Names, str], dg.AssetKey]
     severity: dg.AssetCheckSeverity
     judge: Callable[[Project, Watch], Verdict]
     by_time: bool = False
@@ -63,10 +58,10 @@ class Check:
         """How it comes out now."""
         return self.judge(project, watch)
 
-    def told(self, watch: Watch, verdict: Verdict) -> Mapping[str, Any]:
+    def told(self, names: Names, watch: Watch, verdict: Verdict) -> Mapping[str, Any]:
         """A verdict in the words that Dagster's results and evaluations share."""
         return {
-            "asset_key": self.key(watch.name),
+            "asset_key": self.key(names, watch.name),
             "check_name": self.name,
             "passed": verdict.passed,
             "severity": self.severity,
@@ -80,14 +75,16 @@ def checks_of(watch: Watch) -> list[Check]:
     return [check for check in CHECKS if check.name != FRESHNESS_CHECK or watch.expect_every is not None]
 
 
-def watch_checks(watch: Watch) -> dg.AssetChecksDefinition:
+def watch_checks(watch: Watch, names: Names) -> dg.AssetChecksDefinition:
     """The checks of a watch, to be run alone."""
     specs = [
-        dg.AssetCheckSpec(check.name, asset=check.key(watch.name), description=check.says)
+        dg.AssetCheckSpec(check.name, asset=check.key(names, watch.name), description=check.says)
         for check in checks_of(watch)
     ]
 
-    @dg.multi_asset_check(name=f"checks_of_{dagster_name(watch.name)}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(
+        name=names.named(f"checks_of_{dagster_name(watch.name)}"), specs=specs, can_subset=True
+    )
     def ask(
         context: dg.AssetCheckExecutionContext, carbonation: dg.ResourceParam[Carbonation]
     ) -> Iterator[dg.AssetCheckResult]:
@@ -95,29 +92,31 @@ def watch_checks(watch: Watch) -> dg.AssetChecksDefinition:
         for check in checks_of(watch):
             if check.name in asked:
                 verdict = check.verdict(carbonation.project, watch)
-                yield dg.AssetCheckResult(**check.told(watch, verdict))
+                yield dg.AssetCheckResult(**check.told(names, watch, verdict))
 
     return ask
 
 
-def evaluations(project: Project, watch_name: str) -> Iterator[dg.AssetCheckEvaluation]:
+def evaluations(project: Project, names: Names, watch_name: str) -> Iterator[dg.AssetCheckEvaluation]:
     """How all checks come out now, as a run reports it."""
     watch = project.config.watch_named(watch_name)
     for check in checks_of(watch):
-        yield dg.AssetCheckEvaluation(**check.told(watch, check.verdict(project, watch)))
+        yield dg.AssetCheckEvaluation(**check.told(names, watch, check.verdict(project, watch)))
 
 
-def _no_file_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:
-    """Passes when no file in delivery has one of these statuses."""
+def _nothing_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:
+    """Passes when nothing that lies in delivery has one of these statuses."""
 
     def judge(project: Project, watch: Watch) -> Verdict:
-        with reading(project.engine) as connection:
-            found = components.in_status(connection, watch.name, statuses)
-        at_fault = [file for file in found if file.in_delivery]
+        found = stuck(project, watch.name, statuses)
         return Verdict(
-            not at_fault,
-            f"{len(at_fault)} files in delivery" if at_fault else None,
-            {"files": dg.MetadataValue.int(len(at_fault)), "table": _table(at_fault)},
+            not found,
+            naming_the_stuck(found) or None,
+            {
+                "groups": dg.MetadataValue.int(len(found)),
+                "files": dg.MetadataValue.int(sum(len(one.files) for one in found)),
+                **({"table": stuck_table(found)} if found else {}),
+            },
         )
 
     return judge
@@ -125,12 +124,14 @@ def _no_file_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:
 
 def _nothing_waits_too_long(project: Project, watch: Watch) -> Verdict:
     found = overlong(project, [watch.name])
-    named = "; ".join(f"{plain(one.name)} {plain(one.waits_for)}" for one in found.waiters[:LONGEST_LIST])
-    more = found.number - LONGEST_LIST
+    waiting = [f"{plain(one.name)} {plain(one.waits_for)}" for one in found.waiters]
     return Verdict(
         not found.waiters,
-        (named + (f"; and {more} more" if more > 0 else "")) or None,
-        {"groups": dg.MetadataValue.int(found.number), "table": _waiting_table(found.waiters)},
+        sentence(waiting, found.number) or None,
+        {
+            "groups": dg.MetadataValue.int(found.number),
+            **({"table": _waiting_table(found.waiters)} if found.waiters else {}),
+        },
         tuple(f"{one.name} {one.is_overdue} {one.is_stale}" for one in found.waiters),
     )
 
@@ -152,23 +153,25 @@ def _is_not_silent(project: Project, watch: Watch) -> Verdict:
 CHECKS = (
     Check(
         INTEGRITY_CHECK,
-        "No file that lies in delivery failed a check of its rule set.",
-        catalog_key,
+        "No file that lies in delivery failed a check of its rule set. It is judged again when it is "
+        "delivered anew, when the rules change, or by the job `retry`.",
+        Names.catalog_key,
         dg.AssetCheckSeverity.WARN,
-        _no_file_is(FileStatus.INTEGRITY_FAILED),
+        _nothing_is(FileStatus.INTEGRITY_FAILED),
     ),
     Check(
         FAILED_GROUPS_CHECK,
-        "No group that lies in delivery waits for another attempt, or has used all of them up.",
-        catalog_key,
+        "No group that lies in delivery waits for another attempt, or has used all of them up. When the "
+        "cause is repaired, re-execute the group's run from failure, or launch the job `retry`.",
+        Names.catalog_key,
         dg.AssetCheckSeverity.ERROR,
-        _no_file_is(FileStatus.RETRY_PENDING, FileStatus.FAILED),
+        _nothing_is(*FAILING),
     ),
     Check(
         COMPLETENESS_CHECK,
         "No group waits for its other files for longer than its rule set's timeout, or for anything "
         "longer than stale_threshold.",
-        catalog_key,
+        Names.catalog_key,
         dg.AssetCheckSeverity.WARN,
         _nothing_waits_too_long,
         by_time=True,
@@ -176,31 +179,12 @@ CHECKS = (
     Check(
         FRESHNESS_CHECK,
         "The feed brought something within its expect_every.",
-        delivery_key,
+        Names.delivery_key,
         dg.AssetCheckSeverity.WARN,
         _is_not_silent,
         by_time=True,
     ),
 )
-
-
-def _table(files: list[Component]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord(
-                {
-                    "file": plain(file.source_path),
-                    "status": file.status.value,
-                    "next attempt": file.retry_at.isoformat(timespec="seconds") if file.retry_at else "",
-                    "reason": plain(file.error_message or ""),
-                }
-            )
-            for file in files[:LONGEST_TABLE]
-        ],
-        schema=dg.TableSchema(
-            [dg.TableColumn(name, "string") for name in ("file", "status", "next attempt", "reason")]
-        ),
-    )
 
 
 def _waiting_table(waiters: Collection[Waiter]) -> dg.TableMetadataValue:
@@ -209,12 +193,12 @@ def _waiting_table(waiters: Collection[Waiter]) -> dg.TableMetadataValue:
             dg.TableRecord(
                 {
                     "group": plain(one.name),
-                    "waits since": one.since.isoformat(timespec="seconds"),
-                    "until": one.until.isoformat(timespec="seconds") if one.until else "",
+                    "waits since": shown(one.since),
+                    "until": shown(one.until) if one.until else "",
                     "what for": plain(one.waits_for),
                 }
             )
-            for one in waiters
+            for one in list(waiters)[:LONGEST_TABLE]
         ],
         schema=dg.TableSchema(
             [dg.TableColumn(name, "string") for name in ("group", "waits since", "until", "what for")]

@@ -4,33 +4,50 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from carbonation_core import pulse
+from carbonation_core.errors import DatabaseError
 from carbonation_core.project import Project
+from carbonation_core.pulse import PartReport
 
 log = logging.getLogger(__name__)
 
-LAST_WORD = 3.0  # seconds that saying the end may take
+LAST_WORD = 1.5  # seconds that a word may take when the end has come
 
 
 class Heart:
-    """Says in the database that the service lives. Each word is said by a thread of its own."""
+    """Says in the database that the service and its parts live. Each word is said by a thread of its own."""
 
     def __init__(self, project: Project, ui: str | None) -> None:
         self._project, self._ui = project, ui
         self._interval = project.config.service.heartbeat_interval.total_seconds()
         self._due = 0.0
+        self._said = float("-inf")
+        self._told: list[tuple[str, bool, str | None]] = []
         self._thread: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Say that the service begins."""
-        self._say(lambda: pulse.begin(self._project, pulse.SERVICE, self._ui))
+    @property
+    def moves(self) -> bool:
+        """Whether the database took one of the last beats."""
+        return time.monotonic() - self._said < 3 * self._interval
 
-    def beat_when_due(self) -> None:
-        """Say that it still lives, each `heartbeat_interval`."""
-        if time.monotonic() >= self._due and not (self._thread and self._thread.is_alive()):
-            self._say(lambda: pulse.beat(self._project, pulse.SERVICE, self._ui))
+    def follow(self, project: Project) -> None:
+        """Speak for that one from now on, as its configuration has it."""
+        self._project = project
+        self._interval = project.config.service.heartbeat_interval.total_seconds()
+
+    def begin(self, reports: Sequence[PartReport]) -> None:
+        """Say that the service begins."""
+        self._say(lambda: pulse.begin(self._project, pulse.SERVICE, self._ui, reports))
+
+    def beat_when_due(self, now: Sequence[PartReport]) -> None:
+        """Say that it still lives and how its parts do, each `heartbeat_interval` and when that changes."""
+        standing = [(part.name, part.is_well, part.trouble) for part in now]
+        is_due = time.monotonic() >= self._due or standing != self._told
+        if is_due and not (self._thread and self._thread.is_alive()):
+            self._told = standing
+            self._say(lambda: pulse.beat(self._project, pulse.SERVICE, self._ui, now))
 
     def end(self, error: str | None = None) -> None:
         """Say that it has ended, and what made it end."""
@@ -46,8 +63,12 @@ class Heart:
         def speak() -> None:
             try:
                 word()
-            except Exception:  # whoever works says what is wrong with the database
+            except DatabaseError as error:
+                log.error("the service could not say that it lives: %s", error)
+            except Exception:  # it must not end for that
                 log.exception("the service could not say that it lives")
+            else:
+                self._said = time.monotonic()
 
         self._due = time.monotonic() + self._interval
         self._thread = threading.Thread(target=speak, name="heart", daemon=True)

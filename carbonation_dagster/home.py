@@ -4,35 +4,70 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from carbonation_core.config import Config
+from carbonation_core.errors import CarbonationError
 
 HOME_VARIABLE = "DAGSTER_HOME"
+MODE = 0o700  # of its directory: events hold paths, metadata and what plugins say
 TICKS_AT_ONCE = 16  # sensor ticks in the daemon beyond the number of watches
+LEAST_ROOM = 64 * 1024  # bytes on its disk, without which SQLite cannot even read
 HEADER = "# Written anew by each `carbonation run`. To have your own, set DAGSTER_HOME to its directory.\n"
+
+
+class HomeError(CarbonationError):
+    """DAGSTER_HOME cannot be used."""
+
+
+def own_directory(config: Config) -> Path:
+    """The home that a project has of its own."""
+    return config.directory / ".dagster"
+
+
+def make_directory(path: Path) -> None:
+    """The directory, for us alone if it is made now; raises `HomeError`."""
+    try:
+        path.mkdir(mode=MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(f'directory "{path}" cannot be made: {error.strerror}') from error
 
 
 def prepare_home(config: Config, environment: MutableMapping[str, str] = os.environ) -> Path:
     """The home, with its dagster.yaml and an initialised storage; DAGSTER_HOME is set to it.
 
     A DAGSTER_HOME that is set is somebody else's to configure and to migrate.
+    Raises `HomeError`.
     """
     given = environment.get(HOME_VARIABLE)
-    home = Path(given).absolute() if given else config.directory / ".dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    # Two processes that find a fresh storage would both create its tables.
-    with _locked(home / "carbonation.lock"):
-        if not given:
-            _write(home / "dagster.yaml", HEADER + json.dumps(dagster_yaml(config), indent=2))
-        environment[HOME_VARIABLE] = str(home)
-        _initialise(home, ours=not given)
+    home = Path(given).absolute() if given else own_directory(config)
+    make_directory(home)
+    try:
+        # Two processes that find a fresh storage would both create its tables.
+        with _locked(home / "carbonation.lock"):
+            if not given:
+                _write(home / "dagster.yaml", HEADER + json.dumps(dagster_yaml(config, home), indent=2))
+            environment[HOME_VARIABLE] = str(home)
+            _initialise(home, ours=not given)
+    except Exception as error:
+        raise HomeError(unusable(home, error)) from error
     return home
 
 
-def dagster_yaml(config: Config) -> dict[str, object]:
+def unusable(home: Path, error: Exception) -> str:
+    """A sentence for what a storage of Dagster raises."""
+    cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps what a driver raises
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause).partition("\n")[0]
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(home).free < LEAST_ROOM:
+            why = "no room is left on its disk"
+    return f'Dagster\'s storage in "{home}" cannot be used: {why or type(error).__name__}'
+
+
+def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
     """How Dagster is set up when we start it; SQLite in its home."""
     ticks = TICKS_AT_ONCE + len(config.watch)
     return {
@@ -44,6 +79,13 @@ def dagster_yaml(config: Config) -> dict[str, object]:
             "poll_interval_seconds": 30,
         },
         "run_retries": {"enabled": False},
+        # One file for the events of all runs. By default each run has its own, which takes
+        # 110 kB before the first event and stays when the run is deleted.
+        "event_log_storage": {
+            "module": "dagster._core.storage.event_log",
+            "class": "ConsolidatedSqliteEventLogStorage",
+            "config": {"base_dir": str(home / "history")},
+        },
         # A tick that waits for a slow directory holds up no other watch.
         "sensors": {"use_threads": True, "num_workers": ticks},
         "schedules": {"use_threads": True, "num_workers": 4},
@@ -54,6 +96,12 @@ def dagster_yaml(config: Config) -> dict[str, object]:
         },
         # Without it each run tells some forty events to standard error, at DEBUG.
         "python_logs": {"python_log_level": "INFO"},
+        # What a run prints goes to the service's log. To keep it in files, Dagster
+        # starts four processes a run, and loses the last second of what they copy.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }
@@ -63,7 +111,7 @@ def _initialise(home: Path, ours: bool) -> None:
     import dagster as dg
 
     marker = home / "carbonation.initialised"
-    version = f"dagster {dg.__version__}\n"
+    version = f"dagster {dg.__version__}, one file of events\n"
     before = marker.read_text(encoding="utf-8") if marker.exists() else None
     if before == version:
         return

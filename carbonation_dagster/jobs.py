@@ -1,6 +1,6 @@
 """Jobs: one per watch, and those that an operator launches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,20 +15,24 @@ from carbonation_core.reconcile import reconcile_delivery as reconcile
 from carbonation_core.reconcile_archive import archives_of, paths_in
 from carbonation_core.reconcile_archive import reconcile_archive as compare_archive
 from carbonation_core.retry import retry as take_again
+from carbonation_core.stuck import FAILING
 from carbonation_dagster.agreement import agreement_metadata, in_words, unreadable, verdict
 from carbonation_dagster.naming import (
     NO_RETRIES,
     PROCESS_NOW_JOB,
+    PURGE_HISTORY_JOB,
+    RECHECK_RULES_JOB,
     RECONCILE_ARCHIVE_JOB,
     RECONCILE_DELIVERY_JOB,
     RETRY_JOB,
+    SERVICE_TAG,
     WATCH_TAG,
-    archive_key,
-    catalog_key,
-    delivery_key,
-    watch_job,
+    Names,
+    plain,
+    service_of,
 )
 from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.upkeep import PurgeConfig, RecheckConfig, purge, recheck
 
 if TYPE_CHECKING:
     # What `define_asset_job` returns; Dagster does not export it.
@@ -44,6 +48,7 @@ class Retryable(Enum):
     integrity_failed = FileStatus.INTEGRITY_FAILED.value
     timed_out = FileStatus.TIMED_OUT.value
     not_selected = FileStatus.NOT_SELECTED.value
+    retry_pending = FileStatus.RETRY_PENDING.value
 
 
 class RetryConfig(dg.Config):
@@ -51,7 +56,11 @@ class RetryConfig(dg.Config):
 
     watch: str | None = Field(None, description="of this watch only")
     group_key: str | None = Field(None, description="this group only")
-    status: Retryable = Field(Retryable.failed, description="groups whose files have this status")
+    status: Retryable | None = Field(
+        None,
+        description="files that have this status; else those that failed, and those that wait for their "
+        "next attempt",
+    )
 
 
 class ReconcileConfig(dg.Config):
@@ -76,40 +85,51 @@ class ReconcileArchiveConfig(dg.Config):
     )
 
 
-def watch_asset_job(watch: Watch) -> "AssetJob":
+def watch_asset_job(watch: Watch, config: Config, names: Names) -> "AssetJob":
     """The job of a watch. Launched without a batch it takes what is ready, like the button."""
     return dg.define_asset_job(
-        watch_job(watch.name),
-        selection=_without_checks([watch]),
+        names.watch_job(watch.name),
+        selection=_without_checks([watch], names),
         description=f"Takes groups of {watch.name} from delivery to the archive.",
-        tags={**NO_RETRIES, WATCH_TAG: watch.name},
+        tags={**job_tags(config), WATCH_TAG: watch.name},
         executor_def=dg.in_process_executor,
     )
 
 
-def process_now_job(config: Config) -> "AssetJob":
+def process_now_job(config: Config, names: Names) -> "AssetJob":
     """All watches at once, whether their sensors are on or off."""
     return dg.define_asset_job(
-        PROCESS_NOW_JOB,
-        selection=_without_checks(config.watch),
+        names.named(PROCESS_NOW_JOB),
+        selection=_without_checks(config.watch, names),
         description="Looks at every watch and processes what is ready, in one run.",
-        tags=NO_RETRIES,
+        tags=job_tags(config),
         executor_def=dg.in_process_executor,
     )
 
 
-@dg.op(description="Opens groups for another attempt; the sensors' next looks take them.")
+def job_tags(config: Config) -> dict[str, str]:
+    """Tags of every job's runs."""
+    return {**NO_RETRIES, SERVICE_TAG: service_of(config)}
+
+
+@dg.op(description="Opens files for another attempt; the sensors' next looks take them.")
 def retry_groups(
     context: dg.OpExecutionContext, config: RetryConfig, carbonation: dg.ResourceParam[Carbonation]
 ) -> dg.Output[int]:
     """Opens groups for another attempt."""
-    status = FileStatus(config.status.value)
+    statuses = [FileStatus(config.status.value)] if config.status else list(FAILING)
     try:
-        number = take_again(carbonation.project, config.watch, config.group_key, status)
+        tried = {
+            status: take_again(carbonation.project, config.watch, config.group_key, status)
+            for status in statuses
+        }
     except CarbonationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    context.log.info("%d groups are tried again", number)
-    return dg.Output(number, metadata={"groups": number})
+    number = sum(tried.values())
+    context.log.info(f"{number} files are tried again; the next look at their watch takes them")
+    asked = {"watch": config.watch or "all", "group": plain(config.group_key or "all")}
+    counts = {status.value: count for status, count in tried.items()}
+    return dg.Output(number, metadata={"files tried again": number, **counts, **asked})
 
 
 @dg.op(
@@ -120,7 +140,7 @@ def reconcile_deliveries(
     context: dg.OpExecutionContext, config: ReconcileConfig, carbonation: dg.ResourceParam[Carbonation]
 ) -> Iterator[dg.AssetObservation | dg.Output[None]]:
     """Compares delivery directories with the database; one that cannot be read stops no other."""
-    project = carbonation.project
+    project, names = carbonation.project, carbonation.names
     watches = [project.config.watch_named(config.watch)] if config.watch else project.config.watch
     unreadable: list[str] = []
     for watch in watches:
@@ -134,7 +154,7 @@ def reconcile_deliveries(
             f"{found.cleared} gone, {found.rechecked} to be checked again"
         )
         yield dg.AssetObservation(
-            delivery_key(watch.name),
+            names.delivery_key(watch.name),
             metadata={
                 "files seen": found.seen,
                 "new": found.new,
@@ -158,13 +178,13 @@ def reconcile_archives(
     carbonation: dg.ResourceParam[Carbonation],
 ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
     """Compares archives with the database; one that cannot be read stops no other."""
-    project = carbonation.project
+    project, names = carbonation.project, carbonation.names
     faults: list[str] = []
     try:
         if config.watch is not None:
             project.config.watch_named(config.watch)
-        names = [config.archive] if config.archive else archives_of(project, config.watch)
-        scopes = paths_in(project, names, config.paths)
+        archives = [config.archive] if config.archive else archives_of(project, config.watch)
+        scopes = paths_in(project, archives, config.paths)
     except CarbonationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     for name, part in scopes.items():
@@ -182,12 +202,12 @@ def reconcile_archives(
         except (ScanError, QueryError) as error:
             faults.append(str(error))
             if scope.is_whole and isinstance(error, ScanError):
-                yield dg.AssetCheckEvaluation(**unreadable(name, str(error)))
+                yield dg.AssetCheckEvaluation(**unreadable(names, name, str(error)))
             continue
         context.log.info(f"{name}: {in_words(found)}")
-        yield dg.AssetObservation(archive_key(name), metadata=agreement_metadata(found))
+        yield dg.AssetObservation(names.archive_key(name), metadata=agreement_metadata(found))
         if scope.is_whole:
-            yield dg.AssetCheckEvaluation(**verdict(found))
+            yield dg.AssetCheckEvaluation(**verdict(names, found))
         if found.refused:
             faults.append(found.refused)
     if faults:
@@ -195,40 +215,62 @@ def reconcile_archives(
     yield dg.Output(None)
 
 
-@dg.job(
-    name=RETRY_JOB,
-    description="Another attempt for groups that failed, now. All of them, unless told which.",
-    tags=NO_RETRIES,
-    executor_def=dg.in_process_executor,
+LAUNCHED = (  # by an operator or a schedule: name, op, its configuration unless told otherwise, what it does
+    (
+        RETRY_JOB,
+        retry_groups,
+        RetryConfig,
+        "Another attempt for groups that failed, now. All of them, unless told which.",
+    ),
+    (
+        RECONCILE_DELIVERY_JOB,
+        reconcile_deliveries,
+        ReconcileConfig,
+        "Compares delivery directories with the database: what is new, what has gone, what is back.",
+    ),
+    (
+        RECONCILE_ARCHIVE_JOB,
+        reconcile_archives,
+        ReconcileArchiveConfig,
+        "Compares the archives with the database, and says what is missing or unknown there.",
+    ),
+    (
+        RECHECK_RULES_JOB,
+        recheck,
+        RecheckConfig,
+        "Looks at rules.toml now, and has judged again what the rules decided against. For a plugin's "
+        "function that was mended; a changed rules.toml is noticed by itself.",
+    ),
+    (
+        PURGE_HISTORY_JOB,
+        purge,
+        PurgeConfig,
+        "Forgets what is older than history_retention, and Dagster's runs older than run_retention. No file "
+        "and no copy is ever forgotten.",
+    ),
 )
-def retry_job() -> None:
-    """Another attempt for groups that failed."""
-    retry_groups()
 
 
-@dg.job(
-    name=RECONCILE_DELIVERY_JOB,
-    description="Compares delivery directories with the database.",
-    tags=NO_RETRIES,
-    executor_def=dg.in_process_executor,
-)
-def reconcile_delivery_job() -> None:
-    """Compares delivery directories with the database."""
-    reconcile_deliveries()
+def launched_jobs(config: Config, names: Names) -> dict[str, dg.JobDefinition]:
+    """The jobs that an operator launches, or a schedule, by their names without a prefix."""
+    tags = job_tags(config)
+    return {name: _job_of(names.named(name), op, asked, does, tags) for name, op, asked, does in LAUNCHED}
 
 
-@dg.job(
-    name=RECONCILE_ARCHIVE_JOB,
-    description="Compares the archives with the database, and says what is missing or unknown there.",
-    tags=NO_RETRIES,
-    executor_def=dg.in_process_executor,
-)
-def reconcile_archive_job() -> None:
-    """Compares the archives with the database."""
-    reconcile_archives()
+def _job_of(
+    name: str, op: dg.OpDefinition, asked: type[dg.Config], does: str, tags: Mapping[str, str]
+) -> dg.JobDefinition:
+    # The configuration that is given here is what the launchpad begins with.
+    config = {"ops": {op.name: {"config": asked().model_dump()}}}
+
+    @dg.job(name=name, description=does, config=config, tags=tags, executor_def=dg.in_process_executor)
+    def launched() -> None:
+        op()
+
+    return launched
 
 
-def _without_checks(watches: Sequence[Watch]) -> dg.AssetSelection:
-    selection = dg.AssetSelection.assets(*(catalog_key(watch.name) for watch in watches))
+def _without_checks(watches: Sequence[Watch], names: Names) -> dg.AssetSelection:
+    keys = [names.catalog_key(watch.name) for watch in watches]
     # The run itself says how the checks came out.
-    return selection - dg.AssetSelection.checks_for_assets(*(catalog_key(watch.name) for watch in watches))
+    return dg.AssetSelection.assets(*keys) - dg.AssetSelection.checks_for_assets(*keys)

@@ -1,11 +1,14 @@
 """How watches, archives, runs and their tags are called in Dagster. Nothing else makes up names."""
 
 import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from carbonation_core.claim import Offer
-from carbonation_core.config import dagster_name
+from carbonation_core.config import Config, dagster_name
 
 LOCATION = "carbonation"
 
@@ -14,6 +17,8 @@ BATCH_TAG = "carbonation/batch"
 GROUPS_TAG = "carbonation/groups"
 GROUP_KEY_TAG = "carbonation/group_key"
 ATTEMPT_TAG = "carbonation/attempt"
+SERVICE_TAG = "carbonation/service"
+FAILED_TAG = "carbonation/failed"
 
 # Giving back is the one mechanism that repeats work; Dagster's own retries
 # would run beside a batch that was given back.
@@ -25,34 +30,76 @@ AGREEMENT_CHECK = "agreement"
 COMPLETENESS_CHECK = "completeness"
 FRESHNESS_CHECK = "freshness"
 
-CHECK_SENSOR = "late_and_overdue"
+VERIFIED_CHECK = "verified_transfers"
+RULES_CHECK = "accepted"
+
+CHANGES_SENSOR = "changes"
 
 RETRY_JOB = "retry"
 RECONCILE_DELIVERY_JOB = "reconcile_delivery"
 RECONCILE_ARCHIVE_JOB = "reconcile_archive"
 PROCESS_NOW_JOB = "process_now"
+RECHECK_RULES_JOB = "recheck_rules"
+PURGE_HISTORY_JOB = "purge_history"
 
 LONGEST_TAG = 200  # characters; PostgreSQL indexes tags and refuses about 2,700 bytes
 
 
-def delivery_key(watch: str) -> dg.AssetKey:
-    """The asset that stands for what lies in a watch's directory."""
-    return dg.AssetKey(["delivery", dagster_name(watch)])
+@dataclass(frozen=True)
+class Names:
+    """How one service's definitions are called.
+
+    `prefix` begins every asset key, and the name of every job, sensor and schedule.
+    With `group` all assets are in that one group.
+    """
+
+    prefix: tuple[str, ...] = ()
+    group: str | None = None
+
+    @classmethod
+    def of(cls, key_prefix: str | Sequence[str] | None = None, group_name: str | None = None) -> "Names":
+        """Names with a prefix as Dagster's own functions take it; raises `ValueError`."""
+        prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix or ())
+        for part in prefix:
+            if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+                raise ValueError(f'key_prefix "{part}": should be of letters, digits and "_" only')
+        return cls(prefix, group_name)
+
+    def delivery_key(self, watch: str) -> dg.AssetKey:
+        """The asset that stands for what lies in a watch's directory."""
+        return dg.AssetKey([*self.prefix, "delivery", dagster_name(watch)])
+
+    def catalog_key(self, watch: str) -> dg.AssetKey:
+        """The asset that stands for a watch's complete groups."""
+        return dg.AssetKey([*self.prefix, "catalog", dagster_name(watch)])
+
+    def archive_key(self, archive: str) -> dg.AssetKey:
+        """The asset that stands for the files of an archive."""
+        return dg.AssetKey([*self.prefix, "archive", dagster_name(archive)])
+
+    @property
+    def rules_key(self) -> dg.AssetKey:
+        """The asset that stands for rules.toml."""
+        return dg.AssetKey([*self.prefix, "rules"])
+
+    def group_of(self, usual: str) -> str:
+        """The asset group that is `usual` unless all assets share one."""
+        return self.group or usual
+
+    def named(self, name: str) -> str:
+        """The name of a job, sensor or schedule."""
+        return "_".join((*self.prefix, name))
+
+    def watch_job(self, watch: str) -> str:
+        """The job, and the sensor, of a watch."""
+        return self.named(f"watch_{dagster_name(watch)}")
 
 
-def catalog_key(watch: str) -> dg.AssetKey:
-    """The asset that stands for a watch's complete groups."""
-    return dg.AssetKey(["catalog", dagster_name(watch)])
-
-
-def archive_key(archive: str) -> dg.AssetKey:
-    """The asset that stands for the files of an archive."""
-    return dg.AssetKey(["archive", dagster_name(archive)])
-
-
-def watch_job(watch: str) -> str:
-    """The job, and the sensor, of a watch."""
-    return f"watch_{dagster_name(watch)}"
+def service_of(config: Config) -> str:
+    """What tells a service's runs from those of others in one Dagster: its directory, and a digest of it."""
+    directory = re.sub(r"[^A-Za-z0-9_.-]", "_", config.directory.name)[:40]
+    digest = hashlib.sha256(plain(str(config.path)).encode()).hexdigest()[:8]
+    return f"{directory}-{digest}"
 
 
 def batch_tag_of(watch: str) -> str:

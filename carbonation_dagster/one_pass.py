@@ -1,5 +1,6 @@
 """`run --once`: one pass over all watches in this process, recorded in Dagster."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +17,8 @@ from carbonation_core.observe import Observation, observe
 from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
 from carbonation_dagster.assembly import build_defs
-from carbonation_dagster.home import prepare_home
-from carbonation_dagster.naming import run_tags, watch_job
+from carbonation_dagster.home import HomeError, prepare_home, unusable
+from carbonation_dagster.naming import Names, run_tags
 from carbonation_dagster.recovery import pass_name, recover
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import FAILED
@@ -26,6 +27,8 @@ from carbonation_dagster.telling import FAILED
 # needs of that we say ourselves, and the run in Dagster holds all of it.
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SLACK = 0.25  # seconds that a look may be late; the file system's clock is coarse
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -57,16 +60,16 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     """Look, wait till what was seen has settled, look again, and do all that is ready.
 
     What lies unfinished from processes that died is given back first. A watch
-    that cannot be looked at stops no other. Raises `ConfigError` when
-    rules.toml is refused: then nothing is done.
+    that cannot be looked at stops no other, and a storage of Dagster that cannot
+    be used stops nothing. Raises `ConfigError` when rules.toml is refused: then
+    nothing is done.
     """
     rules_on_disk(project)
     rules_in_force(project)
     done = Pass()
-    prepare_home(project.config)
     with ExitStack() as stack:
         stack.enter_context(_told(project, done))
-        instance = stack.enter_context(dg.DagsterInstance.get())
+        instance = stack.enter_context(_dagster(project, done))
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
             recover(project, watch.name, instance, workers.name)
@@ -77,6 +80,25 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
                 for offer in offers:
                     workers.execute(offer)
     return done
+
+
+@contextmanager
+def _dagster(project: Project, done: Pass) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance; while its storage cannot be used, one that forgets when the pass ends."""
+    with ExitStack() as stack:
+        try:
+            home = prepare_home(project.config)
+            try:
+                instance = stack.enter_context(dg.DagsterInstance.get())
+                instance.get_run_records(limit=1)
+            except Exception as error:
+                raise HomeError(unusable(home, error)) from error
+        except HomeError as error:
+            # Files are to be archived, whatever there is to show it. Leases keep
+            # apart what this pass and others do, and these are in our database.
+            done.errors.append(f"{error}; the UI will not show what this pass did")
+            instance = stack.enter_context(dg.DagsterInstance.ephemeral())
+        yield instance
 
 
 @contextmanager
@@ -147,7 +169,7 @@ class _Workers:
         """Run a batch to its end; what goes wrong outside of its groups is an error of ours."""
         self._tried.add(offer.batch_id)
         told = len(self._done.reports)
-        result = self._defs.resolve_job_def(watch_job(offer.watch_name)).execute_in_process(
+        result = self._defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
             run_config=SILENT, instance=self._instance, tags=run_tags(offer), raise_on_error=False
         )
         reports = self._done.reports[told:]

@@ -15,10 +15,27 @@ from carbonation_core.errors import LostOwnership
 from carbonation_core.observe import observe
 from carbonation_core.pipeline import BatchReport, Stage, work
 from carbonation_dagster.checks import evaluations
-from carbonation_dagster.naming import BATCH_TAG, batch_tag_of, delivery_key
+from carbonation_dagster.naming import (
+    BATCH_TAG,
+    FAILED_TAG,
+    SERVICE_TAG,
+    batch_tag_of,
+    plain,
+    service_of,
+    tag_value,
+)
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import add_tags, instance_id, run_tags_now, seconds_since_start
-from carbonation_dagster.telling import Told, failure, materialisations, metadata, stage_metadata
+from carbonation_dagster.telling import (
+    Told,
+    decisions,
+    failure,
+    materialisations,
+    metadata,
+    sentence,
+    stage_metadata,
+)
+from carbonation_dagster.transfers import transfer_evaluations
 
 DESCRIPTIONS = {
     Stage.INTEGRITY: "Takes the batch and checks its files, those checks included that read content.",
@@ -28,7 +45,12 @@ DESCRIPTIONS = {
     Stage.ROUTE: "Which archive and directory does each group go to?",
     Stage.ARCHIVE: "Writes, verifies, publishes and records the groups' files; says what came of the batch.",
 }
-EARLY = tuple(stage for stage in Stage if stage is not Stage.ARCHIVE)
+ORDER = tuple(Stage)
+EARLY = ORDER[:-1]
+# The last stage passed by a group whose way ends in each of them.
+PASSED_BEFORE: dict[Stage, tuple[Stage | None]] = {
+    stage: (before,) for stage, before in zip(EARLY, (None, *EARLY[:-1]), strict=True)
+}
 MOST_CLAIMED = 50  # batches of a run that claims for itself; their ids must fit into a tag
 
 
@@ -57,9 +79,12 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
         # Of several that were claimed here the others stay offers, which hold
         # without a lease, until the last op comes to them.
         reports = _bring_up(context, carbonation, batches[:1], stage)
+        for line in decisions(reports, PASSED_BEFORE[stage]):
+            context.log.info(line)
         if stage is Stage.INTEGRITY and reports:
             groups = sum(len(report.groups) for report in reports)
-            yield dg.AssetObservation(delivery_key(config.watch), metadata={"groups": groups})
+            delivered = carbonation.names.delivery_key(config.watch)
+            yield dg.AssetObservation(delivered, metadata={"groups": groups})
         yield dg.Output(None, metadata=stage_metadata(reports))
 
     return bring_up_to_stage
@@ -78,12 +103,17 @@ def archive_op(
     context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
 ) -> Iterator[dg.Output[None] | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Says what came of the batch, then fails once for all groups that failed."""
+    # What the early ops decided of the first batch they said themselves.
+    begun = [] if _is_executed_again(context) else _batches(context, config.watch)[:1]
     reports = list(_finish_all(context, carbonation, config.watch))
     for report in reports:
         carbonation.told(report)
+        for line in decisions([report], ORDER[-2:] if report.batch_id in begun else (None, *ORDER)):
+            context.log.info(line)
     now = carbonation.project.clock()
     told = Told(
         config.watch,
+        batches=len(reports),
         groups=tuple(group for report in reports for group in report.groups),
         rules_digests=tuple(sorted({report.rules_digest for report in reports})),
         seconds=seconds_since_start(context.instance, context.run_id, now.timestamp()),
@@ -92,10 +122,15 @@ def archive_op(
     if not told.groups:
         context.log.info(f"nothing to do for {config.watch}")
         return
-    yield from materialisations(told)
-    yield from evaluations(carbonation.project, config.watch)
+    project, names = carbonation.project, carbonation.names
+    yield from materialisations(told, names, project.config)
+    yield from evaluations(project, names, config.watch)
+    yield from transfer_evaluations(project, names, told)
     if told.archived or not told.failed:
         yield dg.Output(None, metadata=metadata(told))
+    if told.failed or FAILED_TAG in context.run.tags:  # which it may have from the run that it repeats
+        failed = sentence([plain(group.group_key) for group in told.failed]) or "none"
+        add_tags(context.instance, context.run_id, {FAILED_TAG: tag_value(failed)})
     if told.failed:
         raise failure(told)
 
@@ -182,7 +217,9 @@ def _claim(
     offers = claim(carbonation.project, watch, instance_id(context.instance))
     batches = [offer.batch_id for offer in offers]
     if batches:
-        add_tags(context.instance, context.run_id, {batch_tag_of(watch): ",".join([*before, *batches])})
+        service = {SERVICE_TAG: service_of(carbonation.project.config)}
+        taken = {batch_tag_of(watch): ",".join([*before, *batches])}
+        add_tags(context.instance, context.run_id, {**service, **taken})
         context.log.info(f"took {sum(offer.size for offer in offers)} groups")
     return batches
 

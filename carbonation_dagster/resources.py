@@ -10,13 +10,14 @@ from pathlib import Path
 from carbonation_core.config import Watch
 from carbonation_core.pipeline import BatchReport
 from carbonation_core.project import Project
-from carbonation_core.scan import Hints
+from carbonation_core.scan import EVERYTHING, Hints
 from carbonation_core.watch import Watchers
+from carbonation_dagster.leftovers import STOP_VARIABLE
+from carbonation_dagster.naming import Names
 
 RESOURCE = "carbonation"
 # Set by `carbonation run` for its processes. A tick that waits needs a server
 # thread of its own, which only the service sees to; elsewhere ticks do not wait.
-STOP_VARIABLE = "CARBONATION_STOP_FILE"
 TICK_WAIT_VARIABLE = "CARBONATION_TICK_WAIT"
 SHORTEST_PAUSE = 0.1  # seconds between two looks of one tick
 STOP_LATENCY = 0.5  # seconds until a waiting tick sees that the service is to end
@@ -32,6 +33,7 @@ class Carbonation:
     `open_it` is called when the project is first needed, as importing the
     definitions must not touch the database. `told` hears of every batch that was
     brought to its end here. Without `watchers` every look is at everything.
+    `names` are those of the definitions that it stands behind.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Carbonation:
         open_it: Callable[[], Project],
         told: Callable[[BatchReport], None] = _to_nobody,
         watchers: Watchers | None = None,
+        names: Names = Names(),  # noqa: B008  # frozen
     ) -> None:
         self.told = told
+        self.names = names
         self.tick_wait = float(os.environ.get(TICK_WAIT_VARIABLE, "0"))
         self._watchers = watchers
         self._open_it = open_it
@@ -56,10 +60,10 @@ class Carbonation:
             return self._project
 
     @contextmanager
-    def hints(self, watch: Watch) -> Iterator[Hints | None]:
-        """Where to look now; None is everywhere."""
+    def hints(self, watch: Watch) -> Iterator[Hints]:
+        """Where to look now."""
         if self._watchers is None:
-            yield None
+            yield EVERYTHING
             return
         with self._watchers.of(watch).hints() as hints:
             yield hints

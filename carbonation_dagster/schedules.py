@@ -1,30 +1,38 @@
 """Schedules: what is done at intervals and is a run of its own."""
 
+from collections.abc import Mapping
+from datetime import timedelta
+
 import dagster as dg
 
 from carbonation_core.config import Config
 from carbonation_core.toml import format_duration
-from carbonation_dagster.jobs import reconcile_archive_job, reconcile_delivery_job
+from carbonation_dagster.naming import PURGE_HISTORY_JOB, RECONCILE_ARCHIVE_JOB, RECONCILE_DELIVERY_JOB
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import last_start_of
 
+PURGE_INTERVAL = timedelta(days=1)
+OFTEN = timedelta(hours=2)  # what is due more often than this is asked for each minute
 
-def reconcile_schedules(config: Config) -> list[dg.ScheduleDefinition]:
-    """Reconcile delivery and archives, each in a run of its own."""
+
+def schedules(config: Config, jobs: Mapping[str, dg.JobDefinition]) -> list[dg.ScheduleDefinition]:
+    """Reconciling and purging, each in a run of its own; `jobs` by their names without a prefix."""
+    reconcile = config.service.reconcile_interval
     return [
-        _each_interval(config, reconcile_delivery_job, "Compares delivery with the database"),
-        _each_interval(config, reconcile_archive_job, "Compares the archives with the database"),
+        _each(reconcile, jobs[RECONCILE_DELIVERY_JOB], "Compares delivery with the database"),
+        _each(reconcile, jobs[RECONCILE_ARCHIVE_JOB], "Compares the archives with the database"),
+        _each(PURGE_INTERVAL, jobs[PURGE_HISTORY_JOB], "Forgets old history and old runs"),
     ]
 
 
-def _each_interval(config: Config, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
-    """Launches a job each `reconcile_interval`, which no cron line can say in general."""
-    interval = config.service.reconcile_interval
+def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
+    """Launches a job at an interval, which no cron line can say in general."""
 
     @dg.schedule(
         name=job.name,
         job=job,
-        cron_schedule="* * * * *",
+        # The UI's timeline shows each tick that is to come.
+        cron_schedule="* * * * *" if interval < OFTEN else "*/10 * * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{does} every {format_duration(interval)}.",
     )

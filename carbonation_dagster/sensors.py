@@ -12,7 +12,7 @@ from carbonation_core.observe import Observation, observe
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.ruleset import rules_digest
 from carbonation_core.toml import read_toml
-from carbonation_dagster.naming import plain, run_tags, watch_job
+from carbonation_dagster.naming import Names, plain, run_tags
 from carbonation_dagster.recovery import recover
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import instance_id
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from carbonation_dagster.jobs import AssetJob
 
 
-def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
+def watch_sensor(watch: Watch, names: Names, job: "AssetJob") -> dg.SensorDefinition:
     """The sensor that polls the directory of a watch.
 
     In the service a tick waits a while for something to happen, so that a file is
@@ -31,7 +31,7 @@ def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
     """
 
     @dg.sensor(
-        name=watch_job(watch.name),
+        name=names.watch_job(watch.name),
         job=job,
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -68,10 +68,9 @@ def watch_sensor(watch: Watch, job: "AssetJob") -> dg.SensorDefinition:
 
 
 def pause(seen: Observation, left: float) -> float:
-    """Seconds till the next look of a tick: until a file could have settled, or the tick's end."""
-    if seen.settles_in is None:
-        return left
-    return min(left, max(seen.settles_in.total_seconds(), 0.0))
+    """Seconds till the next look of a tick: until time alone changes something, or the tick's end."""
+    times = (one.total_seconds() for one in (seen.settles_in, seen.due_in) if one is not None)
+    return min([left, *(max(seconds, 0.0) for seconds in times)])
 
 
 def skip_reason(seen: Observation) -> str:

@@ -1,228 +1,263 @@
-"""`carbonation run`: Dagster's code server, daemon and web server, started, watched and stopped."""
+"""`carbonation run`: the parts of the service, started in order, kept alive, and stopped in time."""
 
-import contextlib
-import ctypes
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
-from carbonation_core.config import ENVIRONMENT_VARIABLE, Config
-from carbonation_core.errors import CarbonationError
+import dagster as dg
+
+from carbonation_core.config import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
 from carbonation_core.project import Project
+from carbonation_dagster import code_server, leftovers, parts, runs, systemd
+from carbonation_dagster.alone import OwnFiles, alone
 from carbonation_dagster.heart import Heart
-from carbonation_dagster.home import HOME_VARIABLE, prepare_home
-from carbonation_dagster.resources import STOP_VARIABLE, TICK_WAIT_VARIABLE
+from carbonation_dagster.home import HOME_VARIABLE, HomeError, prepare_home, unusable
+from carbonation_dagster.leftovers import STOP_VARIABLE, Guard
+from carbonation_dagster.log_stream import ServiceLog
+from carbonation_dagster.parts import CODE_SERVER, DAEMON, LOCATION, Address, Part
+from carbonation_dagster.reading_again import Rereading
+from carbonation_dagster.resources import TICK_WAIT_VARIABLE
+from carbonation_dagster.supervisor import ServiceError, Supervisor
+from carbonation_dagster.systemd import Systemd
 
-START_TIMEOUT = 120.0  # seconds for one process to become ready
-STOP_TIMEOUT = 18.0  # seconds for all of them to end, then they are killed
-LOCATION = "carbonation"
+log = logging.getLogger(__name__)
+
+PARTS_TIMEOUT = 12.0  # seconds for the parts to end
+STOP_TIMEOUT = 15.5  # seconds for all that they started, too; what is left then is killed
 TICK_WAIT = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
-_TERMINATE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
-
-
-class ServiceError(CarbonationError):
-    """The service cannot start, or a part of it ended."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the web UI is."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """The UI's address for a browser."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
+STEP = 0.2  # seconds between two looks at the parts
+OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
 
 
 @dataclass
 class Service:
-    """The processes of one configuration. The project's database must not be in use yet: they are forked."""
+    """The processes of one configuration."""
 
     project: Project
     ui: Address | None
-    say: Callable[[str], None]
-    stop_asked: bool = False
-    _heart: Heart = field(init=False)
-    _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    service_log: ServiceLog
+    systemd: Systemd = field(default_factory=Systemd)
+    _stop_asked: bool = False
+    _reread_asked: bool = False
+    _rereading: Rereading | None = None
+    _is_ready: bool = False
+    _heart: Heart = field(init=False, repr=False)
+    _supervisor: Supervisor = field(init=False, repr=False)
+    _guard: Guard = field(init=False, repr=False)
+    _apply: Callable[[Config], None] = field(init=False, repr=False)
 
     def run(self) -> None:
-        """Start all parts and stay until a signal comes; raises `ServiceError` when one ends by itself."""
-        if self.ui is not None:
-            _require_free(self.ui)
-        home = prepare_home(self.project.config)
-        self._heart = Heart(self.project, self.ui.url if self.ui else None)
-        stop_mark = home / "stopping"
-        stop_mark.unlink(missing_ok=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Also where SIGINT was ignored (a shell's background job): children
-            # that inherit that would not end on SIGTERM either.
-            signal.signal(number, self._asked_to_stop)
+        """Start all parts and keep them until a signal comes; raises `ServiceError` when that is no use."""
+        config = self.project.config
+        self.systemd.require_patience(config)
+        with alone(config) as own, ExitStack() as stack:
+            stack.enter_context(self._signals())
+            leftovers.end(own.stop_mark, time.monotonic() + leftovers.PATIENCE)
+            own.stop_mark.unlink(missing_ok=True)
+            if self.ui is not None:
+                _require_free(self.ui)
+            given = dict(os.environ)
+            prepare_home(config)
+            instance = stack.enter_context(dg.DagsterInstance.get())
+            own.accept(config)
+            self._guard = stack.enter_context(Guard(own.stop_mark))
+            self._heart = Heart(self.project, self.ui.url if self.ui else None)
+            self._supervised(own, instance, given)
+            with self._stopped_at_the_end(own, instance):
+                self._stay()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the service. SIGHUP reads again, unless our terminal is gone."""
+        has_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stop_asked = True
+
+        def hang_up(number: int, frame: FrameType | None) -> None:
+            if has_terminal and not _has_terminal():
+                self._stop_asked = True
+            else:
+                self._reread_asked = True
+
+        # Also where SIGINT was ignored (a shell's background job): children
+        # that inherit that would not end on SIGTERM either.
+        handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: hang_up}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
-            self._start_all(home, stop_mark)
-            self._heart.begin()
-            self._stay()
-            self._heart.end()
-        except ServiceError as error:
-            self._heart.end(str(error))
-            raise
+            yield
         finally:
-            stop_mark.touch()
-            self._stop_all()
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
 
-    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.stop_asked = True
+    def _supervised(self, own: OwnFiles, instance: dg.DagsterInstance, given: dict[str, str]) -> None:
+        config, home = self.project.config, Path(os.environ[HOME_VARIABLE])
+        port = _port(own.workspace)
+        server = {"host": code_server.HOST, "port": port, "location_name": LOCATION}
+        own.workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+        level = self.service_log.dagster_level
 
-    def _start_all(self, home: Path, stop_mark: Path) -> None:
-        grpc_port = _free_port()
-        environment = _environment(self.project.config, stop_mark)
-        workspace = home / "workspace.yaml"
-        server = {"host": "127.0.0.1", "port": grpc_port, "location_name": LOCATION}
-        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
-        self._start("code server", _code_server(self.project.config, grpc_port), environment)
-        self._wait_for("code server", lambda: _serves(grpc_port))
-        self._start(
-            "daemon", ["dagster._daemon", "run", "--log-level", "warning", "-w", str(workspace)], environment
-        )
+        def heartbeats() -> parts.Heartbeats:
+            try:
+                return runs.heartbeats(instance)
+            except Exception as error:
+                raise HomeError(unusable(home, error)) from error
+
+        chosen = [parts.code_server_part(config, port, level)]
+        if HOME_VARIABLE in given and self._has_daemon(instance):
+            log.warning(
+                "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "
+                "the code server: dagster-daemon run -w %s",
+                home,
+                own.workspace,
+            )
+        else:
+            chosen.append(parts.daemon_part(own.workspace, heartbeats, level))
         if self.ui is not None:
-            self._start("web server", _web_server(self.ui, workspace), environment)
-            url = self.ui.url
-            self._wait_for("web server", lambda: _answers(url))
-            self.say(f"Dagster's UI: {url}")
-        if not self.stop_asked:
-            watches = len(self.project.config.watch)
-            self.say(f"Carbonation runs; {watches} watches. Stop it with Ctrl-C or SIGTERM.")
+            chosen.append(parts.web_server_part(self.ui, own.workspace, level))
+        environment = {
+            **_environment(config, own, runs.tick_threads(instance)),
+            **self.service_log.environment,
+        }
 
-    def _start(self, part: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        if self.stop_asked:
-            return
-        self._parts[part] = subprocess.Popen(  # noqa: S603  # our own words
-            [sys.executable, "-m", *command],
-            env=environment,
-            # Dagster takes a `.env` of the directory it is started in for more
-            # than the environment; one may name another configuration.
-            cwd=environment[HOME_VARIABLE],
-            stdout=_stderr(),
-            start_new_session=True,  # Ctrl-C is ours to hand on, in order
-            preexec_fn=_end_with_parent,  # this process has one thread
-        )
+        def before_start(part: Part) -> None:
+            if part.name == CODE_SERVER and HOME_VARIABLE not in given:
+                self._report_orphans(own, instance)
 
-    def _wait_for(self, part: str, is_ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self.stop_asked and not is_ready():
-            self._require_alive()
-            if time.monotonic() > deadline:
-                raise ServiceError(f"the {part} was not ready within {START_TIMEOUT:.0f} s")
-            time.sleep(0.2)
+        def apply(changed: Config) -> None:
+            self.service_log.configure(changed)
+            prepare_home(changed, dict(given))
+            own.accept(changed)
+            code_server.reload(port)
+
+        def start(part: Part) -> subprocess.Popen[bytes]:
+            with self.service_log.outlet(part.name) as streams:
+                return parts.start(part, environment, home, streams)
+
+        self._apply = apply
+        self._supervisor = Supervisor(chosen, start, log.warning, before_start)
+
+    def _has_daemon(self, instance: dg.DagsterInstance) -> bool:
+        """Whether somebody else's daemon works on this instance: its heartbeats move."""
+        seen = runs.heartbeats(instance)
+        youngest = max((at for at in seen.values() if at is not None), default=0.0)
+        while not self._stop_asked and time.time() - youngest < OUTDATED:
+            if runs.heartbeats(instance) != seen:
+                return True
+            time.sleep(STEP)
+        return False
+
+    def _report_orphans(self, own: OwnFiles, instance: dg.DagsterInstance) -> None:
+        """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any."""
+        ours = {report.pid for report in self._supervisor.reports()}
+        with leftovers.leftovers(own.stop_mark) as alive:
+            if any(one.pid not in ours for one in alive):
+                return
+        try:
+            runs.report_orphans(instance)
+        except Exception:  # the daemon's monitoring and our leases find them, too, only later
+            log.exception("runs that died could not be reported to Dagster")
 
     def _stay(self) -> None:
-        while not self.stop_asked:
-            self._require_alive()
-            self._heart.beat_when_due()
-            time.sleep(0.2)
+        self._heart.begin(())
+        while not self._stop_asked:
+            self._supervisor.step()
+            self._guard.keep()
+            self._heart.beat_when_due(self._supervisor.reports())
+            self._see_to_rereading()
+            if self._supervisor.is_well:
+                if not self._is_ready:
+                    self._is_ready = True
+                    self._announce()
+                if self._heart.moves:
+                    self.systemd.feed_when_due()
+            time.sleep(STEP)
 
-    def _require_alive(self) -> None:
-        for part, process in self._parts.items():
-            code = process.poll()
-            if code is not None and not self.stop_asked:
-                how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-                raise ServiceError(f"the {part} ended {how}; everything else is stopped")
+    def _announce(self) -> None:
+        if self.ui is not None:
+            log.info("Dagster's UI: %s", self.ui.url)
+        log.info("Carbonation runs; %s. Stop it with Ctrl-C or SIGTERM.", self._watches)
+        self.systemd.ready(self._watches)
 
-    def _stop_all(self) -> None:
-        """End all parts in the order daemon, web server, code server, in time, or by force."""
-        deadline = time.monotonic() + STOP_TIMEOUT
-        for part in ("daemon", "web server", "code server"):
-            if part in self._parts:
-                _end(self._parts[part], deadline)
-        for process in self._parts.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what a part left behind
-            process.wait()
+    @property
+    def _watches(self) -> str:
+        number = len(self.project.config.watch)
+        return "1 watch" if number == 1 else f"{number} watches"
+
+    def _see_to_rereading(self) -> None:
+        if self._reread_asked and self._rereading is None and self._supervisor.is_well:
+            self._reread_asked = False
+            self.systemd.reloading()
+            self._rereading = Rereading(self.project, self._apply)
+        if self._rereading is None or self._rereading.result is None:
+            return
+        read, self._rereading = self._rereading.result, None
+        for sentence in read.sentences:
+            log.info("read again: %s", sentence)
+        if read.project is not None:
+            self.project = read.project
+            self._heart.follow(read.project)
+        if read.config_changed and any(report.name == DAEMON for report in self._supervisor.reports()):
+            # It reads dagster.yaml when it starts, and would see other definitions only after a minute.
+            self._supervisor.renew(DAEMON)
+        self.systemd.ready(self._watches)
+
+    @contextmanager
+    def _stopped_at_the_end(self, own: OwnFiles, instance: dg.DagsterInstance) -> Iterator[None]:
+        error: str | None = None
+        try:
+            yield
+        except ServiceError as fault:
+            error = str(fault)
+            raise
+        finally:
+            began = time.monotonic()
+            self.systemd.stopping()
+            own.stop_mark.touch()
+            self._supervisor.stop(began + PARTS_TIMEOUT)
+            leftovers.end(own.stop_mark, began + STOP_TIMEOUT)
+            if any(report.name == DAEMON for report in self._supervisor.reports()):
+                with suppress(Exception):
+                    runs.forget_heartbeats(instance)
+            self._heart.end(error)
 
 
-def _end(process: subprocess.Popen[bytes], deadline: float) -> None:
-    process.terminate()
-    try:
-        process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _environment(config: Config, stop_mark: Path) -> dict[str, str]:
-    threads = str(2 * len(config.watch) + 16)  # a tick holds one; so do the UI and each run's start
+def _environment(config: Config, own: OwnFiles, tick_threads: int) -> dict[str, str]:
+    threads = str(2 * len(config.watch) + THREADS)  # a tick holds one
+    sensors = len(config.watch) + 1
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in systemd.VARIABLES},
         ENVIRONMENT_VARIABLE: str(config.path),
-        STOP_VARIABLE: str(stop_mark),
-        TICK_WAIT_VARIABLE: str(TICK_WAIT),
+        ACCEPTED_VARIABLE: str(own.accepted_config),
+        STOP_VARIABLE: str(own.stop_mark),
+        # In a home that somebody else configures, a tick that waits could hold up the others.
+        TICK_WAIT_VARIABLE: str(TICK_WAIT if tick_threads >= sensors else 0),
         "DAGSTER_GRPC_MAX_WORKERS": threads,
         "DAGSTER_CODE_SERVER_MAX_WORKERS": threads,
     }
 
 
-def _code_server(config: Config, port: int) -> list[str]:
-    module = ["-m", "carbonation_dagster.definitions", "-d", str(config.directory)]
-    place = ["-h", "127.0.0.1", "-p", str(port), "--location-name", LOCATION]
-    return ["dagster", "code-server", "start", *place, "--log-level", "warning", *module]
-
-
-def _web_server(ui: Address, workspace: Path) -> list[str]:
-    place = ["-h", ui.host, "-p", str(ui.port), "-w", str(workspace)]
-    return ["dagster_webserver", *place, "--dagster-log-level", "warning"]
-
-
-def _stderr() -> IO[str] | int:
-    # Our standard output is for results only; the parts' chatter is none.
-    return sys.stderr.fileno()
-
-
-def _end_with_parent() -> None:
-    # prctl(2): when we are killed, nobody is left to stop them.
-    ctypes.CDLL(None).prctl(_TERMINATE_WITH_PARENT, signal.SIGTERM)
-
-
-def _serves(port: int) -> bool:
-    import grpc  # type: ignore[import-untyped]
-    from grpc_health.v1 import (  # type: ignore[import-untyped]
-        health_pb2,
-        health_pb2_grpc,
-    )
-
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=2
-            )
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/server_info", timeout=2) as answer:  # noqa: S310  # our own
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free_port() -> int:
+def _port(workspace: Path) -> int:
+    """The port of the code server: that of the last time, which others may have been told, if it is free."""
+    before = 0
+    with suppress(OSError, ValueError, LookupError):
+        before = json.loads(workspace.read_text(encoding="utf-8"))["load_from"][0]["grpc_server"]["port"]
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((code_server.HOST, before))
+        except OSError:
+            probe.bind((code_server.HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -238,3 +273,11 @@ def _require_free(address: Address) -> None:
                 f"the UI cannot listen on {address.host} port {address.port}: {error.strerror}; "
                 "choose another with --port, or none with --no-ui"
             ) from None
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

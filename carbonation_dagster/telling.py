@@ -1,19 +1,32 @@
 """What a batch came to, in Dagster's words: materialisations, metadata, a failure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
 
 import dagster as dg
 
+from carbonation_core.config import Archive, Config
 from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
-from carbonation_dagster.naming import archive_key, plain
+from carbonation_core.stuck import Stuck
+from carbonation_core.waiting import shown
+from carbonation_dagster.naming import Names, plain
 
-LONGEST_TABLE = 100  # rows; the database has them all
+# Rows; the database has them all. Dagster stores a table of a run three times over.
+LONGEST_TABLE = 25
 LONGEST_LIST = 10  # groups named in a sentence
+LONGEST_LOG = 100  # lines of one step
 
 FAILED = (Outcome.RETRY_PENDING, Outcome.FAILED)
 MetadataMapping = Mapping[str, dg.MetadataValue]
+
+WHAT_TO_DO = (
+    "See to the reason, then re-execute this run from failure: it takes exactly the groups that failed, "
+    "at once. Those that wait for another attempt come again by themselves."
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class Told:
     """The groups a run brought to an end, of one watch."""
 
     watch: str
+    batches: int
     groups: tuple[GroupReport, ...]
     rules_digests: tuple[str, ...]
     seconds: float
@@ -41,18 +55,19 @@ class Told:
         return self.with_outcome(Outcome.ARCHIVED)
 
 
-def materialisations(told: Told) -> Iterator[dg.AssetMaterialization]:
+def materialisations(told: Told, names: Names, config: Config) -> Iterator[dg.AssetMaterialization]:
     """What each archive got."""
-    archives = sorted({group.archive_name for group in told.archived if group.archive_name})
-    for archive in archives:
-        groups = [group for group in told.archived if group.archive_name == archive]
+    known = {archive.name: archive for archive in config.archive}
+    for name in sorted({group.archive_name for group in told.archived if group.archive_name}):
+        groups = [group for group in told.archived if group.archive_name == name]
         yield dg.AssetMaterialization(
-            archive_key(archive),
+            names.archive_key(name),
             description=f"{len(groups)} groups from {told.watch}",
             metadata={
-                "watch": dg.MetadataValue.text(told.watch),
                 **_totals(groups),
-                "directories": dg.MetadataValue.md(_directories(groups)),
+                **_promptness(groups, told.now),
+                "watch": dg.MetadataValue.text(told.watch),
+                "directories": dg.MetadataValue.md(_directories(groups, known.get(name))),
                 "table": table(groups),
             },
         )
@@ -60,24 +75,31 @@ def materialisations(told: Told) -> Iterator[dg.AssetMaterialization]:
 
 def metadata(told: Told) -> MetadataMapping:
     """What the catalogue's materialisation says of the run's groups."""
-    seen = [group.detected_at for group in told.archived if group.detected_at is not None]
-    longest = max(((told.now - at).total_seconds() for at in seen), default=0.0)
-    outcomes = {outcome.value: len(told.with_outcome(outcome)) for outcome in Outcome}
+    others = [one for one in Outcome if one not in (Outcome.ARCHIVED, *FAILED)]
+    counts = {one.value.replace("_", " "): len(told.with_outcome(one)) for one in others}
     return {
         **_totals(told.archived),
-        **{name: dg.MetadataValue.int(n) for name, n in outcomes.items() if n and name != "archived"},
-        "seconds": dg.MetadataValue.float(round(told.seconds, 3)),
-        "seconds since first seen": dg.MetadataValue.float(round(longest, 3)),
-        "rules": dg.MetadataValue.text(", ".join(told.rules_digests)),
+        "failures": dg.MetadataValue.int(len(told.failed)),
+        **{name: dg.MetadataValue.int(number) for name, number in counts.items() if number},
+        "batch size": dg.MetadataValue.int(round(len(told.groups) / max(told.batches, 1))),
+        **_promptness(told.archived, told.now),
+        "seconds of the run": dg.MetadataValue.float(round(told.seconds, 3)),
+        "rules digest": dg.MetadataValue.text(", ".join(told.rules_digests)),
         "table": table(told.groups),
     }
 
 
 def failure(told: Told) -> dg.Failure:
-    """The failure of a run in which attempts failed; it names groups and reasons."""
+    """The failure of a run in which attempts failed; it names groups and reasons, and says what to do."""
     return dg.Failure(
-        description=f"{len(told.failed)} of {len(told.groups)} groups failed: {naming_the(told.failed)}",
-        metadata=metadata(told),
+        description=(
+            f"{len(told.failed)} of {len(told.groups)} groups failed: {naming_the(told.failed)}. {WHAT_TO_DO}"
+        ),
+        metadata={
+            "groups": dg.MetadataValue.int(len(told.groups)),
+            "failures": dg.MetadataValue.int(len(told.failed)),
+            "table": table(told.failed),
+        },
         allow_retries=False,
     )
 
@@ -91,16 +113,29 @@ def stage_metadata(reports: Iterable[BatchReport]) -> MetadataMapping:
     return {name: dg.MetadataValue.int(number) for name, number in counts.items() if number}
 
 
+def decisions(reports: Iterable[BatchReport], after: Collection[str | None]) -> Iterator[str]:
+    """A line for each group whose way ended after one of these stages; those archived share one."""
+    ended = [g for report in reports for g in report.groups if g.outcome is not None and g.stage in after]
+    archived = [group for group in ended if group.outcome is Outcome.ARCHIVED]
+    others = [group for group in ended if group.outcome is not Outcome.ARCHIVED]
+    if archived:
+        yield f"archived {len(archived)} groups: {sentence([plain(group.group_key) for group in archived])}"
+    for group in others[:LONGEST_LOG]:
+        yield f"{plain(group.group_key)}: {group.outcome}: {plain(group.reason or 'no reason given')}"
+    if len(others) > LONGEST_LOG:
+        yield f"and {len(others) - LONGEST_LOG} more; carbonation explain tells of each"
+
+
 def naming_the(groups: Sequence[GroupReport]) -> str:
     """The groups with their reasons in one sentence, cut to a length that can be read."""
-    named = [f"{plain(group.group_key)}: {plain(group.reason or '?')}" for group in groups[:LONGEST_LIST]]
-    more = len(groups) - LONGEST_LIST
-    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+    return sentence([f"{plain(group.group_key)}: {plain(group.reason or '?')}" for group in groups])
 
 
 def table(groups: Sequence[GroupReport]) -> dg.TableMetadataValue:
-    """The groups as a table, those that failed first, cut to a length that can be stored."""
-    ordered = sorted(groups, key=lambda group: group.outcome not in FAILED)
+    """The groups as a table, those that failed first and those that were archived last, cut to a length."""
+    ordered = sorted(
+        groups, key=lambda group: (group.outcome not in FAILED, group.outcome is Outcome.ARCHIVED)
+    )
     columns = ("group", "outcome", "stage", "files", "bytes", "archive", "directory", "reason")
     kinds = {"files": "int", "bytes": "int"}
     return dg.MetadataValue.table(
@@ -123,6 +158,39 @@ def table(groups: Sequence[GroupReport]) -> dg.TableMetadataValue:
     )
 
 
+def naming_the_stuck(stuck: Sequence[Stuck]) -> str:
+    """What does not get further, with its reasons, in one sentence."""
+    return sentence([f"{plain(one.name)}: {plain(one.reason)}" for one in stuck])
+
+
+def sentence(parts: Sequence[str], number: int | None = None) -> str:
+    """The first of some parts, and how many more there are of them, or of `number` in all."""
+    named = list(parts[:LONGEST_LIST])
+    more = (number or len(parts)) - len(named)
+    return "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+
+
+def stuck_table(stuck: Sequence[Stuck]) -> dg.TableMetadataValue:
+    """What does not get further, as a table, cut to a length that can be stored."""
+    columns = ("group", "status", "reason", "next attempt", "files", "run")
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "group": plain(one.name),
+                    "status": one.status.value,
+                    "reason": plain(one.reason),
+                    "next attempt": shown(one.again_at) if one.again_at else "none",
+                    "files": plain(", ".join(one.files)),
+                    "run": one.run_id or "",
+                }
+            )
+            for one in stuck[:LONGEST_TABLE]
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
+    )
+
+
 def _totals(groups: Sequence[GroupReport]) -> MetadataMapping:
     return {
         "groups": dg.MetadataValue.int(len(groups)),
@@ -131,9 +199,30 @@ def _totals(groups: Sequence[GroupReport]) -> MetadataMapping:
     }
 
 
-def _directories(groups: Sequence[GroupReport]) -> str:
-    found = sorted({plain(group.archive_directory) for group in groups if group.archive_directory})
+def _promptness(groups: Sequence[GroupReport], now: datetime) -> MetadataMapping:
+    """How long the groups took from delivery to archive: a half of them, and nineteen of twenty, at most."""
+    taken = sorted((now - at).total_seconds() for group in groups if (at := group.delivered_at) is not None)
+    if not taken:
+        return {}
+    return {
+        f"seconds to archive p{percent}": dg.MetadataValue.float(
+            round(max(0.0, taken[math.ceil(percent / 100 * len(taken)) - 1]), 3)
+        )
+        for percent in (50, 95)
+    }
+
+
+def _directories(groups: Sequence[GroupReport], archive: Archive | None) -> str:
+    found = sorted({group.archive_directory for group in groups if group.archive_directory})
+    lines = [f"- {link(directory, archive)}" for directory in found[:LONGEST_LIST]]
     more = len(found) - LONGEST_LIST
-    return "\n".join(f"- `{name}`" for name in found[:LONGEST_LIST]) + (
-        f"\n- and {more} more" if more > 0 else ""
-    )
+    return "\n".join(lines + ([f"- and {more} more"] if more > 0 else []))
+
+
+def link(directory: str, archive: Archive | None) -> str:
+    """A directory of an archive in Markdown: a link where its `url` is known, for file:// leads nowhere."""
+    name = f"`{plain(directory)}`"
+    if archive is None or archive.url is None or not Path(directory).is_relative_to(archive.base):
+        return name
+    below = quote(str(Path(directory).relative_to(archive.base)))
+    return f"[{name}]({archive.url.rstrip('/')}/{'' if below == '.' else below})"

@@ -1,6 +1,8 @@
 """The command line. Each command is a module; what it needs is imported when it runs."""
 
 import importlib
+import logging
+from typing import IO, Any
 
 import click
 
@@ -42,8 +44,22 @@ class LazyGroup(click.Group):
             from carbonation_core.errors import CarbonationError
 
             if isinstance(error, CarbonationError):
-                raise click.ClickException(str(error)) from error
+                raise Fault(str(error)) from error
             raise
+
+
+class Fault(click.ClickException):
+    """Why a command could not be done: a sentence for people, or a line of a log that programs read."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say it on standard error."""
+        from carbonation_core import logs
+
+        handler = logs.begun()
+        if handler is not None and isinstance(handler.formatter, logs.JsonForm):
+            logging.getLogger(__name__).error(self.message)
+        else:
+            super().show(file)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,5 +1,7 @@
-"""`carbonation check config`: what is wrong with the two files and the plugin, and what surely is."""
+"""`carbonation check`: what is wrong with the two files and the plugin, and what other rules would change."""
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
+    from carbonation_core.replay import Difference, Replayed
 
 
 @click.group()
@@ -21,14 +24,18 @@ def config(path: str | None) -> None:
 
     A fault ends with exit code 1. What is legal but surely wrong is a warning.
     """
-    from carbonation_core.advice import advice, disk_advice
-    from carbonation_core.project import open_unchecked, rules_on_disk
+    from carbonation_core.advice import access_advice, advice, disk_advice
+    from carbonation_core.places import mode_of
+    from carbonation_core.project import rules_on_disk
+    from carbonation_core.toml import read_toml
+    from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
     rules = rules_on_disk(project)
     warnings = [
         *advice(project.config, rules),
         *disk_advice(project.config, Path.is_dir, Path.resolve),
+        *access_advice(project.config, read_toml(project.config.path), mode_of),
         *_left_over(project),
     ]
     for sentence in warnings:
@@ -39,6 +46,94 @@ def config(path: str | None) -> None:
         f"{project.config.path}, {project.config.rules.file} and the plugin are {valid}"
         + (how_many if warnings else "")
     )
+
+
+@check.command("rules")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How groups are printed.",
+)
+@click.pass_obj
+def rules(path: str | None, file: Path, form: str) -> None:
+    """Try the rules in FILE on every group in the database.
+
+    Prints what would change, group by group: which would be newly accepted,
+    rejected, rerouted, failing or waiting, and how many of each there are.
+    Nothing is written, and the files themselves are not looked at. A fault in
+    FILE ends with exit code 1; what would change does not.
+    """
+    from carbonation_core.project import open_project
+    from carbonation_core.replay import candidate_rules, left_out, replay
+
+    project = open_project(path)
+    candidate = candidate_rules(project, file)
+    notes = left_out(project, candidate)
+    counts: Counter[Difference] = Counter()
+    changes = _changes(replay(project, candidate), counts)
+    for portion in (_as_json if form == "json" else _as_text)(changes, counts, notes):
+        click.echo(portion, nl=False)  # colour on a terminal only
+
+
+def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "Iterator[Replayed]":
+    from carbonation_core.replay import Difference
+
+    for one in replayed:
+        counts[one.difference] += 1
+        if one.difference is not Difference.UNCHANGED:
+            yield one
+
+
+def _as_text(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes: list[str]) -> Iterator[str]:
+    from carbonation_core.replay import Difference
+    from carbonation_dagster.cli.text_table import text_table
+
+    first = next(changes, None)
+    if first is not None:
+        rows = (
+            (one.difference, one.watch_name, one.group_key, _place(one.before), _place(one.after), one.reason)
+            for group in ([first], changes)
+            for one in group
+        )
+        headings = ("would be", "watch", "group", "from", "to", "why")
+        yield from (f"{line}\n" for line in text_table(headings, rows))
+        yield "\n"
+    numbers = [str(counts[difference]) for difference in Difference]
+    yield from (f"{line}\n" for line in text_table(tuple(Difference), [numbers]))
+    yield from (f"not told: {note}\n" for note in notes)
+
+
+def _as_json(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes: list[str]) -> Iterator[str]:
+    from carbonation_core.replay import Difference
+    from carbonation_dagster.cli.printing import as_json, to_json
+
+    rows = (
+        {
+            "watch_name": one.watch_name,
+            "group_key": one.group_key,
+            "difference": one.difference,
+            "reason": one.reason,
+            "from": _where(one.before),
+            "to": _where(one.after),
+        }
+        for one in changes
+    )
+    yield '{"changes": '
+    yield from as_json(("watch_name", "group_key", "difference", "reason", "from", "to"), rows)
+    numbers = {difference: counts[difference] for difference in Difference}
+    yield f', "counts": {to_json(numbers)}, "not_told": {to_json(notes)}}}\n'
+
+
+def _place(route: tuple[str, str] | None) -> str:
+    return f"{route[0]}: {route[1]}" if route else ""
+
+
+def _where(route: tuple[str, str] | None) -> dict[str, str] | None:
+    return {"archive": route[0], "directory": route[1]} if route else None
 
 
 def _left_over(project: "Project") -> list[str]:

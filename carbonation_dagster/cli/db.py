@@ -47,10 +47,38 @@ def upgrade(path: str | None) -> None:
         click.echo(f"{_where(project)} is current")
 
 
+@db.command("revision")
+@click.option(
+    "-m", "--message", required=True, help="What is new, in a few words; also part of the file's name."
+)
+@click.option(
+    "--autogenerate", is_flag=True, help="Write what the plugin's model has and the tables have not."
+)
+@click.pass_obj
+def revision(path: str | None, message: str, autogenerate: bool) -> None:
+    """Write the plugin's next revision into its migrations folder, for you to complete.
+
+    The first one begins the plugin's branch. Read what --autogenerate wrote: it
+    takes a column that was renamed for one dropped and one added.
+    """
+    from carbonation_core.db.revisions import new_revision
+    from carbonation_core.errors import ConfigError
+
+    project = _open(path)
+    plugin = project.plugin
+    if plugin.migrations_path is None:
+        raise ConfigError("the plugin has no migrations_path, which is where its revisions go")
+    made = new_revision(project.engine, plugin.migrations_path, plugin.file_model, message, autogenerate)
+    if made is None:
+        click.echo("the tables are as the plugin's model says; there is nothing to write")
+    else:
+        click.echo(f"CREATED {made}")
+
+
 @db.command("status")
 @click.pass_obj
 def status(path: str | None) -> None:
-    """Say which revisions are applied and which are pending.
+    """Say which revisions are applied and pending, where tables differ, and how many rows they have.
 
     The exit code is 0 when the tables are what this release and plugin need, else 1.
     """
@@ -63,9 +91,13 @@ def status(path: str | None) -> None:
         click.echo(f"{'unknown' if revision in found.unknown else 'applied'} {revision}")
     for revision in found.pending:
         click.echo(f"pending {revision}")
-    different = migrate.drift(project.engine, project.plugin.file_model) if found.is_current else []
-    for line in different:
-        click.echo(f"differs {line}")
+    different: list[str] = []
+    if found.is_current:
+        different = migrate.drift(project.engine, project.plugin.file_model)
+        for line in different:
+            click.echo(f"differs {line}")
+        for table, number in migrate.counts(project.engine).items():
+            click.echo(f"rows    {table} {number}")
     if found.is_empty:
         click.echo("The database is not initialised; run: carbonation db init", err=True)
     elif found.pending:
@@ -74,7 +106,7 @@ def status(path: str | None) -> None:
 
 
 def _open(path: str | None) -> "Project":
-    from carbonation_core.project import open_unchecked
+    from carbonation_dagster.cli.opening import open_unchecked
 
     return open_unchecked(path)
 

@@ -26,7 +26,7 @@ def explain(config: str | None, what: str, watch_name: str | None, as_json: bool
     take it; the exit code is then 1.
     """
     from carbonation_core.explain import explain as tell
-    from carbonation_core.project import open_project
+    from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.printing import to_json
 
     project = open_project(config)

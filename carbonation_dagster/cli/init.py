@@ -13,14 +13,22 @@ import click
     default=Path(),
     help="Where the project goes; else the current directory.",
 )
-def init(directory: Path) -> None:
+@click.option("--systemd", is_flag=True, help="With carbonation.service, a unit made from config.toml.")
+@click.option("--user", metavar="NAME", help="Whom systemd runs it as; else whoever calls.")
+def init(directory: Path, systemd: bool, user: str | None) -> None:
     """Write a new project: config.toml, rules.toml and a plugin of its own, which runs as it stands.
 
     Prints CREATED or SKIPPED for each file. What is there is never overwritten.
+    With --systemd also in a project that is there, for its configuration as it is.
     """
-    from carbonation_dagster.cli.scaffold import scaffold
+    from carbonation_dagster.cli.scaffold import scaffold, write_unit
 
+    if user and not systemd:
+        raise click.UsageError("--user is whom systemd runs the service as; it goes with --systemd")
     for what, path in scaffold(directory):
+        click.echo(f"{what} {path}")
+    if systemd:
+        what, path = write_unit(directory, user)
         click.echo(f"{what} {path}")
     at = "" if directory == Path() else f"cd {directory}, and then "
     click.echo(f"Next: {at}carbonation db init, carbonation check config, carbonation run", err=True)

@@ -1,4 +1,4 @@
-"""Rows as a table, as CSV and as JSON. The latter two never hold more than a row."""
+"""Rows as a table, as CSV and as JSON, however many: never more than a portion of them is held."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 def as_table(columns: Sequence[str], rows: Rows) -> Iterator[str]:
     """Aligned columns under their names; times in UTC to the second."""
-    cells = [[_cell(row[name]) for name in columns] for row in rows]
+    cells = ([_cell(row[name]) for name in columns] for row in rows)
     for line in text_table(columns, cells):
         yield f"{line}\n"
 

@@ -105,9 +105,11 @@ def files(
     from carbonation_core.api import connect
     from carbonation_core.db.catalogue import default_columns
     from carbonation_core.errors import QueryError
+    from carbonation_dagster.cli.opening import begin_log
     from carbonation_dagster.cli.printing import WRITERS
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
+    begin_log(ctx.obj)
     filters = filters_from(_model(ctx), options, datetime.now(UTC))
     with connect(ctx.obj) as database:
         given = _split(columns) or database.project.plugin.query_defaults.columns

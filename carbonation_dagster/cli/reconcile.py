@@ -28,8 +28,8 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     others are done, and the exit code is 1.
     """
     from carbonation_core.errors import ScanError
-    from carbonation_core.project import open_project
     from carbonation_core.reconcile import DeliveryReconciliation, reconcile_delivery
+    from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.text_table import text_table
 
     project = open_project(path)
@@ -81,8 +81,8 @@ def archive(
     """
     from carbonation_core.adoption import adopter_of
     from carbonation_core.errors import QueryError, ScanError
-    from carbonation_core.project import open_project
     from carbonation_core.reconcile_archive import archives_of, paths_in, reconcile_archive
+    from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)

@@ -25,8 +25,8 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     """
     from carbonation_core.errors import QueryError
     from carbonation_core.lifecycle import FileStatus
-    from carbonation_core.project import open_project
     from carbonation_core.retry import retry as ask_again
+    from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)

@@ -1,12 +1,18 @@
 """`carbonation run`: the service, one pass, or what would happen."""
 
+import logging
 import sys
+from contextlib import closing
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from carbonation_core.config import Config
     from carbonation_dagster.one_pass import Pass
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_run: bool) -> None:
     """Run the service: Dagster's daemon, code server and web UI.
+
+    SIGTERM and Ctrl-C end it within 20 s, SIGHUP has it read its configuration again.
 
     With --once the exit code is 0 when all is well, 3 when an attempt failed in
     this pass, and 1 for an error such as a watch directory that is missing.
@@ -35,28 +43,61 @@ def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_r
 
 
 def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
-    from carbonation_core.project import open_project, rules_in_force
-    from carbonation_dagster.service import Address, Service
+    from carbonation_core.errors import CarbonationError
+    from carbonation_core.project import rules_in_force
+    from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.log_stream import ServiceLog
+    from carbonation_dagster.parts import Address
+    from carbonation_dagster.service import Service
 
-    project = open_project(config)
-    rules_in_force(project)
-    project.engine.dispose()
-    Service(project, Address(host, port) if with_ui else None, _say).run()
+    project = open_project(config, as_service=True)
+    with closing(ServiceLog(project.config)) as service_log:
+        for sentence in _exposed(project.config, host if with_ui else None):
+            log.warning("%s", sentence)
+        try:
+            rules_in_force(project)
+            project.engine.dispose()
+            Service(project, Address(host, port) if with_ui else None, service_log).run()
+        except CarbonationError as error:
+            log.error("%s", error)  # a sentence is all there is to say
+            sys.exit(1)
+
+
+def _exposed(config: "Config", host: str | None) -> list[str]:
+    """What others than the operator could read, or do."""
+    from carbonation_core.advice import access_advice
+    from carbonation_core.places import mode_of
+    from carbonation_core.toml import read_toml
+
+    found = access_advice(config, read_toml(config.path), mode_of)
+    if host is not None and not _is_loopback(host):
+        found.append(
+            f"the web UI listens on {host}: it asks for no password, and whoever reaches it can launch "
+            "and delete runs; put it behind a proxy that does, or let it listen on 127.0.0.1"
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _once(config: str | None) -> None:
-    from carbonation_core.project import open_project
+    from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.one_pass import run_pass
 
-    done = run_pass(open_project(config))
-    for line in summary(done):
-        _say(line)
+    done = run_pass(open_project(config, as_service=True))
+    for level, line in summary(done):
+        log.log(level, line)
     sys.exit(done.exit_code)
 
 
 def _dry_run(config: str | None) -> None:
     from carbonation_core.preview import preview
-    from carbonation_core.project import open_unchecked
+    from carbonation_dagster.cli.opening import open_unchecked
 
     for found in preview(open_unchecked(config)):
         parts = [f"{found.watch_name}: {found.group_key}: {found.verdict}"]
@@ -65,21 +106,14 @@ def _dry_run(config: str | None) -> None:
         click.echo(" ".join(parts))
 
 
-def summary(done: "Pass") -> list[str]:
-    """A pass in a few lines for a person."""
+def summary(done: "Pass") -> list[tuple[int, str]]:
+    """A pass in a few lines with their levels. Each group that failed has had its own."""
     from collections import Counter
 
     groups = [group for report in done.reports for group in report.groups]
     counts = Counter(group.outcome.value.replace("_", " ") for group in groups if group.outcome)
-    lines = [f"{len(groups)} groups: " + ", ".join(f"{n} {name}" for name, n in counts.items())]
-    if not groups:
-        lines = ["nothing was ready"]
+    said = f"{len(groups)} groups: " + ", ".join(f"{n} {name}" for name, n in counts.items())
+    lines = [(logging.INFO, said if groups else "nothing was ready")]
     if done.unsettled:
-        lines.append(f"{done.unsettled} files still change; a later pass takes them")
-    lines += [f"failed: {group.group_key}: {group.reason}" for group in done.failed]
-    lines += [f"error: {error}" for error in done.errors]
-    return lines
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+        lines.append((logging.INFO, f"{done.unsettled} files still change; a later pass takes them"))
+    return lines + [(logging.ERROR, error) for error in done.errors]

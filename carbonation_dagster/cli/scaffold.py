@@ -1,5 +1,6 @@
 """A new project: configuration, rules and a plugin of its own, which runs as it stands."""
 
+import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,16 @@ def scaffold(
         target = directory / relative
         yield ("CREATED" if _written(target, text) else "SKIPPED"), target
     _made(directory / DELIVERY)
+
+
+def write_unit(directory: Path, user: str | None) -> tuple[Literal["CREATED", "SKIPPED"], Path]:
+    """Write carbonation.service for the project in `directory`, whose configuration must be valid."""
+    from carbonation_core.config import load_config
+    from carbonation_dagster.cli.unit import unit
+
+    target = directory / "carbonation.service"
+    text = unit(load_config(directory.resolve() / "config.toml"), user or getpass.getuser())
+    return ("CREATED" if _written(target, text) else "SKIPPED"), target
 
 
 def _files(project: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from carbonation_core.config import Config
     from carbonation_core.status import Status
 
 
@@ -22,24 +23,34 @@ def status(path: str | None, as_json: bool) -> None:
     the components that came to a status in that time and still have it.
     """
     from carbonation_core.errors import DatabaseError
-    from carbonation_core.project import open_unchecked
     from carbonation_core.status import status as look
+    from carbonation_dagster.cli.opening import open_unchecked
     from carbonation_dagster.cli.printing import to_json
 
     project = open_unchecked(path)
     try:
         found = look(project)
     except DatabaseError as error:
-        if as_json:
-            click.echo(to_json({"healthy": False, "problems": [str(error)]}))
-            sys.exit(1)
-        raise
+        problems = [str(error), _of_process(project.config)]
+        if not as_json:
+            raise DatabaseError("; ".join(problems)) from error
+        click.echo(to_json({"healthy": False, "problems": problems}))
+        sys.exit(1)
     if as_json:
         click.echo(to_json({"healthy": found.is_healthy, **_plain(asdict(found))}))
     else:
         for line in _lines(found):
             click.echo(line)
     sys.exit(0 if found.is_healthy else 1)
+
+
+def _of_process(config: "Config") -> str:
+    """Whether a service runs here, as its lock says, when the database cannot."""
+    from carbonation_core.health import START
+    from carbonation_dagster.alone import pid_of_service
+
+    pid = pid_of_service(config)
+    return f"the service runs, with pid {pid}" if pid else f"no service runs here; {START}"
 
 
 def _plain(value: Any) -> Any:
@@ -67,18 +78,22 @@ def _lines(found: "Status") -> Iterator[str]:
         yield f"service: pid {found.service.pid} on {found.service.host}{ui}"
     if found.parts:
         yield ""
-        headings = ("part", "last heartbeat", "age", "started")
-        rows = [(p.name, _time(p.last_heartbeat), _ago(p.age), _time(p.started_at)) for p in found.parts]
+        headings = ("part", "state", "last heartbeat", "age", "started")
+        rows = [
+            (p.name, p.state, _time(p.last_heartbeat), _ago(p.age), _time(p.started_at)) for p in found.parts
+        ]
         yield from text_table(headings, rows)
     yield ""
     yield from text_table(
-        ("watch", "last look", "files", "last new file", "health", "path"),
+        ("watch", "last look", "files", "last new file", "by event", "by scan", "health", "path"),
         [
             (
                 watch.name,
                 _or_never(watch.last_look),
                 str(watch.files or 0),
                 _or_never(watch.last_new),
+                str(watch.found_by_event),
+                str(watch.found_by_scan),
                 watch.error or ("late" if watch.is_late else "well"),
                 watch.path,
             )
@@ -97,6 +112,21 @@ def _lines(found: "Status") -> Iterator[str]:
     ]
     yield from text_table(("components", *WINDOWS, ALL), counts)
     yield ""
+    if found.consumers:
+        yield from text_table(
+            ("consumer", "watch", "behind", "since", "last ack"),
+            [
+                (
+                    one.consumer,
+                    one.watch_name or "all",
+                    str(one.behind),
+                    _time(one.since) if one.since else "",
+                    _time(one.acked_at),
+                )
+                for one in found.consumers
+            ],
+        )
+        yield ""
     yield from _totals(found)
     yield from _rules(found)
     yield from _overlong(found)

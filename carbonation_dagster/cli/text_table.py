@@ -1,15 +1,22 @@
 """A table of plain text, the same on a terminal and in a pipe."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import click
 
+_PORTION = 1000  # rows
 
-def text_table(headings: Sequence[str], rows: Collection[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table; columns of numbers are aligned on the right, nothing is ever cut."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *shown, strict=True)]
-    right = [bool(shown) and all(_is_number(row[number]) for row in shown) for number in range(len(headings))]
+
+def text_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table; columns of numbers are aligned on the right, nothing is ever cut.
+
+    Only a portion of the rows is held at a time: a column gets wider when a
+    later portion needs it, and is a column of numbers by the first.
+    """
+    shown = ([printable(cell) for cell in row] for row in rows)
+    widths = [len(heading) for heading in headings]
+    right = [False] * len(headings)
 
     def line(cells: Sequence[str]) -> str:
         aligned = (
@@ -18,8 +25,16 @@ def text_table(headings: Sequence[str], rows: Collection[Sequence[str]]) -> Iter
         )
         return "  ".join(aligned).rstrip()
 
-    yield click.style(line(headings), bold=True)
-    yield from map(line, shown)
+    portion = list(islice(shown, _PORTION))
+    if portion:
+        right = [all(map(_is_number, column)) for column in zip(*portion, strict=True)]
+    is_first = True
+    while portion or is_first:
+        widths = [max([width, *map(len, column)]) for width, *column in zip(widths, *portion, strict=True)]
+        if is_first:
+            yield click.style(line(headings), bold=True)
+        yield from map(line, portion)
+        is_first, portion = False, list(islice(shown, _PORTION))
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,170 @@
+"""Sensors that tell somebody of runs that fail and of checks that begin to fail.
+
+One for each place that messages go to, so that one which cannot be reached holds
+up no other and is told nothing twice. A tick takes all that failed since the last
+message got through, so that a burst is one message; one that does not get through
+makes the tick fail, in red, and comes again after a growing pause.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import dagster as dg
+
+from carbonation_core import notify, pulse
+from carbonation_core.config import Config
+from carbonation_core.db import service
+from carbonation_core.db.engine import reading
+from carbonation_core.notify import Failure
+from carbonation_core.project import Project
+from carbonation_core.waiting import shown
+from carbonation_dagster.checks import checks_of
+from carbonation_dagster.naming import (
+    AGREEMENT_CHECK,
+    GROUP_KEY_TAG,
+    GROUPS_TAG,
+    RULES_CHECK,
+    VERIFIED_CHECK,
+    WATCH_TAG,
+    Names,
+    service_of,
+)
+from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.runs import Ours, failed_runs, last_evaluation
+
+log = logging.getLogger(__name__)
+
+Sender = Callable[[Config, Sequence[Failure]], None]
+
+
+def alert_sensors(config: Config, names: Names) -> list[dg.SensorDefinition]:
+    """A sensor for each place that `[notify]` names."""
+    return [_alert_sensor(target, config, names) for target in notify.targets(config.notify)]
+
+
+def _alert_sensor(target: str, config: Config, names: Names) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.named(f"notify_{target}"),
+        minimum_interval_seconds=int(config.notify.interval.total_seconds()) or 1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Tells of runs that fail and of checks that begin to fail: {TOLD[target]}.",
+    )
+    def alert(
+        context: dg.SensorEvaluationContext, carbonation: dg.ResourceParam[Carbonation]
+    ) -> dg.SensorResult | dg.SkipReason:
+        if carbonation.stopping():
+            return dg.SkipReason("the service is stopping")
+        project = carbonation.project
+        waits = {one.target: one for one in notify.unreached(project)}.get(target)
+        if waits is not None and project.clock() < waits.again_at:
+            return dg.SkipReason(f"{waits.error}; the next attempt is at {shown(waits.again_at)}")
+        failures, cursor = failures_since(context.instance, project, names, context.cursor)
+        if failures:
+            try:
+                SENDERS[target](project.config, failures)
+            except notify.NotifyError as error:
+                notify.note(project, target, str(error))
+                raise
+        notify.note(project, target, None)
+        said = f"told of {len(failures)} failures" if failures else "nothing failed"
+        return dg.SensorResult(skip_reason=said, cursor=cursor)
+
+    return alert
+
+
+def failures_since(
+    instance: dg.DagsterInstance, project: Project, names: Names, cursor: str | None
+) -> tuple[list[Failure], str]:
+    """What failed since a cursor, and the next one. The first begins now, with the checks that fail."""
+    before: dict[str, Any] = json.loads(cursor or "{}")
+    since = before.get("since", project.clock().timestamp())
+    wanted, ui = project.config.notify.on, _address_of_ui(project)
+    runs, runs_cursor = failed_runs(instance, since, before.get("runs"))
+    failing = {key.to_user_string(): failure for key, failure in _failing(instance, project, names, ui)}
+    failures = []
+    if "run_failure" in wanted:
+        ours = Ours(names, project.config)
+        failures += [_of_run(run, reason, at, ui) for run, reason, at in runs if ours.has(run)]
+    if "check_failure" in wanted:
+        failures += [one for name, one in failing.items() if name not in before.get("checks", ())]
+    return failures, json.dumps({"since": since, "runs": runs_cursor, "checks": sorted(failing)})
+
+
+def _of_run(run: dg.DagsterRun, reason: str, at: float, ui: str | None) -> Failure:
+    of = run.tags.get(WATCH_TAG)
+    which = run.tags.get(GROUP_KEY_TAG) or (f"{n} groups" if (n := run.tags.get(GROUPS_TAG)) else "")
+    title = f"run {run.run_id[:8]} of {run.job_name}" + (f" ({which})" if which else "") + " failed"
+    labels = {"job": run.job_name, **({"watch": of} if of else {})}
+    return Failure(
+        "run_failure", run.run_id, title, reason, _iso(at), ui and f"{ui}/runs/{run.run_id}", labels
+    )
+
+
+def _failing(
+    instance: dg.DagsterInstance, project: Project, names: Names, ui: str | None
+) -> Iterator[tuple[dg.AssetCheckKey, Failure]]:
+    for key in all_checks(project.config, names):
+        last = last_evaluation(instance, key)
+        if last is None or last[0].passed:
+            continue
+        evaluation, at = last
+        asset = key.asset_key.to_user_string()
+        yield (
+            key,
+            Failure(
+                "check_failure",
+                f"{asset}:{key.name}",
+                f"check {key.name} of {asset} fails",
+                evaluation.description or "no reason given",
+                _iso(at),
+                ui and f"{ui}/assets/{quote(asset)}?view=checks&checkDetail={quote(key.name)}",
+                {"asset": asset, "check": key.name, "severity": evaluation.severity.value},
+            ),
+        )
+
+
+def all_checks(config: Config, names: Names) -> Iterator[dg.AssetCheckKey]:
+    """Every check of a service."""
+    yield dg.AssetCheckKey(names.rules_key, RULES_CHECK)
+    for watch in config.watch:
+        for check in checks_of(watch):
+            yield dg.AssetCheckKey(check.key(names, watch.name), check.name)
+    for archive in config.archive:
+        for name in (VERIFIED_CHECK, AGREEMENT_CHECK):
+            yield dg.AssetCheckKey(names.archive_key(archive.name), name)
+
+
+def _address_of_ui(project: Project) -> str | None:
+    with reading(project.engine) as connection:
+        worker = pulse.worker(service.get(connection, pulse.SERVICE))
+    return worker.ui if worker is not None and worker.is_running else None
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def _to_log(config: Config, failures: Sequence[Failure]) -> None:
+    for one in failures:
+        known = {"run_id": one.name} if one.kind == "run_failure" else {}
+        log.error("%s: %s", one.title, one.reason, extra={**known, **(one.labels or {})})
+
+
+def _to_command(config: Config, failures: Sequence[Failure]) -> None:
+    notify.run_command(config, notify.message(failures, service_of(config)))
+
+
+def _to_webhook(config: Config, failures: Sequence[Failure]) -> None:
+    notify.post(config.notify, notify.message(failures, service_of(config)))
+
+
+SENDERS: dict[str, Sender] = {"log": _to_log, "command": _to_command, "webhook": _to_webhook}
+TOLD = {
+    "log": "in the service's log",
+    "command": "by the command of [notify]",
+    "webhook": "by the webhook of [notify]",
+}

@@ -1,0 +1,96 @@
+"""The log of a process that belongs to the service: its records go to the front process."""
+
+import logging
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Mapping
+
+from carbonation_core import logs
+
+# Set by `carbonation run` for its processes; elsewhere logging is whoever's it is.
+LEVEL_VARIABLE = "CARBONATION_LOG_LEVEL"
+MOST_WAITING = 10_000  # records kept while nobody reads them
+LAST_WORDS = 2_000  # milliseconds that sending them may take at the end
+_STDERR = 2
+
+
+def begin_as_part(environment: Mapping[str, str] = os.environ) -> None:
+    """Send what this process logs to the service, if it is one of its processes."""
+    level = environment.get(LEVEL_VARIABLE)
+    if level is None or logs.begun():
+        return
+    handler: logging.Handler
+    try:
+        # Its own: Dagster may turn standard error to a file while ops run.
+        handler = Sender(socket.socket(fileno=os.dup(_STDERR)))
+        handler.setFormatter(logs.form("json", ()))
+    except OSError:  # no socket, so not the service's
+        handler = logs.ToStandardError()
+        handler.setFormatter(logs.form("text", ()))
+    logs.begin(logs.level_number(level), handler)
+    # Dagster gives its loggers handlers of their own, which would say all twice.
+    logging.getLogger("dagster").handlers.clear()
+
+
+class Sender(logging.Handler):
+    """Sends each record at once, as a line. While nobody reads, records wait here, and no work for them."""
+
+    def __init__(self, to: socket.socket) -> None:
+        super().__init__()
+        self._to = to
+        self._waiting: deque[bytes] = deque()
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record, after those that wait."""
+        try:
+            line = self.format(record)
+        except (TypeError, ValueError):  # the record does not fit its own format
+            self.handleError(record)
+            return
+        self._send()
+        if len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+            return
+        if self._lost:
+            self._waiting.append(self._line(self._of_loss()))
+            self._lost = 0
+        self._waiting.append(f"{line}\n".encode())
+        self._send()
+
+    def close(self) -> None:
+        """Send what waits, if somebody reads soon.
+
+        Not the end: `logging.config` closes all handlers there are when it is used, and alembic uses it.
+        """
+        while self._waiting and self._is_read(LAST_WORDS):
+            self._send()
+
+    def _send(self) -> None:
+        while self._waiting:
+            line = self._waiting.popleft()
+            try:
+                # By this flag and not by a timeout, which would be every writer's to this socket.
+                sent = self._to.send(line, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            except OSError:  # the front process is gone
+                self._waiting.clear()
+                return
+            if sent < len(line):
+                self._waiting.appendleft(line[sent:])
+                return
+
+    def _is_read(self, milliseconds: int) -> bool:
+        poll = select.poll()
+        poll.register(self._to, select.POLLOUT)
+        return bool(poll.poll(milliseconds))
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode()
+
+    def _of_loss(self) -> logging.LogRecord:
+        values = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+        return logging.makeLogRecord({**values, "msg": f"{self._lost} lines were lost, as nobody read them"})

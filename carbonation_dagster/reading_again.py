@@ -1,0 +1,104 @@
+"""SIGHUP: configuration, rules and plugin are read again; what changed is said, or why it is refused."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from carbonation_core.config import Config
+from carbonation_core.errors import CarbonationError
+from carbonation_core.project import Project, open_project, rules_in_force
+from carbonation_core.toml import format_duration
+
+CHECK_TIMEOUT = 60.0  # seconds
+CHECK = "import sys; from carbonation_dagster.cli import main; main(['-c', sys.argv[1], 'check', 'config'])"
+SECRET = "password"  # noqa: S105  # the key of one
+TABLES = ("service", "logging", "database", "plugins", "rules")
+
+
+@dataclass(frozen=True)
+class Reread:
+    """What came of it, in sentences. `project` is None when it is refused; then all stays as it was."""
+
+    sentences: tuple[str, ...]
+    project: Project | None = None
+    config_changed: bool = False
+
+
+class Rereading:
+    """Reads again in a thread of its own, as long as that takes; `result` is None until then.
+
+    `apply` gets a valid configuration and puts it into effect.
+    """
+
+    def __init__(self, before: Project, apply: Callable[[Config], None]) -> None:
+        self.result: Reread | None = None
+        self._before, self._apply = before, apply
+        threading.Thread(target=self._work, daemon=True, name="rereading").start()
+
+    def _work(self) -> None:
+        try:
+            self.result = self._read()
+        except CarbonationError as error:
+            self.result = Reread((f"refused, so that all stays as it was: {error}",))
+        except Exception as error:  # noqa: BLE001  # a service must live through its reload
+            self.result = Reread((f"broke off: {type(error).__name__}: {error}",))
+
+    def _read(self) -> Reread:
+        path = self._before.config.path
+        _require_valid(path)
+        project = open_project(path)
+        sentences = changes(self._before.config, project.config)
+        rules = rules_in_force(project)
+        self._apply(project.config)
+        return Reread(
+            (*(sentences or ["config.toml is as it was"]), f"rules {rules.digest[:12]} are in force"),
+            project,
+            bool(sentences),
+        )
+
+
+def changes(before: Config, now: Config) -> list[str]:
+    """A sentence for each key that differs; of passwords only that they do."""
+    found: list[str] = []
+    for table in TABLES:
+        found += _differences(f"[{table}]", getattr(before, table), getattr(now, table))
+    for kind in ("watch", "archive"):
+        old = {one.name: one for one in getattr(before, kind)}
+        new = {one.name: one for one in getattr(now, kind)}
+        found += [f'{kind} "{name}" is new' for name in new.keys() - old.keys()]
+        found += [f'{kind} "{name}" is configured no more' for name in old.keys() - new.keys()]
+        for name in old.keys() & new.keys():
+            found += _differences(f'[[{kind}]] "{name}"', old[name], new[name])
+    return sorted(found)
+
+
+def _differences(table: str, before: object, now: object) -> Iterator[str]:
+    for key in type(now).model_fields:  # type: ignore[attr-defined]  # a section's
+        old, new = getattr(before, key), getattr(now, key)
+        if old != new:
+            said = "" if key == SECRET else f": {_shown(old)}, now {_shown(new)}"
+            yield f"{table} {key}{said or ' is another one'}"
+
+
+def _shown(value: object) -> str:
+    return format_duration(value) if isinstance(value, timedelta) else str(value)
+
+
+def _require_valid(path: Path) -> None:
+    """Raise `CarbonationError` with the faults of configuration, rules and plugin.
+
+    Another process looks, as this one has the plugin of its own start in memory.
+    """
+    done = subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-P", "-c", CHECK, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=CHECK_TIMEOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise CarbonationError(done.stderr.strip().removeprefix("Error: ") or f"exit {done.returncode}")

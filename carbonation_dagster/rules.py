@@ -1,0 +1,89 @@
+"""What Dagster shows of rules.toml: each version that was accepted or refused, and whether it is in force."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from carbonation_core.config import Config
+from carbonation_core.db import rules_log
+from carbonation_core.db.engine import reading
+from carbonation_core.db.rules_log import Version
+from carbonation_core.project import Project, rules_in_force
+from carbonation_dagster.naming import RULES_CHECK, Names, plain
+from carbonation_dagster.resources import Carbonation
+
+MOST_AT_ONCE = 50  # versions that one tick tells of
+
+
+def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
+    """The check of rules.toml; run alone it looks at the file."""
+
+    @dg.multi_asset_check(
+        name=names.named("rules_accepted"),
+        specs=[
+            dg.AssetCheckSpec(
+                RULES_CHECK,
+                asset=names.rules_key,
+                description=(
+                    f"`{plain(str(config.rules.file))}` as it is now is in force. While it is refused, the "
+                    "rules that were last accepted go on; mend the file, and it is accepted by itself."
+                ),
+            )
+        ],
+    )
+    def ask(carbonation: dg.ResourceParam[Carbonation]) -> dg.AssetCheckResult:
+        rules_in_force(carbonation.project)
+        with reading(carbonation.project.engine) as connection:
+            last = rules_log.latest(connection)
+            assert last is not None
+            before = rules_log.accepted_before(connection, last.id)
+        return dg.AssetCheckResult(**_verdict(names, last, before))
+
+    return ask
+
+
+def rules_told(
+    project: Project, names: Names, after: int
+) -> tuple[Sequence[dg.AssetObservation | dg.AssetCheckEvaluation], int]:
+    """What there is to tell of versions later than that one, and the number of the last that is told of."""
+    told: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
+    with reading(project.engine) as connection:
+        versions = rules_log.since(connection, after, MOST_AT_ONCE)
+        befores = [rules_log.accepted_before(connection, version.id) for version in versions]
+    for version, before in zip(versions, befores, strict=True):
+        said = f"rules {version.digest[:12]} " + ("are in force" if version.accepted else "were refused")
+        told.append(
+            dg.AssetObservation(names.rules_key, description=said, metadata=_metadata(version, before))
+        )
+    if versions:
+        told.append(dg.AssetCheckEvaluation(**_verdict(names, versions[-1], befores[-1])))
+    return told, versions[-1].id if versions else after
+
+
+def _verdict(names: Names, version: Version, before: Version | None) -> Mapping[str, Any]:
+    return {
+        "asset_key": names.rules_key,
+        "check_name": RULES_CHECK,
+        "passed": version.accepted,
+        "severity": dg.AssetCheckSeverity.ERROR,
+        "description": None if version.accepted else plain(version.reason or "no reason given"),
+        "metadata": _metadata(version, before),
+    }
+
+
+def _metadata(version: Version, before: Version | None) -> Mapping[str, dg.MetadataValue]:
+    author = version.author
+    found: dict[str, dg.MetadataValue] = {"digest": dg.MetadataValue.text(version.digest)}
+    found["digest before"] = dg.MetadataValue.text(before.digest if before else "none")
+    found["accepted"] = dg.MetadataValue.bool(version.accepted)
+    if version.reason:
+        found["refused because"] = dg.MetadataValue.text(plain(version.reason))
+    if author.written_by:
+        found["file of"] = dg.MetadataValue.text(plain(author.written_by))
+    if author.written_at:
+        found["written at"] = dg.MetadataValue.timestamp(author.written_at)
+    found["read at"] = dg.MetadataValue.timestamp(version.at)
+    if author.read_by:
+        found["read by"] = dg.MetadataValue.text(plain(author.read_by))
+    return found
