@@ -1,15 +1,40 @@
 """What tests of several packages share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import databases
 from tests.site import Site, SiteMaker, make_site
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones first, so that processes that share the tests end together.
+
+    On a server run only what asks for a database; the rest ran on SQLite.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if databases.SQLITE:
+        return
+    asking = [item for item in items if "on_each_database" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in asking])
+    items[:] = asking
+
+
+@pytest.fixture(scope="session")
+def on_each_database() -> Iterator[None]:
+    """For whatever holds on each kind of database; see `tests.databases`."""
+    reason = databases.unreachable()
+    if reason is not None:
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    yield
+    databases.drop_all()
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[SiteMaker]:
+def make(on_each_database: None, tmp_path: Path) -> Iterator[SiteMaker]:
     """Makes projects in the test's own directory; see `tests.site.make_site`."""
     made: list[Site] = []
 
@@ -19,7 +44,7 @@ def make(tmp_path: Path) -> Iterator[SiteMaker]:
 
     yield maker
     for site in made:
-        site.project.engine.dispose()
+        site.close()
 
 
 @pytest.fixture

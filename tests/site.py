@@ -1,30 +1,27 @@
 """A whole project in a temporary directory, with a clock that tests set."""
 
 import os
-import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Mapped
-from sqlalchemy.schema import CreateColumn
 
 from carbonation_core import FileBase, Plugin
 from carbonation_core.claim import Offer, claim
-from carbonation_core.config import DatabaseSection, load_config
-from carbonation_core.db import migrate
-from carbonation_core.db.engine import make_engine, reading, writing
+from carbonation_core.config import load_config
+from carbonation_core.db.engine import make_engine, reading
 from carbonation_core.db.models import ArchiveCopy, FeedEntry, FileComponent, Group, StatusChange
 from carbonation_core.names import to_text
 from carbonation_core.observe import Observation, observe
 from carbonation_core.pipeline import BatchReport, Stage, work
-from carbonation_core.plugin import jsonable, own_columns
+from carbonation_core.plugin import jsonable
 from carbonation_core.project import Project
+from tests import databases
 
 STAGES = tuple(Stage)
 
@@ -203,6 +200,11 @@ class Site:
             if not path.is_dir()
         }
 
+    def close(self) -> None:
+        """Leave nothing of it open; its database may be another site's then."""
+        self.project.engine.dispose()
+        databases.give_back(self.project.config.database)
+
     def set_rules(self, rules: str) -> None:
         (self.directory / "rules.toml").write_text(textwrap.dedent(rules), encoding="utf-8")
 
@@ -234,8 +236,8 @@ def make_site(
         f"{heading}\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
         for heading, keys in tables
     )
-    (directory / "config.toml").write_text(text + textwrap.dedent(more), encoding="utf-8")
-    (directory / "carbonation.db").write_bytes(_empty_database(plugin.file_model))
+    database = databases.as_toml(databases.at_head(directory, plugin.file_model))
+    (directory / "config.toml").write_text(database + text + textwrap.dedent(more), encoding="utf-8")
     return open_site(directory, plugin)
 
 
@@ -246,21 +248,6 @@ def open_site(directory: Path, plugin: Plugin = PLUGIN) -> Site:
     site = Site(directory, Project(config, plugin, engine))
     site.project = Project(config, plugin, engine, lambda: site.now)
     return site
-
-
-@cache
-def _empty_database(model: type[FileBase]) -> bytes:
-    """A database at head with the model's columns; migrating anew for each test takes seconds in all."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "empty.db"
-        engine = make_engine(DatabaseSection(name=str(path)))
-        migrate.upgrade(engine, None)
-        with writing(engine) as connection:
-            for column in own_columns(Plugin(model)):
-                definition = CreateColumn(column).compile(dialect=engine.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE files ADD COLUMN {definition}")
-        engine.dispose()
-        return path.read_bytes()
 
 
 SiteMaker = Callable[..., Site]

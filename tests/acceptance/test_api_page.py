@@ -1,14 +1,13 @@
 """The examples of docs/api.md do what the page says."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Desk, deliver, one_pass
+from tests.acceptance.command import Desk, archived, deliver, one_pass
 from tests.core.pages import DOCS
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (DOCS / "api.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -16,10 +15,9 @@ POLLER = next(block for block in BLOCKS if block.startswith("# poller.py"))
 
 
 @pytest.fixture
-def desk(archive: Desk, tmp_path: Path) -> Desk:
-    """The archived project, to be written to."""
-    shutil.copytree(archive.directory, tmp_path, dirs_exist_ok=True)
-    return Desk(tmp_path)
+def desk(on_each_database: None, tmp_path: Path) -> Desk:
+    """An archived project, to be written to."""
+    return archived(tmp_path)
 
 
 def run(desk: Desk, script: str, *arguments: str) -> str:

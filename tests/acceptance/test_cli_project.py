@@ -2,7 +2,8 @@
 
 import json
 import os
-import sqlite3
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from carbonation_core.retry import RETRIABLE
 from carbonation_dagster.cli.retry import STATUSES
 from tests.acceptance.command import Desk, deliver, new_desk, one_pass
 
+LONG_AGO = "'2026-01-01 00:00:00.000000'"  # UTC, as it is everywhere
 USERS_MISTAKES = (
     ("check", "config"),
     ("db", "init"),
@@ -31,9 +33,33 @@ def test_init_says_what_it_made_and_what_it_left(tmp_path: Path) -> None:
     assert second == [line.replace("CREATED", "SKIPPED") for line in first]
 
 
+def test_init_writes_a_unit_that_systemd_accepts(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    config = desk.directory / "config.toml"
+    outside = tmp_path_factory.mktemp("out") / "100% of $HOME"
+    outside.mkdir()
+    config.write_text(config.read_text().replace('path = "incoming"', f'path = "{outside}"'))
+    assert "CREATED carbonation.service\n" in desk("init", "--systemd", "--user", "daemon").out
+    unit = (desk.directory / "carbonation.service").read_text()
+    keys = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and line[0] != "#")
+    assert (keys["Type"], keys["User"], keys["WatchdogSec"], keys["Restart"]) == (
+        "notify", "daemon", "300", "on-failure"
+    )  # fmt: skip
+    assert keys["ExecStart"].endswith(f" -c {config} run")
+    assert f'"-{outside.parent}/100%% of $HOME"' in keys["ReadWritePaths"]
+    assert f"-{desk.directory}" in keys["ReadWritePaths"].split()
+    if shutil.which("systemd-analyze"):
+        verify = ["systemd-analyze", "verify", desk.directory / "carbonation.service"]
+        done = subprocess.run(verify, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "SKIPPED carbonation.service\n" in desk("init", "--systemd").out
+    assert "--user is whom" in desk.wrong("init", "--user", "daemon")
+
+
 def test_a_new_project_is_valid_and_makes_its_database_once(desk: Desk) -> None:
     assert "not initialised" in desk.good("check", "config")
-    assert desk.good("db", "init").endswith("carbonation.db is initialised\n")
+    assert desk.good("db", "init").endswith(" is initialised\n")
     assert desk.good("db", "init").endswith("was initialised before\n")
     assert desk.good("db", "upgrade").endswith("is current\n")
     assert desk.good("check", "config").endswith("are valid\n")
@@ -86,10 +112,12 @@ def test_db_status_says_what_is_pending(desk: Desk) -> None:
     assert "run: carbonation db init" in answer.err
     assert not (desk.directory / "carbonation.db").exists()
     desk.good("db", "init")
-    assert desk.good("db", "status").splitlines()[1:] == ["applied core_0001", "applied my_plugin_0001"]
-    with sqlite3.connect(desk.directory / "carbonation.db") as connection:
-        connection.execute("UPDATE carbonation_version SET version_num = 'core_0001'")
-    connection.close()
+    told = desk.good("db", "status").splitlines()[1:]
+    *of_core, of_plugin = [line for line in told if not line.startswith("rows ")]
+    assert all(line.startswith("applied core_") for line in of_core)
+    assert of_plugin == "applied my_plugin_0001"
+    assert {"rows    files 0", "rows    file_components 0"} <= set(told)
+    desk.execute("DELETE FROM carbonation_version WHERE version_num = 'my_plugin_0001'")
     answer = desk("db", "status")
     assert (answer.code, "pending my_plugin_0001" in answer.out) == (1, True)
     assert "run: carbonation db upgrade" in desk.wrong("db", "init", code=1)
@@ -98,9 +126,7 @@ def test_db_status_says_what_is_pending(desk: Desk) -> None:
 
 def test_db_status_says_where_tables_differ(desk: Desk) -> None:
     desk.good("db", "init")
-    with sqlite3.connect(desk.directory / "carbonation.db") as connection:
-        connection.execute("ALTER TABLE files ADD COLUMN stray INTEGER")
-    connection.close()
+    desk.execute("ALTER TABLE files ADD COLUMN stray INTEGER")
     answer = desk("db", "status")
     assert (answer.code, "stray" in answer.out) == (1, True)
 
@@ -108,7 +134,8 @@ def test_db_status_says_where_tables_differ(desk: Desk) -> None:
 def test_status_before_the_first_start(desk: Desk) -> None:
     assert "not initialised; run: carbonation db init" in desk.wrong("status", code=1)
     told = json.loads(desk("status", "--json").out)
-    assert (told["healthy"], len(told["problems"])) == (False, 1)
+    assert (told["healthy"], len(told["problems"])) == (False, 2)
+    assert told["problems"][1].startswith("no service runs here; start it: carbonation run")
     assert not (desk.directory / "carbonation.db").exists()
     desk.good("db", "init")
     answer = desk("status")
@@ -138,17 +165,13 @@ def test_status_is_healthy_after_a_look(desk: Desk) -> None:
 def test_status_says_what_is_wrong(desk: Desk) -> None:
     desk.good("db", "init")
     one_pass(desk)
-    with sqlite3.connect(desk.directory / "carbonation.db") as connection:
-        old = "'2026-01-01 00:00:00.000000'"
-        connection.execute(f"UPDATE service_state SET started_at = {old}, last_heartbeat = {old}")
-    connection.close()
+    desk.execute(f"UPDATE service_state SET started_at = {LONG_AGO}, last_heartbeat = {LONG_AGO}")
     assert "warning: no service is running; start it: carbonation run" in desk.good("status")
-    with sqlite3.connect(desk.directory / "carbonation.db") as connection:
-        connection.execute(
-            "INSERT INTO service_state SELECT 'service', started_at, last_heartbeat, ? FROM service_state",
-            [json.dumps({"running": True, "pid": 7, "host": "there"})],
-        )
-    connection.close()
+    desk.execute(
+        "INSERT INTO service_state (part, started_at, last_heartbeat, details) "
+        f"VALUES ('service', {LONG_AGO}, {LONG_AGO}, :details)",
+        details=json.dumps({"running": True, "pid": 7, "host": "there"}),
+    )
     answer = desk("status")
     assert answer.code == 1
     assert "problem: the service (pid 7 on there): no heartbeat for" in answer.out
@@ -230,3 +253,33 @@ def test_reconcile_of_a_missing_directory_changes_nothing_and_does_the_others(tm
 
 def test_retry_offers_the_statuses_that_can_be_retried() -> None:
     assert STATUSES == RETRIABLE
+
+
+def test_check_rules_says_what_would_change_group_by_group(archive: Desk, tmp_path: Path) -> None:
+    rules = (archive.directory / "rules.toml").read_text()
+    same = tmp_path / "same.toml"
+    same.write_text(rules)
+    lines = archive.good("check", "rules", str(same)).splitlines()
+    assert [line.split() for line in lines][-1][-1] == "4"
+    stricter = tmp_path / "stricter.toml"
+    by_function = 'type = "plugin"\nfunction = "good_enough" # my_plugin/rules.py\nkwargs = { minimum = 0.0 }'
+    assert by_function in rules
+    stricter.write_text(rules.replace(by_function, 'field = [{ name = "instrument", matches = ["^lidar"] }]'))
+    found = json.loads(archive.good("check", "rules", str(stricter), "--format", "json"))
+    assert {one["difference"] for one in found["changes"]} == {"rejected"}
+    assert sorted(one["group_key"] for one in found["changes"]) == ["run3", "umlaut-ä"]
+    assert found["changes"][0]["from"]["archive"] == "main"
+    assert found["changes"][0]["to"] is None
+    assert (found["counts"]["rejected"], found["counts"]["unchanged"]) == (2, 2)
+    text = archive.good("check", "rules", str(stricter))
+    assert 'which does not match "^lidar"' in text
+    assert text.splitlines()[0].split()[:4] == ["would", "be", "watch", "group"]
+
+
+def test_rules_that_are_not_valid_are_a_sentence_that_names_their_file(desk: Desk, tmp_path: Path) -> None:
+    desk.good("db", "init")
+    file = tmp_path / "broken.toml"
+    file.write_text("nonsense = 1\n")
+    assert "broken.toml" in desk.wrong("check", "rules", str(file), code=1)
+    assert "there is no such file" in desk.wrong("check", "rules", "nowhere.toml", code=1)
+    assert "Missing argument" in desk.wrong("check", "rules")

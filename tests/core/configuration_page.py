@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from carbonation_core.config import DIR_MODES, FILE_MODES, Config
+from carbonation_core.log_file import Retention, Rotation
 from carbonation_core.ruleset import RuleSet
-from carbonation_core.secrets import KEYS, PREFIX
+from carbonation_core.secrets import KEYS, variable_of
 from carbonation_core.toml import Section, format_duration, is_array, section_in
 from tests.core.pages import table
 
@@ -26,6 +27,8 @@ TYPES: dict[object, str] = {
     bool: "true or false",
     Path: "path",
     timedelta: "duration",
+    Rotation: "size or period",
+    Retention: "period or count",
 }
 SPECIAL = {  # what a validator reads differently from what it gives
     "max_loss": ("share", '`"10%"`'),
@@ -34,6 +37,7 @@ SPECIAL = {  # what a validator reads differently from what it gives
     "matches": ("regular expressions", "`[]`"),
     "not_matches": ("regular expressions", "`[]`"),
     "kwargs": ("table", "`{}`"),
+    "tags": ("table", "`{}`"),
     "value": ("whole number or text", ""),
 }
 
@@ -108,7 +112,9 @@ def page() -> str:
     """The whole page."""
     rule_set = f"### `[<set>]`\n\n{RuleSet.__doc__}\n\n{keys(RuleSet)}\n"
     variables = [
-        f"| `{PREFIX}{key.upper()}` | `{key}` of `[database]`, unless config.toml gives it |" for key in KEYS
+        f"| `{variable_of(section, key)}` | `{key}` of `[{section}]`, unless config.toml gives it |"
+        for section, names in KEYS.items()
+        for key in names
     ]
     generated = {
         "config.toml": "\n".join(sections(Config)).rstrip(),

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.reconciling import QUICK
+from tests.site import Site, SiteMaker
+
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(
@@ -16,3 +19,12 @@ def no_settings_of_this_machine(
     directory = tmp_path_factory.mktemp("user-config")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(directory))
     return directory
+
+
+@pytest.fixture
+def full(make: SiteMaker) -> Site:
+    """Two archived pairs."""
+    site = make(watch=QUICK)
+    site.deliver("run1.dat", "run1.json", "run2.dat", "run2.json")
+    site.one_pass()
+    return site

@@ -4,7 +4,7 @@ import inspect
 import re
 from enum import StrEnum
 
-from carbonation_core.lifecycle import TRANSITIONS, Event, FileStatus
+from carbonation_core.lifecycle import TRANSITIONS, Event, FeedEvent, FileStatus
 from tests.core.pages import table
 
 WORDS = {
@@ -18,7 +18,9 @@ WORDS = {
     "settle": "to be unchanged for the quiet time (`settle_seconds`)",
     "redelivery": "a known path delivered again with other bytes",
     "batch": "groups that one run works on together",
-    "feed": "the groups that became complete, in the order of their commits, for programs that poll",
+    "feed": "what became of complete groups, in the order of commits, for programs that poll",
+    "consumer": "a program that takes the feed and acknowledges how far it has come, under a name",
+    "retracted": "of a group: it was complete, and files of it are gone from the archive",
     "late": "of a watch: it brought nothing for longer than its `expect_every`",
     "stale": "of a group: it waits for longer than `stale_threshold`",
     "overdue": "of a group: its rule set's timeout has passed",
@@ -60,6 +62,12 @@ def page() -> str:
                 (f"`{event}`", events[event], ", ".join(f"`{status}`" for status in before), f"`{after}`")
                 for event, (before, after) in TRANSITIONS.items()
             ],
+        ),
+        "\n## The feed\n",
+        "What an entry of the feed tells of its group. A group can have any number of entries.\n",
+        table(
+            ("event", "the group …"),
+            [(f"`{event}`", text) for event, text in comments(FeedEvent).items()],
         ),
     ]
     return "\n".join(parts) + "\n"

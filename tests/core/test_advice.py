@@ -50,6 +50,25 @@ TWICE = (
 )
 CASES = [
     (
+        "a heartbeat that the watchdog of the unit would not wait for",
+        f'[service]\nheartbeat_interval = "151s"\n{WATCH}{ARCHIVE}',
+        RULES,
+        'C: [service]: key "heartbeat_interval": is more than half of WatchdogSec=300 of '
+        "carbonation.service, which would not start",
+    ),
+    (
+        "a command that is told of nothing",
+        f'[notify]\non = []\ncommand = ["page"]\n{WATCH}{ARCHIVE}',
+        RULES,
+        'C: [notify]: key "on": is empty, so that nobody is told of anything',
+    ),
+    (
+        "a token without a webhook",
+        f'[notify]\ntoken = "x"\n{WATCH}{ARCHIVE}',
+        RULES,
+        'C: [notify]: key "token": is sent to nobody, as there is no "webhook"',
+    ),
+    (
         "patterns that shut out an expected extension",
         f'{WATCH}patterns = ["*.dat", "*.js"]\n{ARCHIVE}',
         RULES + PAIR,

@@ -14,6 +14,7 @@ from carbonation_core.api import Database
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import FileComponent
 from carbonation_core.retry import retry
+from tests import databases
 from tests.site import PAIRS, PLUGIN, File, Site, SiteMaker, touch
 
 SIZED = PAIRS + '[pairs.metadata]\nextract = "sizes"\n'
@@ -265,6 +266,7 @@ def test_the_session_knows_the_plugins_model(site: Site, database: Database) -> 
         assert session.scalars(select(model.category)).all() == ["bytes"]
 
 
+@databases.of_sqlite
 def test_a_database_that_is_not_initialised_is_not_made(site: Site, database: Database) -> None:
     site.project.engine.dispose()
     file = Path(site.project.config.database.name)

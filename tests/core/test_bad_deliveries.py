@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from carbonation_core import Plugin
 from carbonation_core.names import to_text
-from tests.site import SINGLE, Site, SiteMaker, make_site, touch
+from tests.site import SINGLE, File, Site, SiteMaker, make_site, touch
 
 RULES = SINGLE + '[[single.integrity]]\ntype = "min_size"\nvalue = 3\n'
 NOBODY = 65534
@@ -147,6 +148,39 @@ def test_a_name_that_leaves_no_room_for_a_version_fails_alone(make: SiteMaker) -
     assert neighbour_is_archived(site)
 
 
+@pytest.mark.parametrize(
+    "words", ["caf\udce9", "nothing\0 but", "long " * 40_000], ids=["no text", "a NUL", "long"]
+)
+def test_whatever_a_plugin_says_when_it_fails_is_stored_and_stops_no_neighbour(
+    make: SiteMaker, words: str
+) -> None:
+    def extract(file_paths: list[Path]) -> dict[str, object]:
+        if file_paths[0].name == "bad.bin":
+            raise ValueError(words)
+        return {}
+
+    plugin = Plugin(File, extractors={"extract": extract})
+    rules = SINGLE + '[single.metadata]\nextract = "extract"\n'
+    site = make(rules, plugin=plugin, service={"single_group_runs": "0"})
+    site.deliver("bad.bin", "neighbour.bin")
+    site.one_pass()
+    assert site.statuses()["bad.bin"] == "retry_pending"
+    assert 'extractor "extract" raised ValueError: ' in site.component("bad.bin").error_message
+    assert neighbour_is_archived(site)
+
+
+def test_a_group_key_that_no_database_could_hold_is_a_failed_attempt(make: SiteMaker) -> None:
+    plugin = Plugin(File, group_functions={"long": lambda file_path: "k" * 70_000})
+    site = make(
+        '[single.completeness]\ngroup_by = "plugin"\ngroup_function = "long"\n',
+        plugin=plugin,
+    )
+    site.deliver("a.bin")
+    site.one_pass()
+    assert site.statuses() == {"a.bin": "retry_pending"}
+    assert "a key should have 10,000 characters at most" in site.component("a.bin").error_message
+
+
 def test_a_file_that_vanishes_between_looks_is_cleared(single: Site) -> None:
     single.deliver("brief.bin")
     single.tick()
@@ -194,7 +228,7 @@ def test_a_file_renamed_into_place_is_noticed(single: Site) -> None:
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Site]:
+def unprivileged(on_each_database: None) -> Iterator[Site]:
     """A site that belongs to an ordinary user, who is us for the while."""
     directory = Path(tempfile.mkdtemp(prefix="carbonation-"))
     privileged = os.geteuid() == 0
@@ -205,7 +239,7 @@ def unprivileged() -> Iterator[Site]:
     try:
         yield site
     finally:
-        site.project.engine.dispose()
+        site.close()
         if privileged:
             os.seteuid(0)
         shutil.rmtree(directory)

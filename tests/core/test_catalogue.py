@@ -9,7 +9,7 @@ from sqlalchemy import DateTime, Double, Text, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core import FileBase, Plugin, QueryError
-from carbonation_core.db import catalogue, census
+from carbonation_core.db import catalogue, census, tallies
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import FeedEntry
 from carbonation_core.lifecycle import FileStatus
@@ -78,17 +78,19 @@ def test_an_empty_list_matches_nothing(site: Site, ask: Any) -> None:
         ("run_1%", ["run_1", "run_12.dat"]),
         ("%1", ["run_1", "runx1", "RUN_1"]),
         ("run%1%", ["run_1", "run_12.dat", "runx1"]),
-        ("%", ["run_1", "run_12.dat", "runx1", "RUN_1", "a\\x25!b.*", "two\nlines"]),
+        ("%", ["run_1", "run_12.dat", "runx1", "RUN_1", "a\\x25!b.*", "two\nlines", "[ab]?*"]),
         ("%\\x25!b.%", ["a\\x25!b.*"]),
         ("two%lines", ["two\nlines"]),
         ("%two", []),
         ("RUN%", ["RUN_1"]),
+        ("[ab]?%", ["[ab]?*"]),
+        ("%*", ["a\\x25!b.*", "[ab]?*"]),
     ],
 )
 def test_only_the_percent_sign_is_special_and_case_counts(
     site: Site, ask: Any, pattern: str, found: list[str]
 ) -> None:
-    names = ["run_1", "run_12.dat", "runx1", "RUN_1", "a\\x25!b.*", "two\nlines", None]
+    names = ["run_1", "run_12.dat", "runx1", "RUN_1", "a\\x25!b.*", "two\nlines", "[ab]?*", None]
     fill(site, *({"name": name} for name in names))
     assert ask(("name",), filters={"name": pattern}) == found
 
@@ -202,7 +204,7 @@ def test_the_feeds_own_keys_win_over_columns_of_that_name(site: Site) -> None:
     with writing(site.project.engine) as connection:
         entry = {"sequence": 5, "group_id": 1, "watch_name": "incoming", "event": "completed", "at": T0}
         connection.execute(insert(FeedEntry).values(entry))
-        (row,) = catalogue.feed(connection, Deed, 0, None, 10)
+        (row,) = catalogue.feed(connection, Deed, 0, 5, None, 10, retractions=False)
     assert (row["sequence"], row["event"]) == (5, "completed")
 
 
@@ -215,7 +217,7 @@ def test_counts_by_status_are_of_the_time_a_component_came_to_it(site: Site) -> 
     hour, day = timedelta(hours=1), timedelta(days=1)
     with reading(site.project.engine) as connection:
         found = census.reached_since(connection, site.now, (hour, day))
-        assert census.by_status(connection)[FileStatus.WAITING] == 2
+        assert census.by_status(tallies.read(connection))[FileStatus.WAITING] == 2
         oldest = census.oldest_open_group(connection, ["incoming"])
     assert found[FileStatus.WAITING] == (1, 2)
     assert oldest is not None

@@ -165,3 +165,16 @@ def test_dots_and_dashes_become_underscores_in_dagster() -> None:
 
 def test_a_second_look_finds_the_same(tmp_path: Path) -> None:
     assert load(tmp_path, WATCH + ARCHIVE) == load(tmp_path, WATCH + ARCHIVE)
+
+
+def test_processes_of_a_service_read_what_it_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other, copy = tmp_path / "config.toml", tmp_path / "other.toml", tmp_path / "accepted.toml"
+    for path, name in ((file, "now"), (other, "other"), (copy, "accepted")):
+        path.write_text(f'[[watch]]\nname = "{name}"\npath = "in"\nrules = "r"\n')
+    monkeypatch.setenv("CARBONATION_CONFIG", str(file))
+    monkeypatch.setenv("CARBONATION_ACCEPTED_CONFIG", str(copy))
+    found = load_config()
+    assert (found.watch[0].name, found.path) == ("accepted", file)
+    assert load_config(other).watch[0].name == "other"

@@ -42,7 +42,7 @@ FAULTS = [
         "a key outside every table",
         f"pol = 4\n{GOOD}",
         (
-            'there is no key or table "pol"; known: "archive", "database", "logging", "plugins", '
+            'there is no key or table "pol"; known: "archive", "database", "logging", "notify", "plugins", '
             '"rules", "service", "watch"'
         ),
     ),
@@ -85,6 +85,54 @@ FAULTS = [
         "an unknown key without a near one lists all",
         f'[rules]\nwhere = "x"\n{GOOD}',
         '[rules]: there is no key "where"; known: "file"',
+    ),
+    (
+        "an owner that Dagster would not take",
+        WATCH + 'owners = ["ops@example.org", "archive"]\n' + ARCHIVE,
+        '[[watch]] "incoming": key "owners" number 2: should be an e-mail address or a team such as '
+        '"team:archive", not "archive"',
+    ),
+    (
+        "a tag that Dagster would not take",
+        GOOD + 'tags = { "a b" = "c" }\n',
+        '[[archive]] "main": key "tags": "a b" is no name of a tag: up to 63 letters, digits, "_", "-" '
+        'and ".", perhaps after a namespace and "/"',
+    ),
+    (
+        "a tag in Dagster's own namespace",
+        GOOD + 'tags = { "dagster/kind" = "c" }\n',
+        '[[archive]] "main": key "tags": "dagster/kind" is in a namespace that Dagster keeps for itself',
+    ),
+    (
+        "a tag's value that Dagster would not take",
+        GOOD + 'tags = { site = "a b" }\n',
+        '[[archive]] "main": key "tags": "a b" is no value of tag "site": up to 63 letters, digits, "_", '
+        '"-" and "."',
+    ),
+    (
+        "an address without a scheme",
+        GOOD + 'url = "files.example.org"\n',
+        '[[archive]] "main": key "url": is no address of the form "https://host/path"',
+    ),
+    (
+        "a webhook is never repeated",
+        "[notify]\nwebhook = 7\n" + GOOD,
+        '[notify]: key "webhook": should be a string',
+    ),
+    (
+        "a token that no header can hold",
+        '[notify]\ntoken = "a\\nb"\n' + GOOD,
+        '[notify]: key "token": should be of printable ASCII characters',
+    ),
+    (
+        "a hook that takes longer than a tick may",
+        '[notify]\ntimeout = "1m"\n' + GOOD,
+        '[notify]: key "timeout": should be at most 40 seconds, not "1m"',
+    ),
+    (
+        "a command as text",
+        '[notify]\ncommand = "page"\n' + GOOD,
+        '[notify]: key "command": should be an array, such as ["page"]',
     ),
     (
         "a duration that is a number",
@@ -281,7 +329,7 @@ FAULTS = [
         (
             "[[watch]] "
             '"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...: '
-            'key "name": should have at most 255 characters, not '
+            'key "name": should have at most 200 characters, not '
             '"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...'
         ),
     ),
@@ -348,8 +396,8 @@ FAULTS = [
         WATCH + 'action = "move"\n' + ARCHIVE,
         (
             '[[watch]] "incoming": there is no key "action"; known: "archive", '
-            '"expect_every", "ignore_patterns", "name", "observer", "path", "patterns", "recursive", '
-            '"redelivery", "rules", "settle_seconds", "symlinks", "type"'
+            '"expect_every", "ignore_patterns", "name", "observer", "owners", "path", "patterns", '
+            '"recursive", "redelivery", "rules", "settle_seconds", "symlinks", "tags", "type", "url"'
         ),
     ),
     (

@@ -111,6 +111,12 @@ def test_a_percent_sign_makes_a_pattern() -> None:
 
 def test_a_path_is_text_and_what_is_not_utf_8_is_spelled_as_in_the_database() -> None:
     assert alternatives(name=Path("/a/b")) == (Exactly("/a/b"),)
+
+
+def test_a_name_as_the_system_gives_it_is_exact_and_spelled_as_in_the_database() -> None:
+    assert alternatives(name=b"a\xff%") == (Exactly("a\\xff%"),)
+    assert alternatives(name=[Path("50%"), b"back\\slash"]) == (Exactly("50%"), Exactly("back\\x5cslash"))
+    assert alternatives(name="a\\xff") == (Exactly("a\\xff"),)
     assert alternatives(name="a\udcff\\") == (Exactly("a\\xff\\x5c"),)
     assert spelled("plain\\") == "plain\\"
 
@@ -166,7 +172,7 @@ def test_a_range_that_is_none_is_refused(value: object) -> None:
     ("name", "value", "wanted"),
     [
         ("name", 3, "text, not int '3'"),
-        ("name", b"x", "text"),
+        ("name", 1, "text"),
         ("size", "3", "a number, not str '3'"),
         ("size", True, "a number, not bool"),
         ("quality_min", float("nan"), "a number"),

@@ -18,7 +18,7 @@ from carbonation_core.health import (
 )
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.places import Place, ask
-from carbonation_core.pulse import Worker
+from carbonation_core.pulse import PartReport, Worker
 from carbonation_core.waiting import Overlong, Waiter
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -26,7 +26,10 @@ HOUR = timedelta(hours=1)
 SERVICE = Worker(NOW - HOUR, NOW, True, False, "host", 17, None, ())
 WATCH = WatchHealth("in", "/in", NOW, 0, None, None, None, is_late=False)
 ARCHIVE = ArchiveHealth("main", "/archive", 50, 100, None)
-FACTS = Facts(NOW, timedelta(minutes=3), SERVICE, None, (WATCH,), (ARCHIVE,), Overlong((), 0), None, {})
+DAY = timedelta(days=1)
+FACTS = Facts(
+    NOW, timedelta(minutes=3), SERVICE, (), None, (WATCH,), (ARCHIVE,), Overlong((), 0), DAY, (), None, {}
+)
 STOPPED = replace(SERVICE, is_running=False)
 OLD = replace(WATCH, last_look=NOW - HOUR)
 
@@ -53,6 +56,21 @@ def test_a_service_that_ended_by_a_fault_says_which() -> None:
     assert "the service ended at 2026-01-02 12:00:00: the daemon ended" in problems(
         replace(FACTS, service=fallen)
     )
+
+
+def test_a_part_that_does_not_answer_is_a_problem_of_a_service_that_runs() -> None:
+    parts = (
+        PartReport("daemon", 18, is_well=False, answered_at=NOW - HOUR, starts=3),
+        PartReport("web server", 19, is_well=True, answered_at=NOW, starts=1),
+    )
+    facts = replace(FACTS, reports=parts)
+    assert problems(facts) == ["the daemon does not answer since 2026-01-02 11:00:00; it is started again"]
+    assert problems(replace(facts, service=STOPPED)) == []
+
+
+def test_a_part_that_lives_but_is_hindered_is_a_problem() -> None:
+    hindered = PartReport("daemon", 18, is_well=True, answered_at=NOW, starts=1, trouble="no room is left")
+    assert problems(replace(FACTS, reports=(hindered,))) == ["the daemon cannot work: no room is left"]
 
 
 def test_a_running_service_that_does_not_look_is_a_problem() -> None:
@@ -102,8 +120,10 @@ def test_refused_rules_are_a_problem() -> None:
 
 @pytest.mark.parametrize(("free", "problem", "warning"), [(5, 0, 0), (4, 0, 1), (1, 0, 1), (0, 1, 0)])
 def test_a_file_system_is_nearly_full_and_then_full(free: int, problem: int, warning: int) -> None:
-    facts = replace(FACTS, archives=(replace(ARCHIVE, free=free),))
-    assert (len(problems(facts)), len(warnings(facts))) == (problem, warning)
+    of_archive = replace(FACTS, archives=(replace(ARCHIVE, free=free),))
+    of_watch = replace(FACTS, watches=(replace(WATCH, free=free, total=100),))
+    for facts in (of_archive, of_watch):
+        assert (len(problems(facts)), len(warnings(facts))) == (problem, warning)
 
 
 def test_an_archive_that_held_files_and_is_empty_or_gone_is_a_problem(tmp_path: Path) -> None:

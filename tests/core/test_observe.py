@@ -1,16 +1,21 @@
 """Looks that go only where hints point see what a look at everything would have seen there."""
 
 import shutil
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
+from carbonation_core.claim import claim
+from carbonation_core.config import LONGEST_NAME
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import ServiceState
 from carbonation_core.errors import ScanError
 from carbonation_core.observe import Observation, observe
 from carbonation_core.scan import Hints
+from carbonation_core.status import feed_health, status
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, touch
 
 
@@ -25,6 +30,12 @@ def deep(make: SiteMaker) -> Site:
 def look(site: Site, *files: str, directories: tuple[str, ...] = (), seconds: float = 0) -> Observation:
     site.tick_clock(seconds)
     return observe(site.project, "incoming", Hints(frozenset(files), frozenset(directories)))
+
+
+def found_by(site: Site) -> tuple[int, int]:
+    """Deliveries that an event told of, and that only a look found."""
+    found = feed_health(site.project, "incoming")
+    return found.found_by_event, found.found_by_scan
 
 
 def test_only_what_was_hinted_at_is_looked_at(deep: Site) -> None:
@@ -124,12 +135,60 @@ def test_files_are_counted_from_look_to_look(deep: Site) -> None:
     assert deep.tick().files == 1
 
 
+def test_deliveries_are_counted_by_what_told_of_them_first(deep: Site) -> None:
+    deep.deliver("told", "new/inside", "untold")
+    hints = Hints(frozenset({"told"}), frozenset({"new"}), by_events=True)
+    observe(deep.project, "incoming", hints)
+    assert found_by(deep) == (2, 0)
+    observe(deep.project, "incoming", replace(hints, everything=True))
+    assert found_by(deep) == (2, 1)
+    deep.one_pass()  # looks at what is known already
+    touch(deep.incoming / "told", b"other bytes")
+    touch(deep.incoming / "untold", b"other bytes")
+    observe(deep.project, "incoming", hints)
+    touch(deep.incoming / "told", b"more bytes while it settles")
+    observe(deep.project, "incoming", hints)
+    deep.tick()
+    assert found_by(deep) == (3, 2)
+
+
+def test_a_pass_does_not_forget_why_there_are_no_events(deep: Site) -> None:
+    observe(deep.project, "incoming", Hints(everything=True, by_events=False, trouble="no watches"))
+    deep.tick()
+    assert feed_health(deep.project, "incoming").trouble == "no watches"
+    assert "watch incoming: no file events, so it is polled: no watches" in status(deep.project).warnings
+    observe(deep.project, "incoming", Hints(by_events=True))
+    found = feed_health(deep.project, "incoming")
+    assert (found.listens, found.trouble) == (True, None)
+
+
+def test_a_look_says_when_time_alone_changes_something(make: SiteMaker) -> None:
+    site = make(PAIRS)
+    site.deliver("a.dat")
+    assert site.settle().due_in == timedelta(minutes=120)
+
+
 def test_idle_looks_write_nothing(deep: Site) -> None:
     deep.deliver("a")
     deep.one_pass()
     deep.tick()
-    database = deep.directory / "carbonation.db-wal"
-    before = database.stat().st_mtime_ns
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(deep.project.engine, "before_cursor_execute", note)
     deep.tick(1)
     look(deep)
-    assert database.stat().st_mtime_ns == before
+    assert statements
+    assert all(statement.startswith(("BEGIN", "SELECT")) for statement in statements)
+
+
+def test_a_watch_with_the_longest_name_there_may_be_is_looked_at(make: SiteMaker) -> None:
+    name = "w" * LONGEST_NAME
+    site = make(SINGLE, watch={"name": f'"{name}"'})
+    site.deliver("a.bin")
+    for seconds in (0, 3):
+        site.tick_clock(seconds)
+        observe(site.project, name)
+    assert [offer.watch_name for offer in claim(site.project, name, "here")] == [name]

@@ -1,24 +1,22 @@
 """A group's way from delivery to the archive, on a real directory and database."""
 
 import hashlib
+import logging
 import os
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
 
-from carbonation_core.claim import give_back, open_batches
-from carbonation_core.db.batches import LEASE
-from carbonation_core.db.engine import writing
-from carbonation_core.db.models import Batch
-from carbonation_core.errors import LostOwnership, ScanError
+from carbonation_core import archiving
+from carbonation_core.claim import claim
+from carbonation_core.errors import ScanError
+from carbonation_core.logs import About
+from carbonation_core.observe import observe
 from carbonation_core.pipeline import Outcome, Stage, work
 from carbonation_core.preview import preview
 from carbonation_core.reconcile import reconcile_delivery
-from carbonation_core.retry import retry
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch
 
 
@@ -89,6 +87,17 @@ def test_a_group_waits_for_an_optional_file_that_has_not_settled(site: Site) -> 
     assert set(site.archived()) == {"run1.dat", "run1.json", "run1.txt"}
 
 
+def test_a_group_that_is_due_waits_again_for_a_file_that_comes_before_it_is_claimed(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    assert site.settle().ready == 1
+    site.deliver("run1.txt")
+    assert site.tick().ready == 0
+    assert site.tick(3).ready == 1
+    site.run_all()
+    assert set(site.archived()) == {"run1.dat", "run1.json", "run1.txt"}
+    assert site.feed() == [("run1", "completed")]
+
+
 def test_a_late_optional_file_is_archived_beside_its_group_and_told_as_an_update(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.one_pass()
@@ -150,110 +159,18 @@ def test_a_source_that_a_killed_move_left_behind_is_removed_later(make: SiteMake
     assert site.feed() == [("run1", "completed")]
 
 
-def test_other_bytes_at_the_destination_are_never_touched(site: Site) -> None:
+def test_a_file_to_be_tried_again_waits_for_a_sibling_that_left_meanwhile(site: Site) -> None:
     site.archive.mkdir()
     (site.archive / "run1.dat").write_bytes(b"somebody else's")
     site.deliver("run1.dat", "run1.json")
     site.one_pass()
-    assert site.archived() == {"run1.dat": b"somebody else's"}
-    assert site.statuses()["run1.dat"] == "retry_pending"
-    assert 'on_conflict = "error"' in site.component("run1.dat").error_message
-
-
-def test_a_conflict_under_version_gets_a_name_of_its_own(make: SiteMaker) -> None:
-    site = make(archive={"on_conflict": '"version"'})
-    site.archive.mkdir()
-    (site.archive / "run1.dat").write_bytes(b"somebody else's")
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    assert site.archived() == {
-        "run1.dat": b"somebody else's",
-        "run1.v2.dat": b"bytes",
-        "run1.json": b"bytes",
-    }
-
-
-def test_equal_bytes_at_the_destination_count_as_archived(site: Site) -> None:
-    site.archive.mkdir()
-    (site.archive / "run1.dat").write_bytes(b"bytes")
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    assert site.statuses()["run1.dat"] == "archived"
-
-
-def test_two_files_never_share_an_archive_path(make: SiteMaker) -> None:
-    site = make(SINGLE, watch={"recursive": "true"})
-    site.deliver("a/same.bin", content=b"one")
-    site.deliver("b/same.bin", content=b"one")
-    site.one_pass()
-    assert sorted(site.statuses().values()) == ["archived", "retry_pending"]
-
-
-def test_a_redelivery_replaces_and_is_told_again(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json", content=b"first")
-    site.one_pass()
-    touch(site.incoming / "run1.dat", b"second")
-    site.one_pass()
-    assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
-    assert site.feed() == [("run1", "completed"), ("run1", "replaced")]
-    superseded = [copy for copy in site.copies() if copy.superseded_at is not None]
-    assert [copy.digest for copy in superseded] == [hashlib.sha256(b"first").hexdigest()]
-
-
-def test_the_same_bytes_again_are_recorded_and_nothing_is_done(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    touch(site.incoming / "run1.dat", b"bytes")
-    site.one_pass()
-    assert site.reports[0].groups[0].outcome is Outcome.UNCHANGED
-    assert site.feed() == [("run1", "completed")]
-    assert len(site.copies()) == 2
-
-
-def test_a_redelivery_that_is_routed_elsewhere_removes_the_old_copy(make: SiteMaker) -> None:
-    site = make(
-        PAIRS + '[pairs.metadata]\nextract = "sizes"\n', archive={"destination": '"archive/{category}"'}
-    )
-    site.deliver("run1.dat", content=b"red")
+    (site.incoming / "run1.json").unlink()
+    site.tick(30_000)
+    assert site.statuses() == {"run1.dat": "waiting", "run1.json": "cleared"}
+    (site.archive / "run1.dat").unlink()
     site.deliver("run1.json")
     site.one_pass()
-    assert set(site.archived()) == {"red/run1.dat", "red/run1.json"}
-    touch(site.incoming / "run1.dat", b"blue")
-    touch(site.incoming / "run1.json", b"{}")
-    site.one_pass()
-    assert set(site.archived()) == {"blue/run1.dat", "blue/run1.json"}
-
-
-@pytest.mark.parametrize(
-    ("policy", "content", "status"),
-    [("ignore", b"first", "archived"), ("error", b"first", "failed"), ("version", b"first", "archived")],
-)
-def test_what_a_redelivery_policy_leaves_in_place(
-    make: SiteMaker, policy: str, content: bytes, status: str
-) -> None:
-    site = make(watch={"redelivery": f'"{policy}"'})
-    site.deliver("run1.dat", "run1.json", content=b"first")
-    site.one_pass()
-    touch(site.incoming / "run1.dat", b"second")
-    site.one_pass()
-    assert site.archived()["run1.dat"] == content
-    assert site.statuses()["run1.dat"] == status
-    assert site.archived().get("run1.v2.dat") == (b"second" if policy == "version" else None)
-
-
-@pytest.mark.parametrize(("policy", "left"), [("replace", False), ("ignore", True), ("error", True)])
-def test_a_move_never_removes_bytes_that_it_did_not_archive(make: SiteMaker, policy: str, left: bool) -> None:
-    site = make(watch={"redelivery": f'"{policy}"'}, archive={"action": '"move"'})
-    site.deliver("run1.dat", "run1.json", content=b"first")
-    site.one_pass()
-    site.deliver("run1.dat", content=b"second")
-    for _ in range(3):
-        site.one_pass()
-    assert (site.incoming / "run1.dat").exists() is left
-    assert site.archived()["run1.dat"] == (b"first" if left else b"second")
-    assert site.reports == []
-    if left:
-        assert f'redelivery = "{policy}"' in site.component("run1.dat").error_message
+    assert site.group("run1").complete
 
 
 def test_metadata_fill_columns_and_destination(make: SiteMaker) -> None:
@@ -315,82 +232,32 @@ def test_routing_takes_the_first_match(make: SiteMaker) -> None:
     assert {path.name for path in (site.directory / "other").iterdir()} == {"cal1.dat", "cal1.json"}
 
 
-def test_one_groups_failure_never_touches_another(make: SiteMaker) -> None:
-    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n', service={"single_group_runs": "0"})
-    for number in range(20):
-        site.deliver(f"run{number}.dat", content=b"broken" if number == 7 else b"fine")
-        site.deliver(f"run{number}.json")
-    site.one_pass()
-    (report,) = site.reports
-    assert [group.group_key for group in report.with_outcome(Outcome.RETRY_PENDING)] == ["run7"]
-    assert len(report.with_outcome(Outcome.ARCHIVED)) == 19
-    assert "the file says it is broken" in site.component("run7.dat").error_message
-
-
-def test_a_failed_attempt_is_repeated_at_its_time_and_given_up_in_the_end(make: SiteMaker) -> None:
-    site = make(
-        PAIRS + '[pairs.metadata]\nextract = "broken"\n',
-        service={"max_retries": "2", "retry_delay": '"10m"'},
-    )
-    site.deliver("run1.dat", "run1.json", content=b"broken")
-    site.one_pass()
-    assert site.tick(60).ready == 0
-    assert site.tick(11 * 60).ready == 1
-    site.run_all()
-    assert site.component("run1.dat").retry_count == 2
-    assert site.tick(23 * 60).ready == 1
-    site.run_all()
-    assert site.statuses() == {"run1.dat": "failed", "run1.json": "failed"}
-    assert site.tick(86_400).ready == 0
-
-
-def test_a_retry_by_hand_takes_effect_at_the_next_look(make: SiteMaker) -> None:
-    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n', service={"max_retries": "0"})
-    site.deliver("run1.dat", "run1.json", content=b"broken")
-    site.one_pass()
-    assert site.statuses()["run1.dat"] == "failed"
-    site.set_rules(PAIRS + '[pairs.metadata]\nextract = "sizes"\n')
-    site.deliver("other.dat")
-    assert retry(site.project, group_key="run1") == 2
-    site.tick()
-    site.run_all()
-    assert site.statuses()["run1.dat"] == "archived"
-    assert site.component("run1.dat").error_message is None
-
-
-def test_changed_bytes_give_a_failed_group_another_chance(make: SiteMaker) -> None:
-    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n', service={"max_retries": "0"})
-    site.deliver("run1.dat", "run1.json", content=b"broken")
-    site.one_pass()
-    touch(site.incoming / "run1.dat", b"fine now")
-    touch(site.incoming / "run1.json", b"fine now")
-    site.one_pass()
-    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
-
-
-def test_a_mended_file_takes_its_failed_siblings_along(make: SiteMaker) -> None:
-    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n', service={"max_retries": "0"})
-    site.deliver("run1.dat", content=b"broken")
-    site.deliver("run1.json", content=b"fine")
-    site.one_pass()
-    touch(site.incoming / "run1.dat", b"fine now")
-    site.one_pass()
-    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
-
-
-def test_a_run_executed_again_takes_its_failed_groups_at_once(make: SiteMaker) -> None:
-    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n')
-    site.deliver("run1.dat", "run1.json", content=b"broken")
-    site.settle()
-    (offer,) = site.claim()
-    site.run(offer)
-    assert site.tick().ready == 0
-    site.set_rules(PAIRS)  # the cause is repaired
-    for run_id, archived in (("run-2", 1), ("run-3", 1)):
-        with work(site.project, offer.batch_id, run_id, again=True) as job:
-            assert len(job.advance(Stage.ARCHIVE).with_outcome(Outcome.ARCHIVED)) == archived
-            job.finish()
-    assert site.feed() == [("run1", "completed")]
+def test_two_watches_of_one_directory_take_what_their_patterns_say(make: SiteMaker) -> None:
+    other = """
+        [[watch]]
+        name = "other"
+        path = "incoming"
+        rules = "single"
+        archive = "other"
+        patterns = ["*.txt", "both.*"]
+        [[archive]]
+        name = "other"
+        destination = "other"
+    """
+    site = make(SINGLE, watch={"patterns": '["*.dat"]'}, more=other)
+    site.deliver("a.dat", "a.txt", "both.dat", "neither")
+    for name in ("incoming", "other"):
+        observe(site.project, name)
+    site.tick_clock(3)
+    for name in ("incoming", "other"):
+        observe(site.project, name)
+        for offer in claim(site.project, name, "here"):
+            site.run(offer)
+    assert {path.name for path in site.archive.iterdir()} == {"a.dat", "both.dat"}
+    assert {path.name for path in (site.directory / "other").iterdir()} == {"a.txt", "both.dat"}
+    (site.incoming / "a.txt").unlink()
+    assert observe(site.project, "incoming").gone == 0
+    assert observe(site.project, "other").gone == 1
 
 
 def test_plugin_groups_leave_alone_what_has_no_key_and_try_again_what_raised(make: SiteMaker) -> None:
@@ -408,47 +275,6 @@ def test_plugin_groups_leave_alone_what_has_no_key_and_try_again_what_raised(mak
     site.tick(120)
     site.tick()
     assert site.statuses()["!1"] == "failed"
-
-
-def test_a_warning_timeout_says_so_once_and_waits_on(make: SiteMaker) -> None:
-    site = make(PAIRS.replace("primary", "timeout_minutes = 10\n    primary"))
-    site.deliver("run1.dat")
-    site.settle()
-    site.tick(11 * 60)
-    component = site.component("run1.dat")
-    assert component.status == "waiting"
-    assert component.error_message == "waited 10 minutes for .json"
-    assert site.group("run1").deadline_at is None
-    site.deliver("run1.json")
-    site.one_pass()
-    assert site.group("run1").complete
-
-
-def test_a_skipping_timeout_ends_the_wait_until_a_sibling_arrives(make: SiteMaker) -> None:
-    site = make(PAIRS.replace("primary", 'timeout_minutes = 10\n    on_timeout = "skip"\n    primary'))
-    site.deliver("run1.dat")
-    site.settle()
-    site.tick(11 * 60)
-    assert site.statuses() == {"run1.dat": "timed_out"}
-    assert not site.group("run1").complete
-    site.deliver("run1.json")
-    site.one_pass()
-    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
-
-
-def test_a_partial_timeout_goes_on_with_what_is_there(make: SiteMaker) -> None:
-    site = make(
-        PAIRS.replace("primary", 'timeout_minutes = 10\n    on_timeout = "archive_partial"\n    primary')
-    )
-    site.deliver("run1.dat")
-    site.settle()
-    site.tick(11 * 60)
-    site.run_all()
-    assert site.statuses() == {"run1.dat": "archived"}
-    site.deliver("run1.json")
-    site.one_pass()
-    assert site.statuses()["run1.json"] == "archived"
-    assert site.feed() == [("run1", "completed"), ("run1", "updated")]
 
 
 def test_a_file_that_leaves_is_cleared_and_comes_back(site: Site) -> None:
@@ -503,85 +329,6 @@ def test_a_change_seen_while_its_batch_runs_is_archived_again(site: Site) -> Non
         job.finish()
     site.one_pass()
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
-
-
-def test_a_batch_has_one_owner(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    assert site.claim() == []
-    with work(site.project, offer.batch_id, "run-1") as job:
-        with pytest.raises(LostOwnership), work(site.project, offer.batch_id, "run-2"):
-            pass
-        job.advance(Stage.ARCHIVE)
-        job.finish()
-    assert site.feed() == [("run1", "completed")]
-
-
-def test_whoever_lost_its_batch_records_nothing_and_leaves_nothing(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    with work(site.project, offer.batch_id, "run-1") as job:
-        job.advance(Stage.ROUTE)
-        give_back(site.project, offer.batch_id, "taken away")
-        with pytest.raises(LostOwnership):
-            job.advance(Stage.ARCHIVE)
-    assert site.archived() == {}
-    site.run_all()
-    assert site.feed() == [("run1", "completed")]
-
-
-@pytest.mark.parametrize("off_by", [-LEASE, 2 * LEASE])
-def test_a_lease_that_ended_is_dead_and_so_is_one_from_a_wrong_clock(site: Site, off_by: timedelta) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    with work(site.project, offer.batch_id, "run-1"):
-        assert not open_batches(site.project, "incoming")[0].lease_is_dead
-        with writing(site.project.engine) as connection:
-            connection.execute(update(Batch).values(lease_until=datetime.now(UTC) + off_by))
-        assert open_batches(site.project, "incoming")[0].lease_is_dead
-
-
-def test_a_batch_that_died_is_halved_and_a_lone_group_has_used_an_attempt(make: SiteMaker) -> None:
-    site = make(service={"single_group_runs": "0"})
-    for number in range(3):
-        site.deliver(f"run{number}.dat", f"run{number}.json")
-    site.settle()
-    (offer,) = site.claim()
-    give_back(site.project, offer.batch_id, "killed", died=True)
-    halves = open_batches(site.project, "incoming")
-    assert sorted(half.offer.size for half in halves) == [1, 2]
-    alone = next(half.offer for half in halves if half.offer.size == 1)
-    give_back(site.project, alone.batch_id, "killed", died=True)
-    assert site.group(alone.group_key or "").attempts == 1
-    assert "the process died" in site.component(f"{alone.group_key}.dat").error_message
-
-
-def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker) -> None:
-    site = make(service={"single_group_runs": "2", "groups_per_run": "3"})
-    for number in range(2):
-        site.deliver(f"run{number}.dat", f"run{number}.json")
-    site.settle()
-    assert [offer.group_key for offer in site.claim()] == ["run0", "run1"]
-    for number in range(2, 7):
-        site.deliver(f"run{number}.dat", f"run{number}.json")
-    site.settle()
-    assert [offer.size for offer in site.claim()] == [3]
-    assert [offer.size for offer in site.claim()] == [2]
-
-
-def test_work_that_is_told_to_stop_gives_its_groups_back(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    with work(site.project, offer.batch_id, "run-1", stop=lambda: True) as job:
-        job.advance(Stage.ARCHIVE)
-        assert job.finish().groups[0].outcome is Outcome.GIVEN_BACK
-    assert site.tick().ready == 1
-    site.run_all()
-    assert site.group("run1").complete
 
 
 def test_an_archive_that_vanished_is_waited_for_without_using_attempts(site: Site) -> None:
@@ -654,30 +401,44 @@ def test_every_change_of_status_is_kept(site: Site) -> None:
     ]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.site import open_site
-from carbonation_core.pipeline import Stage, work
-site = open_site(Path({directory!r}))
-site.settle()
-(offer,) = site.claim()
-with work(site.project, offer.batch_id, "run-1") as job:
-    job.advance(Stage.ROUTE)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def test_each_decision_is_a_line_of_the_log_that_names_group_watch_and_run(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.deliver("run1.dat", "run1.json", "run2.dat", "run2.json")
+    site.settle()
+    (site.incoming / "run2.json").write_bytes(b"")
+    caplog.handler.addFilter(About())
+    with caplog.at_level(logging.INFO, logger="carbonation_core.pipeline"):
+        for offer in site.claim():
+            site.run(offer, "the run")
+    told = {
+        vars(line)["group_key"]: (vars(line)["watch"], vars(line)["run_id"], line.getMessage())
+        for line in caplog.records
+        if "group_key" in vars(line)
+    }
+    assert told["run1"] == (
+        "incoming",
+        "the run",
+        "group run1: archived: 2 files to main; the watch's archive",
+    )
+    assert told["run2"][:2] == ("incoming", "the run")
+    assert told["run2"][2].startswith("group run2: waiting: ")
 
 
-@pytest.mark.slow
-def test_a_killed_owner_is_known_to_be_dead_at_once(site: Site, tmp_path: Path) -> None:
+def test_a_file_that_joins_its_group_during_a_transfer_is_archived_next(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.deliver("run1.dat", "run1.json")
-    root = Path(__file__).parents[2]
-    code = KILLED.format(directory=str(tmp_path))
-    killed = subprocess.run([sys.executable, "-c", code], cwd=root, check=False)
-    assert killed.returncode == -9
-    (batch,) = open_batches(site.project, "incoming")
-    assert batch.lease_is_dead
-    give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)
-    site.tick(3600)
+    site.settle()
+    original = archiving.publish
+
+    def with_a_late_file(transfers: Any) -> Any:
+        site.deliver("run1.txt")
+        site.settle()
+        return original(transfers)
+
+    monkeypatch.setattr(archiving, "publish", with_a_late_file)
     site.run_all()
-    assert site.group("run1").complete
+    monkeypatch.undo()
+    site.one_pass()
+    assert site.statuses()["run1.txt"] == "archived"

@@ -23,3 +23,30 @@ def test_a_key_that_is_not_utf_8_may_be_given_raw_or_as_it_is_spelled(make: Site
 def test_a_key_that_is_not_there_is_an_error_that_spells_it(site: Site) -> None:
     with pytest.raises(QueryError, match=r'there is no group "a\\xff"'):
         retry(site.project, group_key=os.fsdecode(b"a\xff"), status=FileStatus.FAILED)
+
+
+def test_a_file_that_failed_a_check_before_it_was_grouped_is_found_by_its_key(site: Site) -> None:
+    site.deliver("run1.dat", "run2.json")
+    site.deliver("run1.json", "run2.dat", content=b"")
+    site.settle()
+    assert site.group_keys() == {"run1", "run2"}
+
+    assert retry(site.project, group_key="run1", status=FileStatus.INTEGRITY_FAILED) == 1
+
+    assert (site.statuses()["run1.json"], site.statuses()["run2.dat"]) == ("detected", "integrity_failed")
+
+
+def test_so_is_one_whose_group_is_not_there_yet(site: Site) -> None:
+    site.deliver("run1.json", content=b"")
+    site.settle()
+    assert site.group_keys() == set()
+    assert retry(site.project, group_key="run1", status=FileStatus.INTEGRITY_FAILED) == 1
+
+
+def test_what_is_tried_again_is_taken_at_the_next_look(make: SiteMaker) -> None:
+    site = make('[single.metadata]\nextract = "broken"\n', service={"max_retries": "0"})
+    site.deliver("a.dat", content=b"broken")
+    site.one_pass()
+    assert site.tick(3600).ready == 0
+    retry(site.project, "incoming")
+    assert site.tick().ready == 1

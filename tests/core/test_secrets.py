@@ -1,12 +1,12 @@
-"""Database settings from the environment and secrets.toml."""
+"""Settings from the environment and secrets.toml."""
 
 from pathlib import Path
 
 import pytest
 
-from carbonation_core.config import DatabaseSection
+from carbonation_core.config import DatabaseSection, NotifySection
 from carbonation_core.errors import ConfigError
-from carbonation_core.secrets import database_settings
+from carbonation_core.secrets import settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
 
 def faults(given: dict[str, object]) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        database_settings(given, DatabaseSection)
+        settings("database", given, DatabaseSection)
     return list(raised.value.faults)
 
 
@@ -33,7 +33,7 @@ def test_config_wins_over_the_environment_and_that_over_secrets(
     write(secrets, '[database]\nusername = "file"\npassword = "file"\nhost = "file"\n')
     monkeypatch.setenv("CARBONATION_DATABASE_PASSWORD", "environment")
     monkeypatch.setenv("CARBONATION_DATABASE_HOST", "environment")
-    assert database_settings({"host": "config"}, DatabaseSection) == {
+    assert settings("database", {"host": "config"}, DatabaseSection) == {
         "username": "file",
         "password": "environment",
         "host": "config",
@@ -41,12 +41,12 @@ def test_config_wins_over_the_environment_and_that_over_secrets(
 
 
 def test_without_secrets_only_what_is_given_counts() -> None:
-    assert database_settings({"port": 5432}, DatabaseSection) == {"port": 5432}
+    assert settings("database", {"port": 5432}, DatabaseSection) == {"port": 5432}
 
 
 def test_a_port_in_the_environment_becomes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARBONATION_DATABASE_PORT", "5432")
-    assert database_settings({}, DatabaseSection) == {"port": 5432}
+    assert settings("database", {}, DatabaseSection) == {"port": 5432}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
@@ -58,13 +58,13 @@ def test_secrets_that_others_can_reach_are_refused(secrets: Path, mode: int) -> 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
 def test_secrets_of_the_user_alone_are_read(secrets: Path, mode: int) -> None:
     write(secrets, '[database]\nhost = "db"\n', mode)
-    assert database_settings({}, DatabaseSection) == {"host": "db"}
+    assert settings("database", {}, DatabaseSection) == {"host": "db"}
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('password = "x"\n', 'there is no key or table "password"; known: "database"'),
+        ('password = "x"\n', 'there is no key or table "password"; known: "database", "notify"'),
         ('database = "x"\n', "[database]: should be a table"),
         ("[database]\npasword = 1\n", '[database]: there is no key "pasword"; did you mean "password"?'),
         ("[database]\nport = true\n", '[database]: key "port": should be a whole number, not true'),
@@ -92,3 +92,21 @@ def test_a_fault_in_the_environment_names_the_variable(
     variable = f"CARBONATION_DATABASE_{key.upper()}"
     monkeypatch.setenv(variable, value)
     assert faults({}) == [f'environment: {variable}: key "{key}": {fault}']
+
+
+def test_where_messages_go_is_kept_there_too(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(secrets, '[notify]\nwebhook = "https://hooks.example.org/secret"\n')
+    monkeypatch.setenv("CARBONATION_NOTIFY_TOKEN", "hidden")
+    found = NotifySection(**settings("notify", {}, NotifySection))
+    assert (found.webhook, found.token) == ("https://hooks.example.org/secret", "hidden")
+    assert "secret" not in repr(found)
+    assert "hidden" not in repr(found)
+
+
+def test_no_message_repeats_a_secret_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONATION_NOTIFY_WEBHOOK", "hooks.example.org/secret")
+    with pytest.raises(ConfigError) as raised:
+        settings("notify", {}, NotifySection)
+    assert raised.value.faults == (
+        'environment: CARBONATION_NOTIFY_WEBHOOK: key "webhook": is no address of the form "https://host/path"',
+    )

@@ -10,6 +10,7 @@ from carbonation_core import health, pulse
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine
 from carbonation_core.status import feed_health, service_state, status
+from tests import databases
 from tests.site import Site, SiteMaker
 
 
@@ -121,6 +122,7 @@ def test_a_look_that_fails_forgets_nothing_of_the_feed(make: SiteMaker) -> None:
     assert feed_health(site.project, "incoming").last_new == before
 
 
+@databases.of_sqlite
 def test_to_ask_for_a_schema_makes_no_database(tmp_path: Path, site: Site) -> None:
     missing = tmp_path / "missing.db"
     engine = make_engine(site.project.config.database.model_copy(update={"name": str(missing)}))

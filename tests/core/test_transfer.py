@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from carbonation_core import transfer
-from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged, Stopped
 from carbonation_core.scan import Stamp
-from carbonation_core.source import Source
+from carbonation_core.source import BLOCK, Source
+from carbonation_core.temporary import temporary_name
 from carbonation_core.transfer import Order
 
 
@@ -31,7 +32,7 @@ def order(tmp_path: Path) -> Any:
             "source": as_source(source),
             "directory": str(tmp_path / "archive"),
             "name": "final.dat",
-            "temporary": transfer.temporary_name("batch", 1),
+            "temporary": temporary_name("batch", 1),
             "action": "copy",
             "file_mode": 0o640,
             "durability": "batch",
@@ -72,6 +73,23 @@ def test_a_source_that_changed_is_not_written(order: Any, tmp_path: Path) -> Non
     Path(one.source.path).write_bytes(b"other content")
     with pytest.raises(SourceChanged):
         transfer.write(one)
+    assert in_archive(tmp_path) == set()
+
+
+@pytest.mark.parametrize("action", ["copy", "move", "hardlink", "symlink"])
+def test_who_is_told_to_stop_leaves_a_large_file_where_it_is(order: Any, tmp_path: Path, action: str) -> None:
+    large = tmp_path / "large.dat"
+    with large.open("wb") as file:
+        file.truncate(4 * BLOCK)
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    with pytest.raises(Stopped):
+        transfer.write(order(source=as_source(large), action=action), stop=stop)
+    assert len(asked) == 3
     assert in_archive(tmp_path) == set()
 
 
@@ -139,16 +157,3 @@ def test_equal_bytes_under_the_final_name_are_found(order: Any, tmp_path: Path) 
     assert transfer.already_there(order()) is not None
     (tmp_path / "archive" / "final.dat").write_bytes(b"CONTENT")
     assert transfer.already_there(order()) is None
-
-
-def test_a_directory_in_the_way_says_so(order: Any, tmp_path: Path) -> None:
-    (tmp_path / "archive" / "sub").write_bytes(b"a file")
-    with pytest.raises(AttemptFailed, match="not a directory"):
-        transfer.make_directory(str(tmp_path / "archive" / "sub" / "deeper"), 0o750, create=True)
-
-
-def test_a_base_without_anything_in_it_is_gone(tmp_path: Path) -> None:
-    assert transfer.base_is_gone(tmp_path)
-    assert transfer.base_is_gone(tmp_path / "nowhere")
-    (tmp_path / "file").touch()
-    assert not transfer.base_is_gone(tmp_path)

@@ -1,16 +1,21 @@
 """Hints from real file events on real directories."""
 
+import ctypes
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from watchdog.observers.inotify_c import InotifyConstants as In
 
+from carbonation_core import inotify
 from carbonation_core import watch as watching
 from carbonation_core.config import Watch
+from carbonation_core.inotify import PROBE
 from carbonation_core.scan import Hints
-from carbonation_core.watch import FULL_LOOK_EVERY, Watcher, file_system
+from carbonation_core.watch import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
 
 PATIENCE = 10.0  # seconds for an event to come
 
@@ -39,7 +44,7 @@ def watcher(tmp_path: Path, clock: Clock) -> Iterator[Any]:
         values = {"name": "w", "path": str(tmp_path / "incoming"), "rules": "r", **keys}
         made.append(Watcher(Watch.model_validate(values), 5.0, clock))
         with made[-1].hints() as hints:
-            assert hints is None
+            assert hints.everything
         return made[-1]
 
     yield make
@@ -47,16 +52,40 @@ def watcher(tmp_path: Path, clock: Clock) -> Iterator[Any]:
         one.stop()
 
 
-def hinted(watcher: Watcher, *paths: str) -> bool:
-    """Whether all these paths are told in time, by events alone."""
+def hinted(watcher: Watcher, *paths: str) -> set[str]:
+    """What is told, by events alone, until all these paths are; nothing if they are not in time.
+
+    A path is told, too, by that of a directory that it lies in.
+    """
     found: set[str] = set()
-    while not found >= set(paths):
+    waited_for = set(paths)
+    while waited_for:
         if not watcher.wait(PATIENCE):
-            return False
+            return set()
         with watcher.hints() as hints:
-            assert hints is not None
+            assert not hints.everything
             found |= hints.files | hints.directories
-    return True
+            waited_for -= {path for path in waited_for if path in found or hints.told_of(path)}
+    return found
+
+
+def all_is_looked_at(watcher: Watcher) -> None:
+    """Wait for the look at everything."""
+    while watcher.wait(PATIENCE):
+        with watcher.hints() as hints:
+            if hints.everything:
+                return
+    pytest.fail("no full look came")
+
+
+def refusing(number: int) -> Callable[..., int]:
+    """A system call that fails."""
+
+    def call(*_: object) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    return call
 
 
 def test_a_new_file_is_told(watcher: Any, tmp_path: Path) -> None:
@@ -102,18 +131,45 @@ def test_directories_that_come_and_go_are_told(watcher: Any, tmp_path: Path) -> 
     assert hinted(one, "made/inner")
 
 
+def test_a_directory_that_moved_in_is_listened_to_with_all_that_is_in_it(
+    watcher: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "outside" / "deep").mkdir(parents=True)
+    one = watcher(recursive=True)
+    (tmp_path / "outside").rename(tmp_path / "incoming" / "in")
+    assert hinted(one, "in")
+    (tmp_path / "incoming" / "in").rename(tmp_path / "incoming" / "renamed")
+    assert hinted(one, "in", "renamed")
+    (tmp_path / "incoming" / "renamed" / "deep" / "a").write_bytes(b"x")
+    assert hinted(one, "renamed/deep/a")
+    (tmp_path / "incoming" / "renamed").rename(tmp_path / "out")
+    assert hinted(one, "renamed")
+    (tmp_path / "out" / "deep" / "b").write_bytes(b"x")
+    (tmp_path / "incoming" / "c").write_bytes(b"x")
+    assert hinted(one, "c") == {"c"}
+
+
+def test_a_tree_made_at_once_is_told(watcher: Any, tmp_path: Path) -> None:
+    one = watcher(recursive=True)
+    deep = tmp_path / "incoming" / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    assert hinted(one, "a")
+    (deep / "file").write_bytes(b"x")
+    assert hinted(one, "a/b/c/file")
+
+
 def test_the_first_look_is_at_everything_and_then_only_at_what_changed(watcher: Any) -> None:
     with watcher().hints() as hints:
-        assert hints == Hints()
+        assert hints == Hints(by_events=True)
 
 
 def test_every_few_minutes_everything_is_looked_at(watcher: Any, clock: Clock) -> None:
     one = watcher()
     clock.now += FULL_LOOK_EVERY
     with one.hints() as hints:
-        assert hints is None
+        assert hints.everything
     with one.hints() as hints:
-        assert hints is not None
+        assert not hints.everything
 
 
 def test_a_look_that_failed_is_repeated_at_everything(watcher: Any) -> None:
@@ -121,22 +177,29 @@ def test_a_look_that_failed_is_repeated_at_everything(watcher: Any) -> None:
     with pytest.raises(OSError, match="gone"), one.hints():
         raise OSError("gone")
     with one.hints() as hints:
-        assert hints is None
+        assert hints.everything
 
 
-def test_as_many_events_as_may_overflow_a_queue_lead_to_a_full_look(
+def test_more_hints_than_are_remembered_lead_to_a_full_look(
     watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "TOO_MANY_EVENTS", 20)
+    monkeypatch.setattr(watching, "MOST_HINTS", 0)  # with more, hints may be taken before they are too many
     one = watcher()
-    for number in range(30):
-        (tmp_path / "incoming" / f"{number}").write_bytes(b"x")
-    for _ in range(100):
-        with one.hints() as hints:
-            if hints is None:
-                return
-        one.wait(PATIENCE)
-    pytest.fail("no full look came")
+    (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
+    all_is_looked_at(one)
+
+
+def test_events_that_were_lost_lead_to_a_full_look(
+    watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = watcher()
+    monkeypatch.setattr(inotify, "_events", lambda _: iter([(-1, In.IN_Q_OVERFLOW, "")]))
+    (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
+    assert one.wait(PATIENCE)
+    monkeypatch.undo()
+    all_is_looked_at(one)
+    (tmp_path / "incoming" / "b.dat").write_bytes(b"x")
+    assert hinted(one, "b.dat")
 
 
 def test_a_directory_that_goes_and_comes_back_is_listened_to_again(watcher: Any, tmp_path: Path) -> None:
@@ -148,7 +211,7 @@ def test_a_directory_that_goes_and_comes_back_is_listened_to_again(watcher: Any,
     for _ in range(100):
         with one.hints() as hints:
             pass
-        if hints is not None:
+        if not hints.everything:
             break
         one.wait(0.1)
     (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
@@ -158,22 +221,88 @@ def test_a_directory_that_goes_and_comes_back_is_listened_to_again(watcher: Any,
 def test_a_polled_watch_is_looked_at_each_interval(watcher: Any, clock: Clock) -> None:
     one = watcher(observer="polling")
     with one.hints() as hints:
-        assert hints == Hints()
+        assert hints == Hints(by_events=False)
     clock.now += 5
     with one.hints() as hints:
-        assert hints is None
+        assert hints.everything
 
 
-def test_without_free_watches_it_is_polled_and_the_sysctl_is_named(
-    watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "inotify watch limit reached")
-
-    monkeypatch.setattr(watching.BaseObserver, "start", full)
+def test_another_directory_in_its_place_is_listened_to(watcher: Any, tmp_path: Path) -> None:
     one = watcher()
-    assert "sysctl fs.inotify.max_user_watches" in one.trouble
+    (tmp_path / "other").mkdir()
+    (tmp_path / "incoming").rename(tmp_path / "away")
+    (tmp_path / "other").rename(tmp_path / "incoming")
+    all_is_looked_at(one)
+    (tmp_path / "away" / "not_here.dat").write_bytes(b"x")
+    (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
+    assert hinted(one, "a.dat")
+
+
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [(errno.ENOSPC, "fs.inotify.max_user_watches"), (errno.EMFILE, "fs.inotify.max_user_instances")],
+)
+def test_without_free_watches_it_is_polled_and_the_sysctl_is_named(
+    watcher: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    clock: Clock,
+    number: int,
+    limit: str,
+) -> None:
+    monkeypatch.setattr(inotify, "inotify_add_watch", refusing(number))
+    one = watcher()
+    assert f"sysctl -w {limit}" in one.trouble
     assert "it is polled" in caplog.text
+    clock.now += 5
+    with one.hints() as hints:
+        assert hints.everything
+        assert not hints.by_events
+    monkeypatch.undo()
+    clock.now += TRY_AGAIN_AFTER
+    with one.hints() as hints:
+        assert hints.by_events
+    assert one.trouble is None
+
+
+def test_a_limit_that_a_new_directory_meets_ends_in_polling(
+    watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = watcher(recursive=True)
+    monkeypatch.setattr(inotify, "inotify_add_watch", refusing(errno.ENOSPC))
+    (tmp_path / "incoming" / "new").mkdir()
+    assert one.wait(PATIENCE)
+    all_is_looked_at(one)
+    assert "max_user_watches" in one.trouble
+
+
+def test_where_events_do_not_come_it_is_polled(
+    watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "_events", lambda _: iter(()))
+    monkeypatch.setattr(watching, "PROBE_WAIT", 0.05)
+    one = watcher()
+    assert "was not told of" in one.trouble
+    assert watcher(observer="native").trouble is None
+
+
+def test_the_trial_leaves_nothing_and_tells_nothing(watcher: Any, tmp_path: Path) -> None:
+    (tmp_path / "incoming" / PROBE).mkdir(parents=True)  # as of a process that was killed
+    one = watcher(recursive=True)
+    assert list((tmp_path / "incoming").iterdir()) == []
+    with one.hints() as hints:
+        assert hints == Hints(by_events=True)
+
+
+def test_where_no_trial_can_be_made_events_are_taken_to_come(
+    watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    (tmp_path / "incoming").mkdir()
+    monkeypatch.setattr(inotify.os, "mkdir", refused)
+    assert watcher().trouble is None
 
 
 def test_a_file_system_of_other_hosts_is_polled(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving, pipeline, source, transfer
+from carbonation_core import archiving, disk, pipeline, source, transfer
 from carbonation_core.claim import give_back, open_batches
 from carbonation_core.db.batches import RUNNING
 from tests.site import Site, open_site
@@ -16,7 +16,7 @@ from tests.site import Site, open_site
 # Each is a function that the archive stage calls, in this order.
 STEPS: dict[str, tuple[object, str]] = {
     "plan": (archiving, "prepare"),
-    "make directory": (transfer, "make_directory"),
+    "make directory": (disk, "make_directory"),
     "write": (transfer, "write"),
     "digest": (source, "digested"),
     "sync": (transfer, "sync"),

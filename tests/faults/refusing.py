@@ -23,6 +23,7 @@ _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CALLS: dict[str, dict[str, tuple[int, ...]]] = {
     "read": {"x86_64": (0,), "aarch64": (63,)},
     "write": {"x86_64": (1,), "aarch64": (64,)},
+    "copy_file_range": {"x86_64": (326,), "aarch64": (285,)},
     "open": {"x86_64": (2, 257), "aarch64": (56,)},
     "stat directory": {"x86_64": (137,), "aarch64": (43,)},  # statfs
     "fsync": {"x86_64": (74,), "aarch64": (82,)},

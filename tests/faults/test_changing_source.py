@@ -175,6 +175,27 @@ def test_a_sender_that_writes_all_the_time_never_gets_a_torn_file_archived(
     assert newest_is_archived(site, action, (path.read_bytes(),))
 
 
+def test_a_move_waits_for_a_sender_that_has_the_file_open(make: SiteMaker) -> None:
+    site = make(SINGLE, archive={"action": '"move"'})
+    with (site.incoming / NAME).open("wb", buffering=0) as sender:
+        sender.write(b"half ")
+        site.one_pass()
+        component = site.component(NAME)
+        assert (component.status, component.retry_count) == ("retry_pending", 0)
+        assert "is still open for writing" in component.error_message
+        assert site.archived() == {}
+        sender.write(b"a file")
+    assert newest_is_archived(site, "move", (b"half a file",))
+
+
+def test_a_move_takes_a_file_that_others_only_read(make: SiteMaker) -> None:
+    site = make(SINGLE, archive={"action": '"move"'})
+    site.deliver(NAME)
+    with (site.incoming / NAME).open("rb"):
+        site.one_pass()
+    assert site.archived() == {NAME: b"bytes"}
+
+
 def test_a_redelivery_that_leaves_while_it_is_archived_is_recorded_as_it_is(
     make: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,8 @@ def run_refused(site: Site, refusal: Refusal) -> None:
         child.now = site.now
         offers = child.claim()
         refuse(refusal)
+        if refusal.call == "write":  # so that it is needed
+            refuse(Refusal("copy_file_range", errno.EXDEV))
         for offer in offers:
             child.run(offer)
 
@@ -103,6 +105,19 @@ def test_an_error_of_the_system_is_waited_for_and_leaves_nothing(
     later(site)
     assert site.archived() == CONTENT
     assert set(site.statuses().values()) == {"archived"}
+    assert site.feed() == [("run1", "completed")]
+
+
+@pytest.mark.parametrize("error", [errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EIO])
+@pytest.mark.parametrize("argument", [None, (4, TAIL)], ids=["from the beginning", "from the last block on"])
+def test_what_the_kernel_will_not_copy_is_written(
+    make: SiteMaker, error: int, argument: tuple[int, int] | None
+) -> None:
+    site = make()
+    deliver(site, CONTENT)
+    site.settle()
+    run_refused(site, Refusal("copy_file_range", error, argument))
+    assert site.archived() == CONTENT
     assert site.feed() == [("run1", "completed")]
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carbonation_core.config import load_config
 from carbonation_core.errors import ConfigError
 from carbonation_dagster import build_defs
+from carbonation_dagster.naming import Names, service_of
+from carbonation_dagster.resources import Carbonation
 from tests.orchestration.conftest import PLUGIN_SECTION
 from tests.site import SiteMaker
 
@@ -39,11 +42,14 @@ recursive = true
 patterns = ["*.dat", "*.json"]
 expect_every = "1h"
 rules = "pairs"
+owners = ["ops@example.org", "team:archive"]
+tags = { instrument = "radiometer" }
 [[archive]]
 name = "other.one"
 base_path = "other"
 destination = "{category}"
 action = "move"
+url = "https://files.example.org/other"
 """
 
 
@@ -51,15 +57,18 @@ def described(defs: dg.Definitions, directory: Path) -> dict[str, Any]:
     """The definitions as JSON that a person can compare."""
     repository = defs.get_repository_def()
     graph = defs.resolve_asset_graph()
+    service = service_of(load_config(directory / "config.toml"))
 
     def text(value: object) -> str:
-        return str(value).replace(str(directory), "DIRECTORY")
+        return str(value).replace(str(directory), "DIRECTORY").replace(service, "SERVICE")
 
     return {
         "assets": {
             key.to_user_string(): {
                 "description": text(graph.get(key).description),
                 "group": graph.get(key).group_name,
+                "owners": sorted(graph.get(key).owners),
+                "tags": {k: v for k, v in graph.get(key).tags.items() if not k.startswith("dagster/")},
                 "kinds": sorted(graph.get(key).kinds),
                 "parents": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
                 "made here": graph.get(key).is_executable,
@@ -74,8 +83,9 @@ def described(defs: dg.Definitions, directory: Path) -> dict[str, Any]:
         "jobs": {
             job.name: {
                 "description": job.description,
-                "tags": dict(job.tags),
+                "tags": {name: text(value) for name, value in job.tags.items()},
                 "executor": job.executor_def.name,
+                "launchpad begins with": job.run_config,
                 "ops": sorted(str(handle) for handle in job.graph.node_dict),
             }
             for job in sorted(repository.get_all_jobs(), key=lambda job: job.name)
@@ -127,6 +137,40 @@ def test_every_name_that_config_allows_can_be_shown(make: SiteMaker, name: str) 
 
     assert defs.resolve_job_def(f"watch_{name.replace('.', '_').replace('-', '_')}")
     dg.Definitions.validate_loadable(defs)
+
+
+def test_a_prefix_begins_every_key_and_name_and_a_group_holds_every_asset(make: SiteMaker) -> None:
+    site = make(RULES, more=MORE + PLUGIN_SECTION)
+    config = site.directory / "config.toml"
+    defs = build_defs(config, key_prefix=["north", "station"], group_name="files")
+
+    graph = defs.resolve_asset_graph()
+    assert all(key.path[:2] == ["north", "station"] for key in graph.get_all_asset_keys())
+    assert all(key.asset_key.path[:2] == ["north", "station"] for key in graph.asset_check_keys)
+    assert {graph.get(key).group_name for key in graph.get_all_asset_keys()} == {"files"}
+    names = [one.name for one in (*(defs.sensors or ()), *(defs.schedules or ()), *(defs.jobs or ()))]
+    assert all(name.startswith("north_station_") for name in names)
+    dg.Definitions.merge(build_defs(config), dg.Definitions(executor=dg.in_process_executor))
+    with pytest.raises(ValueError, match='key_prefix "a/b": should be of letters'):
+        build_defs(config, key_prefix="a/b")
+
+
+def test_what_a_run_tells_goes_to_the_prefixed_assets(make: SiteMaker, instance: dg.DagsterInstance) -> None:
+    site = make("[single]\n", more=PLUGIN_SECTION)
+    names = Names.of("station")
+    carbonation = Carbonation(lambda: site.project, names=names)
+    defs = build_defs(site.directory / "config.toml", carbonation, key_prefix="station")
+    site.deliver("a.dat")
+    site.settle()
+
+    result = defs.resolve_job_def("station_watch_incoming").execute_in_process(instance=instance)
+
+    told = {
+        (event.asset_key or event.event_specific_data.asset_key).to_user_string()
+        for event in result.all_events
+        if event.event_type_value in ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION")
+    }
+    assert told == {"station/delivery/incoming", "station/catalog/incoming", "station/archive/main"}
 
 
 def test_without_a_configuration_they_say_what_is_missing(

@@ -1,16 +1,17 @@
 """The jobs that an operator launches, and the schedule that launches one."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from carbonation_core.project import rules_in_force
 from carbonation_dagster.naming import LONGEST_TAG, plain, tag_value
 from carbonation_dagster.resources import RESOURCE, STOP_VARIABLE
 from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
-from tests.site import SiteMaker
+from tests.site import PLUGIN, SiteMaker
 
 
 @pytest.fixture
@@ -18,6 +19,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
     # A schedule's context does not take an ephemeral one.
     with dg.instance_for_test() as made:
         yield made
+
+
+def output_metadata(result: Any) -> dict[str, Any]:
+    """What the job's op said of what it did."""
+    (output,) = [event for event in result.all_events if event.is_successful_output]
+    return {name: value.value for name, value in output.step_output_data.metadata.items()}
 
 
 def launch(shown: Shown, job: str, op: str, **config: Any) -> Any:
@@ -36,7 +43,13 @@ def test_retry_opens_failed_groups_again(make: SiteMaker, instance: dg.DagsterIn
     result = launch(shown, "retry", "retry_groups", watch="incoming", group_key="bad.dat")
 
     assert result.success
-    assert result.output_for_node("retry_groups") == 1
+    assert output_metadata(result) == {
+        "files tried again": 1,
+        "watch": "incoming",
+        "group": "bad.dat",
+        "failed": 1,
+        "retry_pending": 0,
+    }
     assert shown.site.statuses() == {"bad.dat": "detected"}
 
 
@@ -58,6 +71,90 @@ def test_retry_of_an_unknown_group_fails_with_a_sentence(shown: Shown) -> None:
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert 'there is no group "nobody"' in failure.step_failure_data.user_failure_data.description
+
+
+def test_recheck_judges_again_what_a_mended_function_decided(
+    make: SiteMaker, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = '[[single.selection]]\ntype = "plugin"\nfunction = "no_tests"\n'
+    shown = show(make('[single.metadata]\nextract = "sizes"\n' + rules, more=PLUGIN_SECTION), instance)
+    shown.site.deliver("a.dat", content=b"test")
+    shown.site.one_pass()
+    assert shown.site.statuses() == {"a.dat": "not_selected"}
+    monkeypatch.setitem(PLUGIN.selection_functions, "no_tests", lambda metadata: True)
+
+    result = launch(shown, "recheck_rules", "recheck", watch="incoming")
+
+    assert result.success
+    metadata = output_metadata(result)
+    assert (metadata["files judged again"], metadata["not_selected"]) == (1, 1)
+    assert metadata["digest before"] == metadata["digest"]
+    shown.site.one_pass()
+    assert shown.site.statuses() == {"a.dat": "archived"}
+
+
+def test_recheck_of_rules_that_are_refused_fails_with_the_reason_and_says_which_go_on(shown: Shown) -> None:
+    digest = rules_in_force(shown.site.project).digest
+    shown.site.set_rules("[single]\nunknown = 1\n")
+
+    result = launch(shown, "recheck_rules", "recheck")
+
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    said = failure.step_failure_data.user_failure_data.description
+    assert said.startswith(f"rules.toml is refused, so that rules {digest[:12]} stay in force: ")
+    assert '"unknown"' in said
+
+
+def test_purge_forgets_old_runs_of_ours_and_old_history_and_no_file(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.job(name="retry")
+    def of_others() -> None:
+        pass
+
+    others = of_others.execute_in_process(instance=shown.instance).run_id
+    shown.site.deliver("a.dat")
+    shown.site.settle()
+    ours = shown.run(shown.offers()[0]).run_id
+    button = shown.run().run_id
+    kept = [(row.path, row.digest) for row in shown.site.copies()]
+    config = {"history_retention": "1d", "run_retention": "1d"}
+    shown.site.now = datetime.now(UTC) + timedelta(days=2)
+
+    trial = output_metadata(launch(shown, "purge_history", "purge", dry_run=True, **config))
+    assert shown.instance.get_run_by_id(ours)
+    done = output_metadata(launch(shown, "purge_history", "purge", **config))
+
+    assert {name: done[name] for name in ("changes of status", "batches")} == {
+        "changes of status": 2,
+        "batches": 1,
+    }
+    assert trial["runs"] == 2
+    assert done["runs"] == 3  # the trial, too
+    assert shown.instance.get_run_by_id(ours) is None
+    assert shown.instance.get_run_by_id(button) is None
+    assert shown.instance.get_run_by_id(others)
+    assert [to for _, to, _ in shown.site.history("a.dat")] == ["archived"]
+    assert [(row.path, row.digest) for row in shown.site.copies()] == kept
+    assert shown.site.feed() == [("a.dat", "completed")]
+
+
+def test_purge_keeps_what_is_young_and_says_what_it_does_not_understand(shown: Shown) -> None:
+    shown.site.now = datetime.now(UTC)
+    shown.site.deliver("a.dat")
+    shown.site.settle()
+    shown.run(shown.offers()[0])
+
+    metadata = output_metadata(launch(shown, "purge_history", "purge"))
+    assert (metadata["runs"], metadata["changes of status"], metadata["batches"]) == (0, 0, 0)
+    assert (metadata["history older than"], metadata["runs older than"]) == ("365d", "30d")
+
+    result = launch(shown, "purge_history", "purge", run_retention="soon")
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_failure_data.user_failure_data.description == (
+        'run_retention: should be a duration such as "30s", "5m", "2h" or "7d", not "soon"'
+    )
 
 
 def test_reconcile_delivery_says_per_watch_what_it_found(shown: Shown) -> None:

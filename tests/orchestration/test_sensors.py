@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from carbonation_core.claim import claim, open_batches
+from carbonation_core.config import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.errors import ScanError
@@ -181,6 +182,29 @@ def test_a_service_that_stops_begins_nothing(shown: Shown, monkeypatch: pytest.M
     monkeypatch.setenv(STOP_VARIABLE, str(mark))
 
     assert shown.tick().skip_message == "the service is stopping"
+
+
+def test_a_tick_that_waits_takes_up_an_attempt_when_it_is_due(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown.site.deliver("a.dat", content=b"broken")
+    shown.site.settle()
+    shown.run(*shown.offers())
+    assert shown.site.statuses() == {"a.dat": "retry_pending"}
+    waited = []
+
+    def wait(watch: Watch, seconds: float) -> None:
+        waited.append(seconds)
+        shown.site.now += timedelta(seconds=seconds)
+
+    monkeypatch.setattr(shown.carbonation, "wait", wait)
+    shown.carbonation.tick_wait = 7200.0
+
+    (request,) = shown.tick().run_requests
+
+    assert request.tags["carbonation/group_key"] == "a.dat"
+    assert len(waited) == 1
+    assert 0.9 * 1800 <= waited[0] <= 1.1 * 1800  # retry_delay, with its jitter
 
 
 def test_an_instance_is_named_by_its_storage(instance: dg.DagsterInstance) -> None:

@@ -1,133 +1,16 @@
 """`carbonation run`: real processes, asked over GraphQL as the UI asks them."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from carbonation_core.project import utc_now
-from carbonation_core.status import status
-from tests.site import Site, SiteMaker
+from tests.orchestration.running import Running, make_project, running
+from tests.site import SiteMaker, make_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-ROOT = Path(__file__).parents[2]
-PLUGIN = """
-from pathlib import Path
-from carbonation_core import Plugin
-from tests.site import File
-
-def careful(file_paths):
-    if "bad" in file_paths[0].name and not (Path(__file__).parent / "mended").exists():
-        raise ValueError("it is bad")
-    return {"category": "x"}
-
-plugin = Plugin(File, extractors={"careful": careful})
-"""
-
-
-@dataclass
-class Running:
-    """A service in a process of its own."""
-
-    site: Site
-    process: subprocess.Popen[str]
-    port: int
-    log: Path
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def runs(self) -> dict[str, dict[str, Any]]:
-        """Status and id of the newest run of each group key."""
-        query = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
-        found: dict[str, dict[str, Any]] = {}
-        for run in reversed(self.ask(query)["runsOrError"]["results"]):
-            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-            if "carbonation/group_key" in tags:
-                found[tags["carbonation/group_key"]] = run
-        return found
-
-    def status_of(self, key: str) -> str | None:
-        run = self.runs().get(key)
-        return run["status"] if run else None
-
-    def wait_for(self, condition: Callable[[], object], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            said = self.log.read_text(encoding="utf-8")
-            assert self.process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.2)
-
-    def stop(self, number: int) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(25)
-
-    def children(self) -> list[tuple[int, str]]:
-        """Pids and command lines of all processes that name this project."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if str(self.site.directory) in command:
-                found.append((int(path.parent.name), command))
-        return found
-
-
-@pytest.fixture
-def running(make: SiteMaker) -> Iterator[Running]:
-    site = make(
-        '[single.metadata]\nextract = "careful"\n',
-        watch={"rules": '"single"', "settle_seconds": "0.2"},
-        more='[plugins]\npackage = "careful_plugin"\n',
-    )
-    (site.directory / "careful_plugin.py").write_text(PLUGIN, encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = "from carbonation_dagster.cli import main; main()"
-    config = str(site.directory / "config.toml")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("DAGSTER_HOME", None)
-    log = site.directory / "service.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, "-c", config, "run", "--port", str(port)],
-            env=environment,
-            stderr=output,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    service = Running(site, process, port, log)
-    try:
-        service.wait_for(lambda: "Stop it with" in log.read_text(encoding="utf-8"))
-        yield service
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(25)
-        assert process.stdout is not None
-        process.stdout.close()
-
 
 REEXECUTE = """
 mutation($parameters: ReexecutionParams!) {
@@ -145,71 +28,97 @@ query($key: AssetKeyInput!) {
 """
 
 
-def test_files_are_archived_failures_shown_and_executed_again(running: Running) -> None:
-    assert f"http://127.0.0.1:{running.port}" in running.log.read_text(encoding="utf-8")
-    running.site.deliver("good.dat", "bad.dat")
-
-    running.wait_for(lambda: running.status_of("good.dat") == "SUCCESS")
-    running.wait_for(lambda: running.status_of("bad.dat") == "FAILURE")
-    assert set(running.site.archived()) == {"good.dat"}
-
-    (running.site.directory / "mended").touch()
-    parent = running.runs()["bad.dat"]["runId"]
-    parameters = {"parentRunId": parent, "strategy": "FROM_FAILURE"}
-    again = running.ask(REEXECUTE, parameters=parameters)["launchRunReexecution"]["run"]["runId"]
-    running.wait_for(lambda: running.status_of("bad.dat") == "SUCCESS")
-    assert running.runs()["bad.dat"]["runId"] == again
-    assert set(running.site.archived()) == {"good.dat", "bad.dat"}
-
-    shown = running.ask(ASSET, key={"path": ["catalog", "incoming"]})["assetNodeOrError"]
-    assert shown["assetMaterializations"][0]["runId"] == again
-    checks = shown["assetChecksOrError"]["checks"]
-    assert {check["name"] for check in checks} == {"integrity", "failed_groups", "completeness"}
-    assert {check["executionForLatestMaterialization"]["status"] for check in checks} == {"SUCCEEDED"}
-
-    now = replace(running.site.project, clock=utc_now)
-    running.wait_for(lambda: status(now).service)
-    found = status(now)
-    assert found.problems == ()
-    assert found.service
-    assert (found.service.pid, found.service.ui) == (running.process.pid, f"http://127.0.0.1:{running.port}")
-
-    began = time.monotonic()
-    assert running.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 20
-    assert running.children() == []
-    assert status(now).problems == ()
-    assert status(now).warnings[0].startswith("no service is running since ")
+@pytest.fixture
+def service(make: SiteMaker) -> Iterator[Running]:
+    with running(make_project(make)) as started:
+        yield started
 
 
-def test_when_a_part_ends_the_service_ends_with_a_sentence(running: Running) -> None:
-    daemon = next(
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"dagster._daemon" in path.read_bytes()
-        and str(running.site.directory).encode() in path.read_bytes()
+def test_files_are_archived_failures_shown_and_executed_again(make: SiteMaker) -> None:
+    # The failed attempt must not come again by itself before it is executed again.
+    with running(make_project(make, service={"retry_delay": '"30m"'})) as service:
+        site = service.site
+        assert f"http://127.0.0.1:{service.port}" in service.said()
+        site.deliver("good.dat", "bad.dat")
+
+        service.wait_for(lambda: service.status_of("good.dat") == "SUCCESS")
+        service.wait_for(lambda: service.status_of("bad.dat") == "FAILURE")
+        assert set(site.archived()) == {"good.dat"}
+
+        (site.directory / "mended").touch()
+        parent = service.runs()["bad.dat"]["runId"]
+        parameters = {"parentRunId": parent, "strategy": "FROM_FAILURE"}
+        again = service.ask(REEXECUTE, parameters=parameters)["launchRunReexecution"]["run"]["runId"]
+        service.wait_for(lambda: service.status_of("bad.dat") == "SUCCESS")
+        assert service.runs()["bad.dat"]["runId"] == again
+        assert set(site.archived()) == {"good.dat", "bad.dat"}
+
+        shown = service.ask(ASSET, key={"path": ["catalog", "incoming"]})["assetNodeOrError"]
+        assert shown["assetMaterializations"][0]["runId"] == again
+        checks = shown["assetChecksOrError"]["checks"]
+        assert {check["name"] for check in checks} == {"integrity", "failed_groups", "completeness"}
+        assert {check["executionForLatestMaterialization"]["status"] for check in checks} == {"SUCCEEDED"}
+
+        service.wait_for(service.is_well)
+        found = service.status()
+        assert found.problems == ()
+        assert found.service
+        assert (found.service.pid, found.service.ui) == (
+            service.process.pid,
+            f"http://127.0.0.1:{service.port}",
+        )
+
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 20
+        assert service.pids() == {}
+        assert service.status().problems == ()
+        assert service.status().warnings[0].startswith("no service is running since ")
+        assert {p.state for p in service.status().parts if p.name.startswith("service")} == {"ended"}
+
+
+def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(service: Running) -> None:
+    site, config = service.site, service.site.directory / "config.toml"
+    (site.directory / "other").mkdir()
+    good = (
+        config.read_text() + '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "main"\n'
     )
-    os.kill(daemon, signal.SIGKILL)
+    config.write_text(good)
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: 'read again: watch "other" is new' in service.said())
+    (site.directory / "other" / "new.dat").write_bytes(b"new")
+    service.wait_for(lambda: "new.dat" in site.archived())
 
-    assert running.process.wait(25) == 1
-    assert "Error: the daemon ended by SIGKILL" in running.log.read_text(encoding="utf-8")
-    (problem,) = status(replace(running.site.project, clock=utc_now)).problems
-    assert problem.endswith(": the daemon ended by SIGKILL; everything else is stopped")
-    assert running.children() == []
+    config.write_text(good.replace("settle_seconds", "setle_seconds"))
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: "read again: refused, so that all stays as it was: " in service.said())
+    assert 'there is no key "setle_seconds"; did you mean "settle_seconds"?' in service.said()
+    (site.directory / "other" / "newer.dat").write_bytes(b"newer")
+    service.wait_for(lambda: "newer.dat" in site.archived())
 
 
-def test_when_it_is_killed_its_parts_end_too(running: Running) -> None:
-    now = replace(running.site.project, clock=utc_now)
-    running.wait_for(lambda: status(now).service)
-    running.process.kill()
-    running.process.wait()
-    assert status(now).problems[0].startswith(f"the service (pid {running.process.pid} on ")
-    assert "has ended without a word; start it" in status(now).problems[0]
+def test_a_second_service_is_refused_and_a_foreign_daemon_left_to_its_work(
+    service: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from click.testing import CliRunner
 
-    deadline = time.monotonic() + 40
-    while running.children():
-        assert time.monotonic() < deadline, running.children()
-        time.sleep(0.2)
+    from carbonation_dagster.cli import main
+
+    done = CliRunner().invoke(main, ["-c", str(service.site.directory / "config.toml"), "run"])
+    assert done.exit_code == 1
+    assert f"already, with pid {service.process.pid}" in done.stderr
+
+    # To another project that is told to use its home, the daemon there is a foreign one.
+    other = make_site(
+        tmp_path_factory.mktemp("other"), "[single]\n", more='[plugins]\npackage = "tests.site:PLUGIN"\n'
+    )
+    home = service.site.directory / ".dagster"
+    with running(other, "--no-ui", home=home) as guest:
+        assert "has a daemon of its own, so none is started" in guest.said()
+        assert "daemon" not in guest.pids()
+        assert guest.stop() == 0
+    service.site.deliver("a.dat")
+    service.wait_for(lambda: "a.dat" in service.site.archived())
 
 
 def test_a_port_in_use_is_said_at_once(make: SiteMaker) -> None:
@@ -217,7 +126,7 @@ def test_a_port_in_use_is_said_at_once(make: SiteMaker) -> None:
 
     from carbonation_dagster.cli import main
 
-    site = make("[single]\n", more='[plugins]\npackage = "tests.site:PLUGIN"\n')
+    site = make_project(make)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

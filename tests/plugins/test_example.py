@@ -99,7 +99,7 @@ def test_the_first_revision_makes_what_the_model_says_and_takes_it_back(
             wanted = column.type.compile(engine.dialect)
             assert there[column.name]["type"].compile(engine.dialect) == wanted, column.name
             assert there[column.name]["nullable"]
-        config = migrate._alembic(plugin.migrations_path)
+        config = migrate.alembic_config(plugin.migrations_path)
         config.attributes["connection"] = connection
         own = plugin.migrations_path.parent.name.removesuffix("_plugin")  # type: ignore[union-attr]
         command.downgrade(config, f"{own}@base")

@@ -1,11 +1,13 @@
 """Feeds that fall silent and groups that wait too long are told without a run, and once."""
 
+import os
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from carbonation_dagster.naming import CHECK_SENSOR
+from carbonation_core.project import rules_in_force
+from carbonation_dagster.naming import CHANGES_SENSOR, RULES_CHECK
 from carbonation_dagster.resources import RESOURCE, STOP_VARIABLE
 from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PAIRS, SiteMaker
@@ -23,9 +25,9 @@ class Ticking:
         self.shown = shown
         self.cursor: str | None = None
 
-    def __call__(self) -> dict[str, tuple[bool, str | None]]:
-        """Whether each check that was told passed, and its description."""
-        (sensor,) = [one for one in self.shown.defs.sensors or () if one.name == CHECK_SENSOR]
+    def events(self) -> list[Any]:
+        """All that the tick tells."""
+        (sensor,) = [one for one in self.shown.defs.sensors or () if one.name == CHANGES_SENSOR]
         context = dg.build_sensor_context(
             instance=self.shown.instance,
             cursor=self.cursor,
@@ -33,11 +35,16 @@ class Ticking:
         )
         told: Any = sensor(context)
         if isinstance(told, dg.SkipReason):
-            return {}
+            return []
         self.cursor = told.cursor
+        return list(told.asset_events)
+
+    def __call__(self) -> dict[str, tuple[bool, str | None]]:
+        """Whether each check of a watch that was told passed, and its description."""
         return {
             f"{one.asset_key.to_user_string()} {one.check_name}": (one.passed, one.description)
-            for one in told.asset_events
+            for one in self.events()
+            if isinstance(one, dg.AssetCheckEvaluation) and one.check_name != RULES_CHECK
         }
 
 
@@ -91,3 +98,41 @@ def test_they_can_be_run_alone(hourly: Shown) -> None:
     result = defs.resolve_job_def("checks").execute_in_process(instance=hourly.instance)
     of_the_watch = dict.fromkeys(("integrity", "failed_groups", "completeness", "freshness"), True)
     assert of_the_watch.items() <= hourly.checks(result).items()
+
+
+def test_each_version_of_the_rules_is_told_with_whose_it_is_and_what_was_in_force_before(
+    hourly: Shown,
+) -> None:
+    site, tick = hourly.site, Ticking(hourly)
+    site.tick()
+    first = rules_in_force(site.project).digest
+    accepted, *_, check = [one for one in tick.events() if one.asset_key.path == ["rules"]]
+    assert accepted.description == f"rules {first[:12]} are in force"
+    assert (check.check_name, check.passed) == ("accepted", True)
+    assert tick.events() == []
+
+    site.set_rules(PAIRS + "archive = 7\n")
+    site.tick()
+    refused, check = tick.events()
+    said = {name: value.value for name, value in refused.metadata.items()}
+    assert (said["accepted"], said["digest before"]) == (False, first)
+    assert 'key "archive"' in said["refused because"]
+    assert said["file of"] == site.directory.owner()
+    assert f"(pid {os.getpid()})" in said["read by"]
+    assert (check.passed, check.description) == (False, said["refused because"])
+
+    site.set_rules(PAIRS + "[other]\n")
+    site.tick()
+    accepted, check = tick.events()
+    assert accepted.metadata["digest before"].value == first
+    assert accepted.metadata["digest"].value == rules_in_force(site.project).digest != first
+    assert check.passed
+
+
+def test_whether_the_rules_are_accepted_can_be_asked_at_once(hourly: Shown) -> None:
+    hourly.site.tick()
+    hourly.site.set_rules("[pairs\n")
+    job = dg.define_asset_job("checks", selection=dg.AssetSelection.all_asset_checks())
+    defs = dg.Definitions.merge(hourly.defs, dg.Definitions(jobs=[job]))
+    result = defs.resolve_job_def("checks").execute_in_process(instance=hourly.instance)
+    assert hourly.checks(result)["accepted"] is False

@@ -1,0 +1,52 @@
+"""How rows are printed, however many there are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+import pytest
+
+from carbonation_dagster.cli.printing import WRITERS
+from carbonation_dagster.cli.text_table import text_table
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_no_form_holds_more_than_a_portion_of_the_rows(form: str) -> None:
+    given = 0
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        nonlocal given
+        for number in range(MANY):
+            given = number + 1
+            yield {"name": f"run{number}"}
+
+    ahead = 0
+    lines = 0
+    for portion in WRITERS[form](["name"], rows()):
+        lines += portion.count("\n")
+        ahead = max(ahead, given - lines)
+    assert given == MANY
+    assert ahead <= 1001
+
+
+def test_a_column_gets_wider_when_a_later_row_needs_it() -> None:
+    rows = [("a", "1")] * 1000 + [("a much longer one", "2")]
+    lines = list(text_table(("name", "n"), rows))
+    assert len(lines) == 1002
+    assert lines[1] == "a     1"
+    assert lines[-1] == "a much longer one  2"
+
+
+def test_a_table_without_rows_has_its_headings() -> None:
+    (line,) = text_table(("name", "number"), [])
+    assert click.unstyle(line) == "name  number"
+
+
+def test_numbers_are_aligned_on_the_right() -> None:
+    assert list(text_table(("n", "name"), [("1", "a"), ("-10.5", "b"), ("", "c")]))[1:] == [
+        "    1  a",
+        "-10.5  b",
+        "       c",
+    ]

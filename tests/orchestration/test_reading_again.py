@@ -1,0 +1,48 @@
+"""What is said of a configuration that was read again."""
+
+from pathlib import Path
+
+from carbonation_core.config import Config, load_config
+from carbonation_dagster.reading_again import changes
+
+BEFORE = """
+[service]
+poll_interval = "5s"
+[database]
+drivername = "postgresql"
+password = "old secret"
+[[watch]]
+name = "a"
+path = "a"
+rules = "r"
+[[watch]]
+name = "b"
+path = "b"
+rules = "r"
+[[archive]]
+name = "main"
+destination = "archive"
+"""
+
+
+def loaded(directory: Path, text: str) -> Config:
+    (directory / "config.toml").write_text(text)
+    return load_config(directory / "config.toml")
+
+
+def test_each_key_that_differs_is_told_and_no_password(tmp_path: Path) -> None:
+    after = BEFORE.replace('"5s"', '"90s"').replace("old secret", "new secret").replace('"b"', '"c"')
+    after = after.replace('destination = "archive"', 'destination = "archive"\naction = "move"')
+    said = changes(loaded(tmp_path, BEFORE), loaded(tmp_path, after))
+    assert said == [
+        "[[archive]] \"main\" action: copy, now move",
+        "[database] password is another one",
+        "[service] poll_interval: 5s, now 90s",
+        'watch "b" is configured no more',
+        'watch "c" is new',
+    ]  # fmt: skip
+    assert "secret" not in " ".join(said)
+
+
+def test_nothing_is_said_of_what_is_as_it_was(tmp_path: Path) -> None:
+    assert changes(loaded(tmp_path, BEFORE), loaded(tmp_path, BEFORE)) == []

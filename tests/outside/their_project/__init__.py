@@ -1,0 +1,1 @@
+"""A Dagster project that exists, and gets Carbonation in two ways."""

@@ -1,0 +1,5 @@
+"""The project's own assets."""
+
+from their_project.report import report
+
+__all__ = ["report"]
