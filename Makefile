@@ -2,7 +2,7 @@
 # and again when what it holds changes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean requirements
+.PHONY: help demo test check bench bench-database soak clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,14 +17,16 @@ help:
 	@echo 'make demo    the service on sample shapefiles, with Dagster on port $(PORT); Ctrl-C ends it'
 	@echo 'make test    the tests'
 	@echo 'make check   ruff, mypy, import-linter'
-	@echo 'make bench   how long archiving takes, against cp and sync, and reconciling'
+	@echo 'make bench   how long archiving takes, against cp and sync, and what many files cost'
+	@echo 'make bench-database   how long questions take with a million components; some minutes'
+	@echo 'make soak    half an hour of load, with kills; SOAK="--minutes 5 --kills 3" for less'
 	@echo 'make clean   remove the demo, the environment and what tools left'
 
 demo: $(VENV)/made
 	@$(BIN)/python plugins/shapefile/demo/show.py --port $(PORT)
 
 test: $(VENV)/made
-	$(BIN)/python -m pytest -n auto --dist loadfile $(TEST)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(TEST)
 
 check: $(VENV)/made
 	$(BIN)/ruff check .
@@ -34,7 +36,16 @@ check: $(VENV)/made
 
 bench: $(VENV)/made
 	@$(BIN)/python tests/bench/against_cp.py
-	@PYTHONPATH=. $(BIN)/python tests/bench/reconcile.py
+	@PYTHONPATH=. $(BIN)/python tests/bench/large_file.py
+	@PYTHONPATH=. $(BIN)/python tests/bench/many_files.py
+	@PYTHONPATH=. $(BIN)/python tests/bench/growth.py
+
+# On the PostgreSQL that BENCH_SERVER names, or that of this machine, and on SQLite.
+bench-database: $(VENV)/made
+	@PYTHONPATH=. $(BIN)/python tests/bench/million.py
+
+soak: $(VENV)/made
+	@PYTHONPATH=. $(BIN)/python tests/bench/soak.py $(SOAK)
 
 clean:
 	rm -rf demo build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
