@@ -19,7 +19,7 @@ from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, repeatable, writing
-from carbonation_core.errors import CarbonationError, LostOwnership
+from carbonation_core.errors import CarbonationError, DatabaseError, LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.logs import SUCCESS, about
@@ -97,11 +97,14 @@ def work(
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
-            # An interrupted run did not fail; its groups come again as they are.
-            give_back(project, batch_id, reason, died=isinstance(error, Exception), holder=holder)
+            is_fault = isinstance(error, Exception)
+            if is_fault and not isinstance(error, CarbonationError):
+                log.exception("batch %s broke off: %s", batch_id, reason)
+            # None of its groups brings it about that a run is interrupted, or that
+            # its database is gone; they come again as they are.
+            died = is_fault and not isinstance(error, DatabaseError)
+            give_back(project, batch_id, reason, died, holder)
             raise
-        if job.fault is not None:
-            give_back(project, batch_id, job.fault, died=True, holder=holder)
 
 
 @repeatable
@@ -125,7 +128,6 @@ class Work:
         self, project: Project, batch: BatchRow, run_id: str, holder: str, stop: Callable[[], bool]
     ) -> None:
         self.batch_id = batch.id
-        self.fault: str | None = None
         self._project = project
         self._batch = batch
         self._run_id = run_id
@@ -140,25 +142,15 @@ class Work:
 
         Raises `LostOwnership` when the batch was given to somebody else.
         """
-        try:
-            self._require_ownership()
-            for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
-                before = ORDER[number - 1].value if number else None
-                opened = self._opened(before)
-                if opened and self._stop():
-                    stopping = [Closing(g, Outcome.GIVEN_BACK, archiving.GIVEN_BACK) for g in opened]
-                    self._record(step, StageResult(closed=stopping))
-                elif opened:
-                    self._run(step, opened)
-        except LostOwnership:
-            raise
-        except CarbonationError as error:
-            self.fault = f"{type(error).__name__}: {error}"
-            raise
-        except Exception as error:
-            self.fault = f"{type(error).__name__}: {error}"
-            log.exception("batch %s broke off: %s", self.batch_id, self.fault)
-            raise
+        self._require_ownership()
+        for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
+            before = ORDER[number - 1].value if number else None
+            opened = self._opened(before)
+            if opened and self._stop():
+                stopping = [Closing(g, Outcome.GIVEN_BACK, archiving.GIVEN_BACK) for g in opened]
+                self._record(step, StageResult(closed=stopping))
+            elif opened:
+                self._run(step, opened)
         return self.report()
 
     def report(self) -> BatchReport:
@@ -211,8 +203,7 @@ class Work:
 
     def finish(self) -> BatchReport:
         """End the batch; what is still open is given back."""
-        reason, died = self.fault or "the run ended", self.fault is not None
-        give_back(self._project, self.batch_id, reason, died, self._holder)
+        give_back(self._project, self.batch_id, "the run ended", holder=self._holder)
         return self.report()
 
     def _require_ownership(self) -> None:

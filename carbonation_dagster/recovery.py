@@ -5,9 +5,10 @@ from datetime import timedelta
 import dagster as dg
 
 from carbonation_core.claim import Offer, OpenBatch, give_back, open_batches
+from carbonation_core.errors import DatabaseError
 from carbonation_core.owner import is_dead, this_process
 from carbonation_core.project import Project
-from carbonation_dagster.runs import report_dead, run_of_batch
+from carbonation_dagster.runs import failed_by, report_dead, run_of_batch
 
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
 _ROLE = "pass"  # no uuid, as the ids of runs are
@@ -32,7 +33,9 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
         if run is not None and run.is_finished and run.status is not dg.DagsterRunStatus.FAILURE:
             give_back(project, batch_id, f"run {run.run_id} ended: {run.status.value.lower()}")
         elif run is not None and run.is_finished:
-            give_back(project, batch_id, f"run {run.run_id} failed before its end", died=True)
+            # None of its groups brings it about that the database is gone.
+            died = not failed_by(instance, run.run_id, DatabaseError)
+            give_back(project, batch_id, f"run {run.run_id} failed before its end", died)
         elif batch.status == "running" and batch.lease_is_dead:
             reason = f"nobody holds the batch of run {batch.run_id} any more"
             give_back(project, batch_id, reason, died=True)

@@ -103,6 +103,21 @@ def _failure_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
     return error.message.strip() if error else None
 
 
+def failed_by(instance: dg.DagsterInstance, run_id: str, kind: type[Exception]) -> bool:
+    """Whether it was an exception of that kind, or of one derived from it, that a run failed by."""
+    # Not public, as above; only names are kept of exceptions.
+    names = {kind.__name__, *(derived.__name__ for derived in kind.__subclasses__())}
+    of_failures = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for record in instance.get_records_for_run(run_id, of_type=of_failures).records:
+        event = record.event_log_entry.dagster_event
+        error = getattr(event and event.event_specific_data, "error", None)
+        while error is not None:
+            if error.cls_name in names:
+                return True
+            error = error.cause
+    return False
+
+
 def last_evaluation(
     instance: dg.DagsterInstance, key: dg.AssetCheckKey
 ) -> tuple[dg.AssetCheckEvaluation, float] | None:

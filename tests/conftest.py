@@ -11,7 +11,7 @@ from tests.site import Site, SiteMaker, make_site
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones first, so that processes that share the tests end together.
+    """The slow ones first, so that processes that share the files of tests end together.
 
     On a server run only what asks for a database; the rest ran on SQLite.
     """

@@ -125,6 +125,7 @@ def test_the_service_outlives_its_database_and_goes_on_when_it_is_back(desk: Des
     try:
         deliver(desk, "run1", "lidar", 1)
         wait_for(lambda: archived(desk) == {"run1"})
+        # Its run has yet to record what it wrote, or has done so.
         cluster.stop()
         deliver(desk, "run2", "lidar", 2)
         wait_for(lambda: "cannot be reached" in log.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from tests.orchestration.browser import Browser, opened
 from tests.orchestration.running import Running, running
 from tests.site import PAIRS, Site, make_site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("operator")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 GROUPS = 200

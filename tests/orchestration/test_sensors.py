@@ -10,7 +10,7 @@ from carbonation_core.claim import claim, open_batches
 from carbonation_core.config import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
-from carbonation_core.errors import ScanError
+from carbonation_core.errors import DatabaseError, ScanError
 from carbonation_core.pipeline import Stage, work
 from carbonation_dagster import recovery
 from carbonation_dagster.naming import BATCH_TAG
@@ -90,6 +90,25 @@ def test_a_group_whose_run_died_alone_has_used_an_attempt(shown: Shown) -> None:
 
     assert isinstance(shown.tick(), dg.SkipReason)
     assert shown.site.statuses() == {"a.dat": "retry_pending"}
+
+
+def test_a_group_whose_run_lost_its_database_comes_again_at_once(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (request,) = ready(shown, "a.dat")
+
+    def lose_it(*_: object) -> None:
+        raise DatabaseError("database x cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("carbonation_core.stages.select", lose_it)
+        patch.setattr("carbonation_core.pipeline.give_back", lose_it)
+        job = shown.defs.resolve_job_def("watch_incoming")
+        job.execute_in_process(instance=shown.instance, tags=request.tags, raise_on_error=False)
+    (again,) = shown.tick().run_requests
+
+    assert again.run_key != request.run_key
+    assert again.tags["carbonation/attempt"] == "1"
 
 
 def test_a_batch_that_died_is_halved(shown: Shown) -> None:
