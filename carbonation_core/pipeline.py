@@ -19,7 +19,7 @@ from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, repeatable, writing
-from carbonation_core.errors import CarbonationError, DatabaseError, LostOwnership
+from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.logs import SUCCESS, about
@@ -97,13 +97,11 @@ def work(
             raise
         except BaseException as error:
             reason = f"{type(error).__name__}: {error}"
-            is_fault = isinstance(error, Exception)
-            if is_fault and not isinstance(error, CarbonationError):
+            # An interrupted run did not fail; its groups come again as they are.
+            failed = isinstance(error, Exception)
+            if failed and not isinstance(error, CarbonationError):
                 log.exception("batch %s broke off: %s", batch_id, reason)
-            # None of its groups brings it about that a run is interrupted, or that
-            # its database is gone; they come again as they are.
-            died = is_fault and not isinstance(error, DatabaseError)
-            give_back(project, batch_id, reason, died, holder)
+            give_back(project, batch_id, reason, failed, holder)
             raise
 
 

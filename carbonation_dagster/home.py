@@ -15,7 +15,8 @@ from carbonation_core.errors import CarbonationError
 HOME_VARIABLE = "DAGSTER_HOME"
 MODE = 0o700  # of its directory: events hold paths, metadata and what plugins say
 TICKS_AT_ONCE = 16  # sensor ticks in the daemon beyond the number of watches
-LEAST_ROOM = 64 * 1024  # bytes on its disk, without which SQLite cannot even read
+LEAST_ROOM = 64 * 1024  # bytes on its disk, without which SQLite cannot write, and may not be able to read
+NO_ROOM = "no room is left on its disk"
 HEADER = "# Written anew by each `carbonation run`. To have your own, set DAGSTER_HOME to its directory.\n"
 
 
@@ -62,9 +63,27 @@ def unusable(home: Path, error: Exception) -> str:
     cause = getattr(error, "orig", None) or error  # SQLAlchemy wraps what a driver raises
     why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause).partition("\n")[0]
     with contextlib.suppress(OSError):
-        if shutil.disk_usage(home).free < LEAST_ROOM:
-            why = "no room is left on its disk"
-    return f'Dagster\'s storage in "{home}" cannot be used: {why or type(error).__name__}'
+        if not _has_room(home):
+            why = NO_ROOM
+    return _unusable(home, why or type(error).__name__)
+
+
+def require_room(home: Path) -> None:
+    """Raise `HomeError` when its disk is full: SQLite may read on, so that a question does not tell."""
+    try:
+        has_room = _has_room(home)
+    except OSError as error:
+        raise HomeError(unusable(home, error)) from error
+    if not has_room:
+        raise HomeError(_unusable(home, NO_ROOM))
+
+
+def _has_room(home: Path) -> bool:
+    return shutil.disk_usage(home).free >= LEAST_ROOM
+
+
+def _unusable(home: Path, why: str) -> str:
+    return f'Dagster\'s storage in "{home}" cannot be used: {why}'
 
 
 def dagster_yaml(config: Config, home: Path) -> dict[str, object]:

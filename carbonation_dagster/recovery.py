@@ -5,12 +5,14 @@ from datetime import timedelta
 import dagster as dg
 
 from carbonation_core.claim import Offer, OpenBatch, give_back, open_batches
+from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.errors import DatabaseError
 from carbonation_core.owner import is_dead, this_process
 from carbonation_core.project import Project
 from carbonation_dagster.runs import failed_by, report_dead, run_of_batch
 
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
+PAUSE = timedelta(seconds=10)  # from one offer of a group to the next when no run can begin
 _ROLE = "pass"  # no uuid, as the ids of runs are
 
 
@@ -30,13 +32,9 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
     waiting: list[Offer] = []
     for batch in open_batches(project, watch_name):
         batch_id, run = batch.offer.batch_id, _run(instance, batch)
-        if run is not None and run.is_finished and run.status is not dg.DagsterRunStatus.FAILURE:
-            give_back(project, batch_id, f"run {run.run_id} ended: {run.status.value.lower()}")
-        elif run is not None and run.is_finished:
-            # None of its groups brings it about that the database is gone.
-            died = not failed_by(instance, run.run_id, DatabaseError)
-            give_back(project, batch_id, f"run {run.run_id} failed before its end", died)
-        elif batch.status == "running" and batch.lease_is_dead:
+        if run is not None and run.is_finished:
+            _give_back_of(run, project, instance, batch)
+        elif batch.status == RUNNING and batch.lease_is_dead:
             reason = f"nobody holds the batch of run {batch.run_id} any more"
             give_back(project, batch_id, reason, died=True)
             if run is not None:
@@ -44,13 +42,29 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
         elif run is not None:
             continue
         elif batch.instance == name or _is_of_dead_pass(batch):
-            if batch.status == "offered":
+            if batch.status == OFFERED:
                 waiting.append(batch.offer)
             else:
                 give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
-        elif batch.status == "offered" and project.clock() - batch.offer.created_at > PATIENCE:
+        elif batch.status == OFFERED and project.clock() - batch.offer.created_at > PATIENCE:
             give_back(project, batch_id, "no run came for it")
     return waiting
+
+
+def _give_back_of(
+    run: dg.DagsterRun, project: Project, instance: dg.DagsterInstance, batch: OpenBatch
+) -> None:
+    """Give back what a run left that has ended."""
+    batch_id = batch.offer.batch_id
+    if run.status is not dg.DagsterRunStatus.FAILURE:
+        give_back(project, batch_id, f"run {run.run_id} ended: {run.status.value.lower()}")
+    elif batch.status == RUNNING:
+        # A run that could not even give them back, as the database was gone, did not fail by them.
+        died = not failed_by(instance, run.run_id, DatabaseError)
+        give_back(project, batch_id, f"run {run.run_id} failed before its end", died)
+    elif project.clock() - batch.offer.created_at > PAUSE:
+        # None of the groups kept it from beginning; whatever did may do so again.
+        give_back(project, batch_id, f"run {run.run_id} failed before it began")
 
 
 def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None:

@@ -20,7 +20,7 @@ from carbonation_core.project import Project
 from carbonation_dagster import code_server, leftovers, parts, runs, systemd
 from carbonation_dagster.alone import OwnFiles, alone
 from carbonation_dagster.heart import Heart
-from carbonation_dagster.home import HOME_VARIABLE, HomeError, prepare_home, unusable
+from carbonation_dagster.home import HOME_VARIABLE, HomeError, prepare_home, require_room, unusable
 from carbonation_dagster.leftovers import STOP_VARIABLE, Guard
 from carbonation_dagster.log_stream import ServiceLog
 from carbonation_dagster.parts import CODE_SERVER, DAEMON, LOCATION, Address, Part
@@ -108,6 +108,8 @@ class Service:
         level = self.service_log.dagster_level
 
         def heartbeats() -> parts.Heartbeats:
+            if HOME_VARIABLE not in given:
+                require_room(home)
             try:
                 return runs.heartbeats(instance)
             except Exception as error:

@@ -12,7 +12,7 @@ from carbonation_core.claim import give_back, open_batches
 from carbonation_core.db.batches import LEASE
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
-from carbonation_core.errors import DatabaseError, LostOwnership, Overtaken
+from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline import Outcome, Stage, work
 from carbonation_core.source import BLOCK
 from tests.site import SINGLE, Site, SiteMaker
@@ -70,17 +70,6 @@ def test_a_batch_that_died_is_halved_and_a_lone_group_has_used_an_attempt(make: 
     give_back(site.project, alone.batch_id, "killed", died=True)
     assert site.group(alone.group_key or "").attempts == 1
     assert "the process died" in site.component(f"{alone.group_key}.dat").error_message
-
-
-def test_no_group_has_used_an_attempt_when_the_database_was_gone(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    with pytest.raises(DatabaseError), work(site.project, offer.batch_id, "run-1"):
-        raise Overtaken
-    assert site.group("run1").attempts == 0
-    site.run_all()
-    assert site.feed() == [("run1", "completed")]
 
 
 def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker) -> None:

@@ -84,9 +84,21 @@ def test_an_offer_whose_run_was_cancelled_comes_again_under_another_key(shown: S
     assert again.tags["carbonation/attempt"] == "1"
 
 
-def test_a_group_whose_run_died_alone_has_used_an_attempt(shown: Shown) -> None:
+def test_an_offer_whose_run_failed_before_it_began_comes_again_after_a_pause(shown: Shown) -> None:
     (request,) = ready(shown, "a.dat")
     made(shown, request, Status.FAILURE)
+
+    assert isinstance(shown.tick(), dg.SkipReason)
+    shown.site.now += recovery.PAUSE + timedelta(seconds=1)
+    (again,) = shown.tick().run_requests
+
+    assert again.run_key != request.run_key
+    assert again.tags["carbonation/attempt"] == "1"
+
+
+def test_a_group_whose_run_died_alone_has_used_an_attempt(shown: Shown) -> None:
+    (request,) = ready(shown, "a.dat")
+    _taken_and_dropped(shown, request, made(shown, request, Status.FAILURE))
 
     assert isinstance(shown.tick(), dg.SkipReason)
     assert shown.site.statuses() == {"a.dat": "retry_pending"}
@@ -114,7 +126,7 @@ def test_a_group_whose_run_lost_its_database_comes_again_at_once(
 def test_a_batch_that_died_is_halved(shown: Shown) -> None:
     (request,) = ready(shown, *(f"{n}.dat" for n in range(6)))
     assert request.tags["carbonation/groups"] == "6"
-    made(shown, request, Status.FAILURE)
+    _taken_and_dropped(shown, request, made(shown, request, Status.FAILURE))
 
     shown.tick()
     halves = shown.tick().run_requests
