@@ -44,6 +44,8 @@ _STORAGE = re.compile(
 )
 # A daemon that ends empties its workspace while its last ticks are still being taken up.
 _ENDING = re.compile(r"^dagster\._core\.errors\.\w+: Location \S+ does not exist in workspace$", re.MULTILINE)
+# Of each later step of a run that failed; the failure itself has its own line.
+_NOT_EXECUTED = re.compile(r"- Dependencies for step \S+ .*Not executing\.$")
 _LETTERS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
 
@@ -101,7 +103,7 @@ class Lines:
             yield _record(self._told)
             self._told = None
         if whole is not None:
-            yield whole
+            yield _storage_said(whole)
         elif begun is not None and begun.level >= logging.WARNING:
             self._told = begun  # a traceback may follow
         elif begun is not None:
@@ -156,10 +158,12 @@ def _record(told: _Told) -> logging.LogRecord:
     level, exception = told.level, None
     if _ENDING.search(text):
         level, message = logging.INFO, "a tick was not begun, since the daemon ends"
+    elif _NOT_EXECUTED.search(text):
+        level, message = logging.DEBUG, text
     elif match := _SENTENCE.search(text):
         message = match["sentence"]
-    elif match := _STORAGE.search(text):
-        message = f"{first.rstrip(': ')}: Dagster's storage: {match['sentence']}"
+    elif sentence := _of_storage(text):
+        message = f"{first.rstrip(': ')}: {sentence}"
     elif "Traceback (most" in text or "Stack Trace:" in text:
         errors = _ERROR.findall(text)
         of_itself = _CRASH.match(first) is not None
@@ -173,6 +177,18 @@ def _record(told: _Told) -> logging.LogRecord:
     if told.run_id:
         values["run_id"] = told.run_id
     return logging.makeLogRecord({**values, "levelname": logging.getLevelName(level)})
+
+
+def _storage_said(record: logging.LogRecord) -> logging.LogRecord:
+    """A record of ours; a thread of Dagster's may have ended since its storage could not be used."""
+    if sentence := _of_storage(record.exc_text or ""):
+        record.msg, record.exc_text = f"{str(record.msg).partition(':')[0]}: {sentence}", None
+    return record
+
+
+def _of_storage(text: str) -> str | None:
+    match = _STORAGE.search(text)
+    return f"Dagster's storage: {match['sentence']}" if match else None
 
 
 def _level(name: str) -> int:

@@ -94,6 +94,27 @@ def test_a_fault_of_our_own_keeps_its_stack(error: str) -> None:
     assert record.getMessage().startswith("Sensor daemon caught an error for sensor watch_incoming")
 
 
+def test_of_the_steps_that_come_after_a_failed_one_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    @dg.op
+    def first() -> int:
+        raise ValueError("it is broken")
+
+    @dg.op
+    def second(before: int) -> None:
+        """Never comes to it."""
+
+    @dg.job
+    def two_steps() -> None:
+        second(first())
+
+    two_steps.execute_in_process(raise_on_error=False)
+    told = [record for record in records(capfd.readouterr().err) if record.levelno > logging.DEBUG]
+
+    failed = [record.getMessage() for record in told if "second" in record.getMessage()]
+    assert failed == []
+    assert any("it is broken" in record.getMessage() for record in told)
+
+
 def test_a_code_server_that_is_away_is_a_sentence() -> None:
     (told,) = records(f"""\
 {TICK_FAILURE.splitlines()[0]}
@@ -142,6 +163,23 @@ def test_a_storage_that_cannot_be_used_is_a_sentence(error: str, sentence: str) 
     assert told.getMessage() == (
         f"Sensor daemon caught an error for sensor watch_incoming: Dagster's storage: {sentence}"
     )
+
+
+def test_a_thread_that_ended_by_it_is_a_sentence() -> None:
+    ended = "grpc-server-cleanup ended by a fault of its own"
+    fault = "OperationalError: (sqlite3.OperationalError) disk I/O error"
+    record = logging.makeLogRecord(
+        {
+            "name": "carbonation_core.logs",
+            "levelname": "CRITICAL",
+            "msg": f"{ended}: {fault}\n(more)",
+            "exc_text": f"Traceback …\nsqlalchemy.exc.{fault}",
+        }
+    )
+    (told,) = records(JsonForm().format(record) + "\n")
+
+    assert (told.levelname, told.exc_text) == ("CRITICAL", None)
+    assert told.getMessage() == f"{ended}: Dagster's storage: disk I/O error"
 
 
 def test_a_fault_in_a_statement_keeps_its_stack() -> None:
