@@ -4,7 +4,9 @@ import dagster as dg
 
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.log_sender import begin_as_part
+from carbonation_dagster.scripts_located import locate_scripts_once
 
 begin_as_part()
+locate_scripts_once()
 # A process per op would cost six times as much; ops hand on through the database.
 defs = dg.Definitions.merge(build_defs(), dg.Definitions(executor=dg.in_process_executor))
