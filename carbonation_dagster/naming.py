@@ -19,6 +19,7 @@ GROUP_KEY_TAG = "carbonation/group_key"
 ATTEMPT_TAG = "carbonation/attempt"
 SERVICE_TAG = "carbonation/service"
 FAILED_TAG = "carbonation/failed"
+PASS_TAG = "carbonation/pass"  # noqa: S105  # whose process a run is in that nobody launched
 
 # Giving back is the one mechanism that repeats work; Dagster's own retries
 # would run beside a batch that was given back.

@@ -1,8 +1,10 @@
 """`run --once`: one pass over all watches in this process, recorded in Dagster."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,7 +20,7 @@ from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.home import HomeError, prepare_home, unusable
-from carbonation_dagster.naming import Names, run_tags
+from carbonation_dagster.naming import PASS_TAG, Names, run_tags
 from carbonation_dagster.recovery import pass_name, recover
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import FAILED
@@ -61,15 +63,22 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
 
     What lies unfinished from processes that died is given back first. A watch
     that cannot be looked at stops no other, and a storage of Dagster that cannot
-    be used stops nothing. Raises `ConfigError` when rules.toml is refused: then
-    nothing is done.
+    be used stops nothing. After a `KeyboardInterrupt` it gives back what it holds.
+    Raises `ConfigError` when rules.toml is refused: then nothing is done.
     """
     rules_on_disk(project)
     rules_in_force(project)
     done = Pass()
-    with ExitStack() as stack:
-        stack.enter_context(_told(project, done))
-        instance = stack.enter_context(_dagster(project, done))
+    with _told(project, done):
+        try:
+            _do(project, done, sleep)
+        except KeyboardInterrupt:
+            done.errors.append("stopped by a signal before its end; the next pass takes what is left")
+    return done
+
+
+def _do(project: Project, done: Pass, sleep: Callable[[float], None]) -> None:
+    with _dagster(project, done) as instance:
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
             recover(project, watch.name, instance, workers.name)
@@ -79,7 +88,6 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
             while offers := workers.offers(watch, looked):
                 for offer in offers:
                     workers.execute(offer)
-    return done
 
 
 @contextmanager
@@ -151,7 +159,10 @@ class _Workers:
     def __init__(self, project: Project, instance: dg.DagsterInstance, done: Pass) -> None:
         self._project, self._instance, self._done = project, instance, done
         self.name = pass_name()
-        carbonation = Carbonation(lambda: project, told=done.reports.append)
+        self._interrupted = threading.Event()
+        carbonation = Carbonation(
+            lambda: project, told=done.reports.append, interrupted=self._interrupted.is_set
+        )
         self._defs = build_defs(project.config.path, carbonation)
         self._tried: set[str] = set()
 
@@ -166,17 +177,33 @@ class _Workers:
         return [offer for offer in offers if offer.batch_id not in self._tried]
 
     def execute(self, offer: Offer) -> None:
-        """Run a batch to its end; what goes wrong outside of its groups is an error of ours."""
+        """Run a batch to its end; what goes wrong outside of its groups is an error of ours.
+
+        After a `KeyboardInterrupt` the groups under way are finished, and the others given back.
+        """
         self._tried.add(offer.batch_id)
         told = len(self._done.reports)
-        result = self._defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
-            run_config=SILENT, instance=self._instance, tags=run_tags(offer), raise_on_error=False
-        )
+        # In the main thread Dagster would take a signal for the end of this run only, or for nothing.
+        with ThreadPoolExecutor(1) as thread:
+            run = thread.submit(self._run, offer)
+            try:
+                result = run.result()
+            except KeyboardInterrupt:
+                self._interrupted.set()
+                raise
         reports = self._done.reports[told:]
         if not result.success and not any(report.with_outcome(*FAILED) for report in reports):
             self._done.errors.append(
                 f"run {result.run_id} of watch {offer.watch_name} broke off: {_reason(result)}"
             )
+
+    def _run(self, offer: Offer) -> dg.ExecuteInProcessResult:
+        return self._defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
+            run_config=SILENT,
+            instance=self._instance,
+            tags={**run_tags(offer), PASS_TAG: self.name},
+            raise_on_error=False,
+        )
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -9,6 +9,7 @@ from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.errors import DatabaseError
 from carbonation_core.owner import is_dead, this_process
 from carbonation_core.project import Project
+from carbonation_dagster.naming import PASS_TAG
 from carbonation_dagster.runs import failed_by, report_dead, run_of_batch
 
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
@@ -39,6 +40,11 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             give_back(project, batch_id, reason, died=True)
             if run is not None:
                 report_dead(instance, run, reason)
+        elif run is not None and is_dead(run.tags.get(PASS_TAG, "")):
+            # No launcher knows it, so that Dagster would wait for it for ever.
+            reason = f"the pass ended before its run {run.run_id} began"
+            report_dead(instance, run, reason)
+            give_back(project, batch_id, reason)
         elif run is not None:
             continue
         elif batch.instance == name or _is_of_dead_pass(batch):

@@ -33,7 +33,8 @@ class Carbonation:
     `open_it` is called when the project is first needed, as importing the
     definitions must not touch the database. `told` hears of every batch that was
     brought to its end here. Without `watchers` every look is at everything.
-    `names` are those of the definitions that it stands behind.
+    `names` are those of the definitions that it stands behind. `interrupted` says
+    whether this process alone was told to end.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Carbonation:
         told: Callable[[BatchReport], None] = _to_nobody,
         watchers: Watchers | None = None,
         names: Names = Names(),  # noqa: B008  # frozen
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self.told = told
         self.names = names
         self.tick_wait = float(os.environ.get(TICK_WAIT_VARIABLE, "0"))
         self._watchers = watchers
+        self._interrupted = interrupted
         self._open_it = open_it
         self._project: Project | None = None
         self._lock = threading.Lock()
@@ -81,6 +84,6 @@ class Carbonation:
                 return
 
     def stopping(self) -> bool:
-        """Whether the service was told to end: begin nothing new, give back what is left."""
+        """Whether service or process were told to end: begin nothing new, give back what is left."""
         mark = os.environ.get(STOP_VARIABLE)
-        return mark is not None and Path(mark).exists()
+        return self._interrupted() or (mark is not None and Path(mark).exists())

@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 from tests import databases
 from tests.site import Site, SiteMaker, make_site
+
+# In the background of a shell SIGINT is ignored, and Dagster has SIGTERM do whatever
+# SIGINT does: the processes that tests start would not end when they are asked to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

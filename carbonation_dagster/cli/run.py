@@ -1,9 +1,12 @@
 """`carbonation run`: the service, one pass, or what would happen."""
 
 import logging
+import signal
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +33,8 @@ def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_r
     SIGTERM and Ctrl-C end it within 20 s, SIGHUP has it read its configuration again.
 
     With --once the exit code is 0 when all is well, 3 when an attempt failed in
-    this pass, and 1 for an error such as a watch directory that is missing.
+    this pass, and 1 for an error such as a watch directory that is missing, or
+    when a signal ended it.
     """
     if once and dry_run:
         raise click.UsageError("--dry-run says what would happen; it does not go with --once")
@@ -89,10 +93,33 @@ def _once(config: str | None) -> None:
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.one_pass import run_pass
 
-    done = run_pass(open_project(config, as_service=True))
+    with _interruptible():
+        done = run_pass(open_project(config, as_service=True))
     for level, line in summary(done):
         log.log(level, line)
     sys.exit(done.exit_code)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, also where a shell's background job ignores SIGINT.
+
+    A second one ends the process at once, as a power cut would.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for either in before:
+            signal.signal(either, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, interrupt)
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _dry_run(config: str | None) -> None:

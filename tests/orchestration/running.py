@@ -159,7 +159,7 @@ class Running:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Its exit code; it must be gone in time."""
         self.process.send_signal(number)
-        code: int = self.process.wait(25)
+        code: int = self.process.wait(20)
         return code
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from carbonation_core.claim import claim
+from carbonation_core.claim import claim, open_batches
 from carbonation_core.project import utc_now
 from carbonation_core.status import status
 from carbonation_dagster import one_pass
@@ -205,11 +205,12 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None
     assert not (once.directory / ".dagster").exists()
 
 
-def started(site: Site) -> subprocess.Popen[bytes]:
+def started(site: Site, *before: str) -> subprocess.Popen[str]:
     code = "from carbonation_dagster.cli import main; main()"
     config = str(site.directory / "config.toml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", code, "-c", config, "run", "--once"], env=environment)
+    command = [*before, sys.executable, "-c", code, "-c", config, "run", "--once"]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -236,8 +237,9 @@ plugin = Plugin(File, extractors={"slow": slow})
 """
 
 
-@pytest.mark.slow
-def test_the_next_pass_repairs_what_a_killed_one_left(make: SiteMaker) -> None:
+@pytest.fixture
+def slow(make: SiteMaker) -> Site:
+    """Two groups in one batch, which the plugin holds up until there is a file "go"."""
     site = make(
         '[single.metadata]\nextract = "slow"\n',
         watch={**QUICK, "rules": '"single"'},
@@ -246,19 +248,77 @@ def test_the_next_pass_repairs_what_a_killed_one_left(make: SiteMaker) -> None:
     )
     (site.directory / "slow_plugin.py").write_text(SLOW_PLUGIN, encoding="utf-8")
     site.deliver("a.dat", "b.dat")
-    first = started(site)
-    wait_for((site.directory / "extracting").exists)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    assert statuses_of_runs(site) == ["STARTED"]
+    return site
+
+
+def is_extracting(site: Site) -> bool:
+    return (site.directory / "extracting").exists()
+
+
+def go_on(site: Site) -> None:
     (site.directory / "go").touch()
 
-    second = started(site)
 
-    assert second.wait(60) == 0
-    assert set(site.archived()) == {"a.dat", "b.dat"}
+@pytest.mark.slow
+def test_the_next_pass_repairs_what_a_killed_one_left(slow: Site) -> None:
+    first = started(slow)
+    wait_for(lambda: is_extracting(slow))
+    first.kill()
+    first.communicate()
+    assert statuses_of_runs(slow) == ["STARTED"]
+    go_on(slow)
+
+    second = started(slow)
+    second.communicate(timeout=60)
+
+    assert second.returncode == 0
+    assert set(slow.archived()) == {"a.dat", "b.dat"}
     # The batch that died was halved.
-    assert statuses_of_runs(site) == ["SUCCESS", "SUCCESS", "FAILURE"]
+    assert statuses_of_runs(slow) == ["SUCCESS", "SUCCESS", "FAILURE"]
+
+
+# A shell without job control has what it starts in the background ignore SIGINT.
+IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("before", [(), IN_THE_BACKGROUND], ids=["in front", "in the background"])
+def test_a_signal_ends_it_when_the_group_under_way_is_done(
+    slow: Site, number: signal.Signals, before: tuple[str, ...]
+) -> None:
+    process = started(slow, *before)
+    wait_for(lambda: is_extracting(slow))
+    process.send_signal(number)
+    go_on(slow)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "stopped by a signal before its end; the next pass takes what is left" in said
+    assert "Traceback" not in said
+    assert open_batches(slow.project, "incoming") == []
+    assert slow.archived() == {}
+    assert run_once(slow)[0] == 0
+    assert {slow.group(name).attempts for name in ("a.dat", "b.dat")} == {0}
+    assert set(slow.archived()) == {"a.dat", "b.dat"}
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(slow: Site) -> None:
+    process = started(slow)
+    wait_for(lambda: is_extracting(slow))
+    process.send_signal(signal.SIGTERM)
+    status = Path(f"/proc/{process.pid}/status")
+    # The first one was heard as soon as the second one would be fatal: no handler catches it.
+    wait_for(lambda: not _catches(status.read_text(), signal.SIGTERM))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+
+
+def _catches(status: str, number: signal.Signals) -> bool:
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from carbonation_core.db.models import Batch
 from carbonation_core.errors import DatabaseError, ScanError
 from carbonation_core.pipeline import Stage, work
 from carbonation_dagster import recovery
-from carbonation_dagster.naming import BATCH_TAG
+from carbonation_dagster.naming import BATCH_TAG, PASS_TAG
 from carbonation_dagster.resources import STOP_VARIABLE
 from carbonation_dagster.runs import instance_id
 from tests.orchestration.conftest import Shown
@@ -29,10 +29,10 @@ def ready(shown: Shown, *names: str) -> list[dg.RunRequest]:
     return list(shown.tick().run_requests)
 
 
-def made(shown: Shown, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-    """The run that the daemon would have made of a request."""
+def made(shown: Shown, request: dg.RunRequest, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    """The run that the daemon, or a pass, would have made of a request."""
     job = shown.defs.resolve_job_def("watch_incoming")
-    return shown.instance.create_run_for_job(job_def=job, tags=request.tags, status=status)
+    return shown.instance.create_run_for_job(job_def=job, tags={**request.tags, **tags}, status=status)
 
 
 def test_an_empty_watch_says_so(shown: Shown) -> None:
@@ -181,6 +181,22 @@ def test_offers_of_a_pass_that_died_are_taken_over_at_once(shown: Shown) -> None
     (request,) = shown.tick().run_requests
 
     assert request.run_key == offer.batch_id
+
+
+def test_an_offer_of_a_pass_that_died_before_its_run_began_is_made_again(shown: Shown) -> None:
+    (request,) = ready(shown, "a.dat")
+    living = made(shown, request, Status.STARTED, **{PASS_TAG: recovery.pass_name()})
+    assert isinstance(shown.tick(), dg.SkipReason)
+    shown.instance.delete_run(living.run_id)
+    dead = made(shown, request, Status.STARTED, **{PASS_TAG: recovery.pass_name().replace("#", "0#")})
+
+    (again,) = shown.tick().run_requests
+
+    assert again.run_key != request.run_key
+    assert again.tags["carbonation/attempt"] == "1"
+    found = shown.instance.get_run_by_id(dead.run_id)
+    assert found is not None
+    assert found.status is Status.FAILURE
 
 
 def test_a_run_that_shows_as_started_without_a_process_is_reported_failed(shown: Shown) -> None:

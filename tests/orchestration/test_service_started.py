@@ -33,7 +33,13 @@ def works(service: Running, name: str) -> None:
 
 
 def has_ended(service: Running) -> bool:
-    return service.pids() == {} and "no service is running since" in service.status().warnings[0]
+    found = service.status()
+    return (
+        service.pids() == {}
+        and found.problems == ()
+        and found.warnings[0].startswith("no service is running since ")
+        and {part.state for part in found.parts if part.name.startswith("service")} == {"ended"}
+    )
 
 
 def test_by_systemd_which_hears_of_all_that_happens(make: SiteMaker, tmp_path: Path) -> None:
@@ -41,7 +47,7 @@ def test_by_systemd_which_hears_of_all_that_happens(make: SiteMaker, tmp_path: P
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(60)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "6000000"}
-        with running(make_project(make), environment=environment) as service:
+        with running(make_project(make), "--no-ui", environment=environment) as service:
             assert systemd.recv(1000) == b"READY=1\nSTATUS=1 watch"
             assert systemd.recv(1000) == b"WATCHDOG=1"
             works(service, "a.dat")
@@ -81,7 +87,8 @@ def test_from_a_terminal_and_ended_by_ctrl_c(make: SiteMaker) -> None:
 def test_from_a_terminal_that_is_closed(make: SiteMaker) -> None:
     terminal, ours = pty.openpty()
     command = (sys.executable, "-c", ON_TERMINAL, str(ours), *COMMAND)
-    with running(make_project(make), command=command, stdin=ours, pass_fds=(ours,)) as service:
+    site = make_project(make)
+    with running(site, "--no-ui", command=command, stdin=ours, pass_fds=(ours,)) as service:
         os.close(ours)
         os.close(terminal)
         assert service.process.wait(25) == 0
@@ -92,8 +99,8 @@ def test_in_the_background_of_a_script_with_cron_beside_it(make: SiteMaker) -> N
     # A shell without job control starts it with SIGINT ignored.
     script = ("sh", "-c", '"$@" & echo $! > "$0"; wait', "pid")
     site = make_project(make)
-    environment = {**CRON, "PATH": "/usr/bin:/bin"}
-    with running(site, environment=environment, command=(*script, *COMMAND), cwd=site.directory) as service:
+    command = (*script, *COMMAND)
+    with running(site, "--no-ui", environment=CRON, command=command, cwd=site.directory) as service:
         works(service, "a.dat")
         site.deliver("b.dat")
         once = [*COMMAND, "-c", str(site.directory / "config.toml"), "run", "--once"]

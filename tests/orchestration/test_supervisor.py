@@ -201,7 +201,7 @@ def test_all_are_ended_the_last_first_and_the_stubborn_by_force(stage: Stage) ->
     stage.until(lambda: "first" in stage.processes)
     stage.command = ["sleep", "1000"]
     stage.until(stage.all_well)
-    stage.supervisor.stop(time.monotonic() + 0.5)
+    stage.supervisor.stop(time.monotonic() + 4)
     ends = [process.returncode for process in stage.processes.values()]
     assert ends[0] in (-signal.SIGTERM, -signal.SIGKILL)
     assert ends[1:] == [-signal.SIGTERM] * 2
