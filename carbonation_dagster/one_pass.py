@@ -21,7 +21,7 @@ from carbonation_core.project import Project, rules_in_force, rules_on_disk
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.home import HomeError, prepare_home, unusable
 from carbonation_dagster.naming import PASS_TAG, Names, run_tags
-from carbonation_dagster.recovery import pass_name, recover
+from carbonation_dagster.recovery import pass_name, recover, report_dead_passes
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import FAILED
 
@@ -82,6 +82,7 @@ def _do(project: Project, done: Pass, sleep: Callable[[float], None]) -> None:
         workers = _Workers(project, instance, done)
         for watch in project.config.watch:
             recover(project, watch.name, instance, workers.name)
+        report_dead_passes(instance)
         looked_at = _look_until_settled(project, done, sleep)
         looked = project.clock()
         for watch in looked_at:

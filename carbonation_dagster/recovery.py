@@ -57,6 +57,16 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
     return waiting
 
 
+def report_dead_passes(instance: dg.DagsterInstance) -> None:
+    """Make runs show as failed that a killed pass had under way. `recover` comes first, for their batches."""
+    status = dg.DagsterRunStatus
+    unfinished = dg.RunsFilter(statuses=[status.NOT_STARTED, status.STARTING, status.STARTED])
+    for record in instance.get_run_records(unfinished):
+        run = record.dagster_run
+        if is_dead(run.tags.get(PASS_TAG, "")):
+            report_dead(instance, run, "its pass was killed before the run's end")
+
+
 def _give_back_of(
     run: dg.DagsterRun, project: Project, instance: dg.DagsterInstance, batch: OpenBatch
 ) -> None:

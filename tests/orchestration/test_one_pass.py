@@ -15,11 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from carbonation_core.claim import claim, open_batches
+from carbonation_core.owner import this_process
 from carbonation_core.project import utc_now
 from carbonation_core.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
 from carbonation_dagster.home import HOME_VARIABLE, prepare_home
+from carbonation_dagster.naming import PASS_TAG
 from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import Site, SiteMaker
 
@@ -275,6 +277,19 @@ def test_the_next_pass_repairs_what_a_killed_one_left(slow: Site) -> None:
     assert set(slow.archived()) == {"a.dat", "b.dat"}
     # The batch that died was halved.
     assert statuses_of_runs(slow) == ["SUCCESS", "SUCCESS", "FAILURE"]
+
+
+def test_a_run_whose_pass_was_killed_after_its_batch_shows_as_failed(once: Site) -> None:
+    home = str(prepare_home(once.project.config, {}))
+    living = this_process("pass")
+    with dg.DagsterInstance.from_config(home) as instance:
+        for tag in (living, living.replace("#", "0#")):
+            run = dg.DagsterRun("watch_incoming", tags={PASS_TAG: tag}, status=dg.DagsterRunStatus.STARTED)
+            instance.add_run(run)
+
+    assert run_once(once)[0] == 0
+
+    assert statuses_of_runs(once) == ["FAILURE", "STARTED"]
 
 
 # A shell without job control has what it starts in the background ignore SIGINT.
