@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from carbonation_core import disk, stages
 from carbonation_core import rules as decide
 from carbonation_core.agreement import Finding, Findings, Kind
-from carbonation_core.config import Archive, Config, Watch
+from carbonation_core.config import Config
 from carbonation_core.db import components, groups, metadata, pages
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Arrival, Change, Component, chunks
@@ -31,6 +31,7 @@ from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.ruleset import Rules, RuleSet
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Archive, Watch
 from carbonation_core.stages import Bench, OpenGroup
 from carbonation_core.toml import listing
 

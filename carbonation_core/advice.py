@@ -6,9 +6,10 @@ from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from carbonation_core.config import Archive, Config, Watch
+from carbonation_core.config import Config
 from carbonation_core.rules import wanted
 from carbonation_core.ruleset import Rules, RuleSet, matches_any
+from carbonation_core.sections import Archive, Watch
 from carbonation_core.toml import listing, place
 
 WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes

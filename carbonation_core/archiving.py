@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from carbonation_core import disk, source, transfer
 from carbonation_core import rules as decide
-from carbonation_core.config import Archive
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
@@ -27,6 +26,7 @@ from carbonation_core.lifecycle import Event, FeedEvent, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.recovery import remove_superseded
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Archive
 from carbonation_core.source import Source
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, closing
 from carbonation_core.temporary import clear, temporary_name

@@ -11,7 +11,6 @@ from pathlib import Path
 from carbonation_core import rules as decide
 from carbonation_core import source
 from carbonation_core.checksums import LARGEST, Sum, Sums, parse
-from carbonation_core.config import Watch
 from carbonation_core.db.components import Component
 from carbonation_core.disk import explained
 from carbonation_core.errors import AttemptFailed, SourceChanged
@@ -19,6 +18,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path
 from carbonation_core.ruleset import IntegrityRule, RuleSet, matches_any
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Watch
 from carbonation_core.source import BLOCK, Source
 
 NOTHING = "holds no checksum"

@@ -10,7 +10,6 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
-from carbonation_core.config import Watch
 from carbonation_core.db import batches, components, groups, story, tallies
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
@@ -21,6 +20,7 @@ from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
 from carbonation_core.ruleset import Rules, matches_any
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Watch
 from carbonation_core.waiting import (
     STRAY,
     Wait,

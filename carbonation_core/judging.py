@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
-from carbonation_core.config import Watch
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.service import PartState
@@ -21,6 +20,7 @@ from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
 from carbonation_core.ruleset import RuleSet
 from carbonation_core.scan import Look, Seen, unreadable
+from carbonation_core.sections import Watch
 
 LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
 _JUDGED_AGAIN = (

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from carbonation_core.config import Config, NotifySection
+from carbonation_core.config import Config
 from carbonation_core.db import service
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.errors import CarbonationError
 from carbonation_core.project import Project
+from carbonation_core.sections import NotifySection
 
 PART = "notify:"  # before a target's name: the part of the service that it is
 LONGEST_PAUSE = timedelta(hours=1)  # between two attempts to get a message through

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from carbonation_core import rules as decide
-from carbonation_core.config import Watch
 from carbonation_core.db import components, groups, service, tallies
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, repeatable, writing
@@ -22,6 +21,7 @@ from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.logs import TRACE, about
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.scan import EVERYTHING, Hints, Look, look
+from carbonation_core.sections import Watch
 
 log = logging.getLogger(__name__)
 

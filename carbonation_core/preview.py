@@ -9,7 +9,6 @@ from pathlib import Path
 
 from carbonation_core import rules as decide
 from carbonation_core import stages
-from carbonation_core.config import Watch
 from carbonation_core.db import components, groups, migrate
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
@@ -20,6 +19,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.scan import Seen, look, unreadable
+from carbonation_core.sections import Watch
 from carbonation_core.stages import Bench, Closing, OpenGroup
 
 ARCHIVE, DONE = "archive", "archived already"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from carbonation_core import rules as decide
-from carbonation_core.config import Config, Watch
+from carbonation_core.config import Config
 from carbonation_core.db import components, pages
 from carbonation_core.db.components import Change, stamp_values
 from carbonation_core.db.engine import reading, repeatable, writing
@@ -18,6 +18,7 @@ from carbonation_core.names import to_path, to_text
 from carbonation_core.observe import observe, part_name
 from carbonation_core.project import Project
 from carbonation_core.scan import Hints, Stamp
+from carbonation_core.sections import Watch
 
 log = logging.getLogger(__name__)
 

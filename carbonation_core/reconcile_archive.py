@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from carbonation_core import disk
 from carbonation_core.adoption import Adopter, adopter_of, may_feed
 from carbonation_core.agreement import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
-from carbonation_core.config import Archive
 from carbonation_core.db import components, pages
 from carbonation_core.db.components import Change, Component, chunks
 from carbonation_core.db.engine import reading, repeatable, writing
@@ -29,6 +28,7 @@ from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.ruleset import Rules
+from carbonation_core.sections import Archive
 from carbonation_core.temporary import batch_of
 
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known

@@ -9,7 +9,6 @@ from typing import Any
 
 from carbonation_core import rules as decide
 from carbonation_core import stages
-from carbonation_core.config import Watch
 from carbonation_core.db import components, groups, metadata, pages
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Component
@@ -19,6 +18,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.ruleset import IntegrityRule, Rules, RuleSet, load_rules
+from carbonation_core.sections import Watch
 from carbonation_core.stages import Bench, OpenGroup, Outcome
 from carbonation_core.toml import read_toml
 from carbonation_core.waiting import STRAY, key_by_name, rules_accepted

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from carbonation_core.config import Watch
 from carbonation_core.db import components, groups, rules_log
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, repeatable, writing
@@ -17,6 +16,7 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.observe import part_name
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
 from carbonation_core.ruleset import Rules
+from carbonation_core.sections import Watch
 from carbonation_core.waiting import rules_accepted, strays_of
 
 RETRIABLE = (

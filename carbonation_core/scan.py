@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbonation_core.config import Symlinks
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path, to_text
+from carbonation_core.sections import Symlinks
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from carbonation_core import rules as decide
-from carbonation_core.config import Watch
 from carbonation_core.contents import Contents, Fault
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
@@ -29,6 +28,7 @@ from carbonation_core.plugin import Plugin, checked_metadata, jsonable
 from carbonation_core.project import Project
 from carbonation_core.ruleset import RuleSet
 from carbonation_core.scan import Stamp, unreadable
+from carbonation_core.sections import Watch
 from carbonation_core.template import fill
 
 

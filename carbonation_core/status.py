@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core import health, notify, places, pulse
-from carbonation_core.config import Watch
 from carbonation_core.db import census, components, consumers, migrate, rules_log, service, tallies
 from carbonation_core.db.census import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.consumers import Lag
@@ -20,6 +19,7 @@ from carbonation_core.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUB
 from carbonation_core.places import Place
 from carbonation_core.project import Project
 from carbonation_core.pulse import Worker
+from carbonation_core.sections import Watch
 from carbonation_core.waiting import Overlong, overlong
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 from carbonation_core import disk
 from carbonation_core import source as sources
-from carbonation_core.config import Action, Durability, Verify
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Action, Durability, Verify
 from carbonation_core.source import Source
 from carbonation_core.temporary import BEFORE, NEXT, clear, unlink
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from carbonation_core.config import Watch
 from carbonation_core.db import batches, census, components, groups, rules_log
 from carbonation_core.db.batches import OFFERED, BatchRow
 from carbonation_core.db.components import Component
@@ -19,6 +18,7 @@ from carbonation_core.names import to_text
 from carbonation_core.project import Project, rules_of
 from carbonation_core.rules import group_key, readiness
 from carbonation_core.ruleset import Rules, RuleSet
+from carbonation_core.sections import Watch
 
 STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
 OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from carbonation_core.config import Watch
 from carbonation_core.inotify import Listener, identity
 from carbonation_core.logs import about
 from carbonation_core.names import to_text
 from carbonation_core.scan import Hints
+from carbonation_core.sections import Watch
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 
 from carbonation_core.adoption import may_feed
-from carbonation_core.config import Archive, Config, Watch, dagster_name
+from carbonation_core.config import Config, dagster_name
 from carbonation_core.ruleset import Rules
+from carbonation_core.sections import Archive, Watch
 from carbonation_core.toml import format_duration
 from carbonation_dagster.naming import Names, plain
 from carbonation_dagster.ops import archive_op, early_ops

@@ -14,9 +14,10 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config import Watch, dagster_name
+from carbonation_core.config import dagster_name
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project
+from carbonation_core.sections import Watch
 from carbonation_core.status import feed_health
 from carbonation_core.stuck import FAILING, stuck
 from carbonation_core.toml import format_duration

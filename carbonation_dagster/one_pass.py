@@ -13,11 +13,11 @@ import dagster as dg
 
 from carbonation_core import pulse
 from carbonation_core.claim import Offer, claim
-from carbonation_core.config import Watch
 from carbonation_core.errors import ScanError
 from carbonation_core.observe import Observation, observe
 from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
+from carbonation_core.sections import Watch
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.home import HomeError, prepare_home, unusable
 from carbonation_dagster.naming import PASS_TAG, Names, run_tags

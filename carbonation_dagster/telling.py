@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from carbonation_core.config import Archive, Config
+from carbonation_core.config import Config
 from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
+from carbonation_core.sections import Archive
 from carbonation_core.stuck import Stuck
 from carbonation_core.waiting import shown
 from carbonation_dagster.naming import Names, plain

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from carbonation_core.config import DIR_MODES, FILE_MODES, Config
+from carbonation_core.config import Config
 from carbonation_core.log_file import Retention, Rotation
 from carbonation_core.ruleset import RuleSet
 from carbonation_core.secrets import KEYS, variable_of
+from carbonation_core.sections import DIR_MODES, FILE_MODES
 from carbonation_core.toml import Section, format_duration, is_array, section_in
 from tests.core.pages import table
 

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from carbonation_core import logs
-from carbonation_core.config import DatabaseSection
 from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.logs import SUCCESS, TRACE, JsonForm, TextForm, about
+from carbonation_core.sections import DatabaseSection
 
 ROOT = Path(__file__).parents[2]
 

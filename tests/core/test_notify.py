@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from carbonation_core import notify
-from carbonation_core.config import NotifySection
 from carbonation_core.notify import Failure, NotifyError, message, note, post, run_command, unreached
+from carbonation_core.sections import NotifySection
 from carbonation_core.status import status
 from tests.site import Site, SiteMaker
 

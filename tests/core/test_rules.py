@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonation_core import rules
-from carbonation_core.config import ServiceSection, Watch
 from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import Member
 from carbonation_core.ruleset import RuleSet
+from carbonation_core.sections import ServiceSection, Watch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

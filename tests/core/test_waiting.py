@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from carbonation_core import waiting
-from carbonation_core.config import Watch
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Component
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.ruleset import Completeness, RuleSet
 from carbonation_core.scan import Stamp
+from carbonation_core.sections import Watch
 from carbonation_core.waiting import ago, file_waits, group_waits, overlong
 from tests.site import Site, SiteMaker
 

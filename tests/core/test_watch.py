@@ -12,9 +12,9 @@ from watchdog.observers.inotify_c import InotifyConstants as In
 
 from carbonation_core import inotify
 from carbonation_core import watch as watching
-from carbonation_core.config import Watch
 from carbonation_core.inotify import PROBE
 from carbonation_core.scan import Hints
+from carbonation_core.sections import Watch
 from carbonation_core.watch import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
 
 PATIENCE = 10.0  # seconds for an event to come

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import update
 
 from carbonation_core.claim import claim, open_batches
-from carbonation_core.config import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.errors import DatabaseError, ScanError
 from carbonation_core.pipeline import Stage, work
+from carbonation_core.sections import Watch
 from carbonation_dagster import recovery
 from carbonation_dagster.naming import BATCH_TAG, PASS_TAG
 from carbonation_dagster.resources import STOP_VARIABLE
