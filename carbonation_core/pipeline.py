@@ -1,9 +1,8 @@
 """A batch's way through the stages. Commits are visible here, and nowhere below."""
 
 import logging
-import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from carbonation_core import archiving, stages
+from carbonation_core import archive_plan, archive_record, archiving, endings, stages
 from carbonation_core import rules as decide
 from carbonation_core.claim import give_back
 from carbonation_core.db import batches, components, groups, metadata
@@ -22,8 +21,7 @@ from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus, may
-from carbonation_core.logs import SUCCESS, about
-from carbonation_core.names import to_text
+from carbonation_core.logs import about
 from carbonation_core.owner import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
@@ -231,7 +229,7 @@ class Work:
         # A look may have found a change meanwhile.
         whole = stages.completeness(self._bench, opened)
         same = stages.as_judged(whole.passed)
-        planned = archiving.prepare(self._bench, self.batch_id, same.passed)
+        planned = archive_plan.prepare(self._bench, self.batch_id, same.passed)
         written = archiving.write(self._bench, planned.transfers, self._stop)
         try:
             self._hold()
@@ -239,9 +237,9 @@ class Work:
             archiving.discard(written.transfers)
             raise
         placed = archiving.publish(written.transfers)
-        superseded, rows = self._record_archived(placed.transfers)
-        for job, row in zip(placed.transfers, rows, strict=True):
-            _tell_archived(job, row)
+        superseded, ends = self._record_archived(placed.transfers)
+        for ended in ends:
+            endings.tell(ended)
         # Owned until their sources are gone: who looks meanwhile must not take
         # a source that is about to be removed for one that was left behind.
         self._let_go(placed.transfers, archiving.clean_up(self._bench, placed.transfers, superseded))
@@ -256,26 +254,21 @@ class Work:
 
     @repeatable
     def _record_archived(
-        self, transfers: Sequence[archiving.Transfer]
-    ) -> tuple[list[str], list[dict[str, Any]]]:
-        """Commit what was archived; returns the copies that it superseded, and the members' rows."""
+        self, transfers: Sequence[archive_plan.Transfer]
+    ) -> tuple[list[str], list[endings.Ended]]:
+        """Commit what was archived; returns the copies that it superseded, and how it ended."""
         now = self._project.clock()
         with self._recording() as connection:
-            superseded = archiving.record(
-                self._bench, connection, transfers, self._batch.rules_digest, self._run_id, now
-            )
-            arrived = [_member_row(job) for job in transfers]
-            batches.set_members(connection, self.batch_id, arrived)
-        return superseded, arrived
+            return archive_record.record(self._bench, connection, self._batch, self._run_id, transfers, now)
 
     @repeatable
-    def _let_go(self, transfers: Sequence[archiving.Transfer], cleaned: archiving.CleanedUp) -> None:
+    def _let_go(self, transfers: Sequence[archive_plan.Transfer], cleaned: archiving.CleanedUp) -> None:
         """Commit what cleaning up did, and own the groups no more."""
         now = self._project.clock()
         ids = [job.group.row.id for job in transfers]
         with writing(self._project.engine) as connection:
             components.lock(connection, f"watch:{self._batch.watch_name}")
-            archiving.record_clean_up(connection, cleaned, now)
+            archive_record.record_clean_up(connection, cleaned, now)
             batches.release(connection, self.batch_id, ids)
             # A look left groups that were owned as they were, whatever joined them.
             refresh(connection, self._bench.rules, ids, (), now)
@@ -299,69 +292,15 @@ class Work:
             batches.set_members(connection, self.batch_id, reasons)
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
-            ends = self._close(connection, result.closed, now)
+            ends = endings.end(self._bench, connection, self.batch_id, self._run_id, result.closed, now)
             changes = [
                 Change(file, values=components.stamp_values(result.stamps[file.id][1]))
                 for file in components.by_id(connection, result.stamps)
                 if file.stamp == result.stamps[file.id][0]
             ]
             components.apply(connection, changes, now)
-        for ended, outcome, at in ends:
-            _tell_end(ended, outcome, at)
-
-    def _close(
-        self, connection: Connection, closed: Sequence[Closing], now: datetime
-    ) -> list[tuple[Closing, Outcome, datetime | None]]:
-        """End the way of these groups in this batch: how, and when the next attempt is if there is one."""
-        ends: list[tuple[Closing, Outcome, datetime | None]] = []
-        if not closed:
-            return ends
-        changes: list[Change] = []
-        attempts: list[dict[str, Any]] = []
-        members: list[dict[str, Any]] = []
-        files = components.of_groups(connection, [ended.group.row.id for ended in closed])
-        for ended in closed:
-            group = ended.group.row
-            carried = {file.id: file.stamp for file in ended.group.asking}
-            asking = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
-            waiting = [file for file in asking if carried.get(file.id) == file.stamp]
-            outcome, at = ended.outcome, None
-            if len(waiting) < len(asking):
-                # What was decided without the new file does not hold for it, nor for its group.
-                ended = replace(ended, outcome=Outcome.WAITING, reason=f"got another file; {ended.reason}")
-                outcome = ended.outcome
-            elif outcome is Outcome.NOT_SELECTED:
-                changes += [Change(file, Event.REJECTED, ended.reason) for file in waiting]
-            elif outcome in (Outcome.RETRY_PENDING, Outcome.FAILED):
-                decision = self._after(ended, now)
-                outcome = Outcome.FAILED if decision.at is None else Outcome.RETRY_PENDING
-                event = Event.GAVE_UP if decision.at is None else Event.ATTEMPT_FAILED
-                values = {"retry_count": decision.attempts, "retry_at": decision.at}
-                changes += [Change(file, event, ended.reason, values) for file in waiting]
-                attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": decision.at})
-                at = decision.at
-            ends.append((ended, outcome, at))
-            members.append({"group_id": group.id, "outcome": outcome, "reason": ended.reason})
-        components.apply(connection, changes, now, self._run_id)
-        groups.store(connection, attempts, now)
-        batches.set_members(connection, self.batch_id, members)
-        ids = [ended.group.row.id for ended in closed]
-        batches.release(connection, self.batch_id, ids)
-        refresh(connection, self._bench.rules, ids, (), now)
-        return ends
-
-    def _after(self, ended: Closing, now: datetime) -> decide.RetryDecision:
-        """When the next attempt is, if there is one."""
-        used, service = ended.group.row.attempts, self._project.config.service
-        if ended.at is not None:
-            return decide.RetryDecision(used, ended.at, ended.reason)
-        if ended.outcome is Outcome.FAILED:
-            return decide.RetryDecision(used + 1, None, ended.reason)
-        jitter = random.random()  # noqa: S311  # spreads load, hides nothing
-        if ended.counts:
-            return decide.after_failure(used + 1, service, now, ended.reason, jitter)
-        wait = decide.delay(max(used, 1), service, jitter)
-        return decide.RetryDecision(used, now + wait, ended.reason)
+        for ended in ends:
+            endings.tell(ended)
 
     def _opened(self, after: str | None) -> list[OpenGroup]:
         """The open groups that have passed that stage and no further one."""
@@ -401,53 +340,6 @@ class Work:
             components.lock(connection, f"watch:{self._batch.watch_name}")
             batches.require_owner(connection, self.batch_id, self._holder)
             yield connection
-
-
-_LEVELS = {
-    Outcome.FAILED: logging.ERROR,
-    Outcome.RETRY_PENDING: logging.WARNING,
-    Outcome.INTEGRITY_FAILED: logging.WARNING,
-}
-
-
-def _tell_end(ended: Closing, outcome: Outcome, at: datetime | None) -> None:
-    what = outcome + (f" at {at:%Y-%m-%d %H:%M:%S}" if at else "")
-    key = ended.group.row.group_key
-    with about(group_key=key):
-        log.log(_LEVELS.get(outcome, logging.INFO), "group %s: %s: %s", key, what, ended.reason)
-
-
-def _tell_archived(job: archiving.Transfer, row: Mapping[str, Any]) -> None:
-    key, outcome, reason = job.group.row.group_key, row["outcome"], row["reason"] or ""
-    level = _LEVELS.get(outcome, logging.INFO)
-    if outcome is Outcome.ARCHIVED:
-        level, reason = (
-            SUCCESS,
-            "; ".join(filter(None, (f"{row['files']} files to {job.archive.name}", reason))),
-        )
-    with about(group_key=key):
-        log.log(level, "group %s: %s: %s", key, outcome, reason)
-
-
-def _member_row(job: archiving.Transfer) -> dict[str, Any]:
-    refused = [kept for kept in job.kept if kept.refused]
-    reason: str | None
-    if refused:
-        outcome = Outcome.FAILED
-        reason = "; ".join(f"{to_text(kept.order.name)}: {kept.reason}" for kept in refused)
-    elif job.written:
-        outcome, reason = Outcome.ARCHIVED, job.group.member.reason
-    else:
-        reasons = {kept.reason for kept in job.kept} or {file.reason for file in job.aside}
-        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted(reasons))
-    return {
-        "group_id": job.group.row.id,
-        "stage": Stage.ARCHIVE,
-        "outcome": outcome,
-        "reason": reason,
-        "files": len(job.written),
-        "bytes": sum(written.stamp.size for written in job.written),
-    }
 
 
 @repeatable

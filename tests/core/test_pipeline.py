@@ -408,7 +408,7 @@ def test_each_decision_is_a_line_of_the_log_that_names_group_watch_and_run(
     site.settle()
     (site.incoming / "run2.json").write_bytes(b"")
     caplog.handler.addFilter(About())
-    with caplog.at_level(logging.INFO, logger="carbonation_core.pipeline"):
+    with caplog.at_level(logging.INFO, logger="carbonation_core.endings"):
         for offer in site.claim():
             site.run(offer, "the run")
     told = {

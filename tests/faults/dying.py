@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving, disk, pipeline, source, transfer
+from carbonation_core import archive_plan, archive_record, archiving, disk, pipeline, source, transfer
 from carbonation_core.claim import give_back, open_batches
 from carbonation_core.db.batches import RUNNING
 from tests.site import Site, open_site
 
 # Each is a function that the archive stage calls, in this order.
 STEPS: dict[str, tuple[object, str]] = {
-    "plan": (archiving, "prepare"),
+    "plan": (archive_plan, "prepare"),
     "make directory": (disk, "make_directory"),
     "write": (transfer, "write"),
     "digest": (source, "digested"),
@@ -23,7 +23,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "verify": (transfer, "verify"),
     "publish": (transfer, "publish"),
     "sync directories": (transfer, "sync_names"),
-    "record": (archiving, "record"),
+    "record": (archive_record, "record"),
     "set members": (pipeline.batches, "set_members"),
     "clean up": (archiving, "clean_up"),
     "remove source": (source, "remove"),
