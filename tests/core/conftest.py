@@ -28,3 +28,18 @@ def full(make: SiteMaker) -> Site:
     site.deliver("run1.dat", "run1.json", "run2.dat", "run2.json")
     site.one_pass()
     return site
+
+
+@pytest.fixture
+def routed(make: SiteMaker) -> Site:
+    """Files in directories by their first line."""
+    site = make(
+        '[single.metadata]\nextract = "sizes"\n',
+        archive={"destination": '"archive/{category}"'},
+        watch=QUICK,
+    )
+    for name in ("a", "b", "A"):
+        site.deliver(f"{name}.dat", content=name.encode())
+    site.one_pass()
+    assert sorted(site.archived()) == ["A/A.dat", "a/a.dat", "b/b.dat"]
+    return site

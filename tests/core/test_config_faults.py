@@ -2,19 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from carbonation_core.config import load_config
-from carbonation_core.errors import ConfigError
-
-WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'
-ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'
-GOOD = WATCH + ARCHIVE
-
-
-def archive(lines: str) -> str:
-    return f'[[archive]]\nname = "main"\n{lines}'
-
+from tests.core.faulty import ARCHIVE, GOOD, WATCH, faults_of_config, of, require_fault_of_config, written
 
 FAULTS = [
     (
@@ -300,344 +288,20 @@ FAULTS = [
         f'[rules]\nfile = ["a.toml", "b.toml"]\n{GOOD}',
         '[rules]: key "file": should be the path of a file, not ["a.toml", "b.toml"]',
     ),
-    (
-        "a watch without a name",
-        '[[watch]]\npath = "in"\nrules = "default"\n' + ARCHIVE,
-        '[[watch]] number 1: key "name": is required (unique; letters, digits, `_`, `-`, `.`)',
-    ),
-    (
-        "a watch without a path",
-        '[[watch]]\nname = "incoming"\nrules = "default"\n' + ARCHIVE,
-        '[[watch]] "incoming": key "path": is required (the directory that is watched)',
-    ),
-    (
-        "a watch without rules",
-        '[[watch]]\nname = "incoming"\npath = "in"\n' + ARCHIVE,
-        ('[[watch]] "incoming": key "rules": is required (the rule set of rules.toml that holds here)'),
-    ),
-    (
-        "a watch name with a space",
-        WATCH.replace('"incoming"', '"in coming"', 1) + ARCHIVE,
-        (
-            '[[watch]] "in coming": key "name": should be of letters, digits, "_", "-" and "." '
-            'only, not "in coming"'
-        ),
-    ),
-    (
-        "a watch name of 256 letters",
-        WATCH.replace('"incoming"', f'"{"n" * 256}"', 1) + ARCHIVE,
-        (
-            "[[watch]] "
-            '"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...: '
-            'key "name": should have at most 200 characters, not '
-            '"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...'
-        ),
-    ),
-    (
-        "a watch path that is a number",
-        WATCH.replace('path = "incoming"', "path = 7") + ARCHIVE,
-        '[[watch]] "incoming": key "path": should be the path of a directory, not 7',
-    ),
-    (
-        "a watch path in nobody's home",
-        WATCH.replace('path = "incoming"', 'path = "~nobody-of-that-name/in"') + ARCHIVE,
-        '[[watch]] "incoming": key "path": there is no home directory "~nobody-of-that-name"',
-    ),
-    (
-        "recursive as text",
-        WATCH + 'recursive = "yes"\n' + ARCHIVE,
-        '[[watch]] "incoming": key "recursive": should be true or false, not "yes"',
-    ),
-    (
-        "patterns as text",
-        WATCH + 'patterns = "*.dat"\n' + ARCHIVE,
-        '[[watch]] "incoming": key "patterns": should be an array, such as ["*.dat"]',
-    ),
-    (
-        "a pattern that is a number",
-        WATCH + 'ignore_patterns = ["*.tmp", 5]\n' + ARCHIVE,
-        '[[watch]] "incoming": key "ignore_patterns" number 2: should be a string, not 5',
-    ),
-    (
-        "settling in no time",
-        WATCH + "settle_seconds = 0\n" + ARCHIVE,
-        '[[watch]] "incoming": key "settle_seconds": should be more than 0, not 0',
-    ),
-    (
-        "settling never",
-        WATCH + "settle_seconds = inf\n" + ARCHIVE,
-        '[[watch]] "incoming": key "settle_seconds": should be a finite number, not inf',
-    ),
-    (
-        "settling as a duration",
-        WATCH + 'settle_seconds = "2s"\n' + ARCHIVE,
-        '[[watch]] "incoming": key "settle_seconds": should be a number, not "2s"',
-    ),
-    (
-        "an unknown way with symlinks",
-        WATCH + 'symlinks = "follow"\n' + ARCHIVE,
-        ('[[watch]] "incoming": key "symlinks": should be "refuse" or "follow_inside", not "follow"'),
-    ),
-    (
-        "an unknown redelivery",
-        WATCH + 'redelivery = "overwrite"\n' + ARCHIVE,
-        (
-            '[[watch]] "incoming": key "redelivery": should be "replace", "version", "ignore" or '
-            '"error", not "overwrite"'
-        ),
-    ),
-    (
-        "an unknown observer",
-        WATCH + 'observer = "inotify"\n' + ARCHIVE,
-        ('[[watch]] "incoming": key "observer": should be "auto", "native" or "polling", not "inotify"'),
-    ),
-    (
-        "a key of an archive in a watch",
-        WATCH + 'action = "move"\n' + ARCHIVE,
-        (
-            '[[watch]] "incoming": there is no key "action"; known: "archive", '
-            '"expect_every", "ignore_patterns", "name", "observer", "owners", "path", "patterns", '
-            '"recursive", "redelivery", "rules", "settle_seconds", "symlinks", "tags", "type", "url"'
-        ),
-    ),
-    (
-        "an unknown archive names the known ones",
-        WATCH + 'archive = "mian"\n' + ARCHIVE,
-        '[[watch]] "incoming": key "archive": there is no archive "mian"; known: "main"',
-    ),
-    (
-        "two watches of one name",
-        WATCH + WATCH.replace('path = "incoming"', 'path = "other"') + ARCHIVE,
-        '[[watch]] "incoming": key "name": another watch has that name',
-    ),
-    (
-        "two watches that Dagster cannot tell apart",
-        WATCH.replace('"incoming"', '"a-b"', 1) + WATCH.replace('"incoming"', '"a_b"', 1) + ARCHIVE,
-        (
-            '[[watch]] "a_b": key "name": is the same as watch "a-b" in Dagster, where "-" and '
-            '"." become "_"; rename one'
-        ),
-    ),
-    (
-        "a watch inside an archive",
-        WATCH.replace('path = "incoming"', 'path = "archive/in"') + ARCHIVE,
-        (
-            '[[watch]] "incoming": key "path": "{here}/archive/in" lies inside archive "main" '
-            '("{here}/archive"); what is archived would be delivered again'
-        ),
-    ),
-    (
-        "a watch that is an archive",
-        WATCH.replace('path = "incoming"', 'path = "archive"') + ARCHIVE,
-        (
-            '[[watch]] "incoming": key "path": "{here}/archive" lies inside archive "main" '
-            '("{here}/archive"); what is archived would be delivered again'
-        ),
-    ),
-    (
-        "an archive inside a recursive watch",
-        WATCH.replace('path = "incoming"', 'path = "."') + "recursive = true\n" + ARCHIVE,
-        (
-            '[[watch]] "incoming": key "path": archive "main" ("{here}/archive") lies inside '
-            "this recursive watch; what is archived would be delivered again"
-        ),
-    ),
-    (
-        "an archive without a destination",
-        WATCH + archive(""),
-        (
-            '[[archive]] "main": key "destination": is required (directory, as a template over '
-            "the metadata; a relative one lies under `base_path`)"
-        ),
-    ),
-    (
-        "two archives that Dagster cannot tell apart",
-        GOOD + ARCHIVE.replace("main", "ma.in") + ARCHIVE.replace("main", "ma-in"),
-        (
-            '[[archive]] "ma-in": key "name": is the same as archive "ma.in" in Dagster, where '
-            '"-" and "." become "_"; rename one'
-        ),
-    ),
-    (
-        "two archives of one name",
-        GOOD + ARCHIVE,
-        '[[archive]] "main": key "name": another archive has that name',
-    ),
-    (
-        "an archive in single brackets",
-        WATCH + ARCHIVE.replace("[[archive]]", "[archive]"),
-        ("[[archive]]: there can be several, so the heading should be [[archive]], not [archive]"),
-    ),
-    (
-        "a destination without a directory",
-        WATCH + archive('destination = ""\n'),
-        (
-            '[[archive]] "main": key "destination": should be a directory, such as '
-            '"{category}/{start:%Y/%m/%d}", not ""'
-        ),
-    ),
-    (
-        "a placeholder that reaches into a value",
-        WATCH + archive('destination = "archive/{start.year}"\n'),
-        (
-            '[[archive]] "main": key "destination": placeholder "{start.year}" should be the '
-            "plain name of a metadata key; parts of a date go into its format, such as "
-            '"{start:%Y/%m/%d}"'
-        ),
-    ),
-    (
-        "a placeholder with an index",
-        WATCH + archive('destination = "archive/{tags[0]}"\n'),
-        (
-            '[[archive]] "main": key "destination": placeholder "{tags[0]}" should be the plain '
-            "name of a metadata key; parts of a date go into its format, such as "
-            '"{start:%Y/%m/%d}"'
-        ),
-    ),
-    (
-        "a placeholder by position",
-        WATCH + archive('destination = "archive/{}"\n'),
-        (
-            '[[archive]] "main": key "destination": placeholder "{}" should be the plain name of '
-            'a metadata key; parts of a date go into its format, such as "{start:%Y/%m/%d}"'
-        ),
-    ),
-    (
-        "a placeholder within a placeholder",
-        WATCH + archive('destination = "archive/{start:{form}}"\n'),
-        (
-            '[[archive]] "main": key "destination": placeholder "{start:{form}}" has another '
-            "placeholder in its format"
-        ),
-    ),
-    (
-        "an unknown conversion",
-        WATCH + archive('destination = "archive/{category!x}"\n'),
-        (
-            '[[archive]] "main": key "destination": placeholder "{category!x}" has an unknown '
-            "conversion; known: r, s, a"
-        ),
-    ),
-    (
-        "a brace that is never closed",
-        WATCH + archive('destination = "archive/{category"\n'),
-        (
-            '[[archive]] "main": key "destination": "archive/{category" is not a valid template: '
-            "expected '}' before end of string; a brace that is meant as such is written twice"
-        ),
-    ),
-    (
-        "a brace that was never opened",
-        WATCH + archive('destination = "archive/category}"\n'),
-        (
-            '[[archive]] "main": key "destination": "archive/category}" is not a valid template: '
-            "Single '}' encountered in format string; a brace that is meant as such is written "
-            "twice"
-        ),
-    ),
-    (
-        "a destination that climbs",
-        WATCH + archive('destination = "archive/{category}/../{name}"\n'),
-        (
-            '[[archive]] "main": key "destination": "archive/{category}/../{name}" has ".." '
-            "after a placeholder, where it is never allowed"
-        ),
-    ),
-    (
-        "a destination outside its base",
-        WATCH + archive('destination = "/elsewhere/{category}"\nbase_path = "archive"\n'),
-        (
-            '[[archive]] "main": key "destination": "/elsewhere/{category}" lies outside '
-            'base_path "{here}/archive"'
-        ),
-    ),
-    (
-        "a destination that climbs out of its base",
-        WATCH + archive('destination = "../{category}"\nbase_path = "archive"\n'),
-        (
-            '[[archive]] "main": key "destination": "{here}/{category}" lies outside base_path '
-            '"{here}/archive"'
-        ),
-    ),
-    (
-        "an unknown action",
-        GOOD + 'action = "link"\n',
-        ('[[archive]] "main": key "action": should be "copy", "move", "hardlink" or "symlink", not "link"'),
-    ),
-    (
-        "create_directories as a number",
-        GOOD + "create_directories = 1\n",
-        '[[archive]] "main": key "create_directories": should be true or false, not 1',
-    ),
-    (
-        "a mode written in decimal digits",
-        GOOD + "file_mode = 640\n",
-        (
-            '[[archive]] "main": key "file_mode": 640 (0o1200) is none of 0o600, 0o640, 0o644, '
-            "0o660, 0o666, 0o440, 0o444; did you mean 0o640?"
-        ),
-    ),
-    (
-        "a mode that runs",
-        GOOD + "file_mode = 0o755\n",
-        (
-            '[[archive]] "main": key "file_mode": 493 (0o755) is none of 0o600, 0o640, 0o644, '
-            "0o660, 0o666, 0o440, 0o444"
-        ),
-    ),
-    (
-        "a mode as text",
-        GOOD + 'file_mode = "rw-r-----"\n',
-        (
-            '[[archive]] "main": key "file_mode": "rw-r-----" is none of 0o600, 0o640, 0o644, '
-            "0o660, 0o666, 0o440, 0o444"
-        ),
-    ),
-    (
-        "an octal string that is not allowed",
-        GOOD + 'dir_mode = "640"\n',
-        ('[[archive]] "main": key "dir_mode": "640" is none of 0o700, 0o750, 0o755, 0o770, 0o777'),
-    ),
-    (
-        "a mode that is true",
-        GOOD + "dir_mode = true\n",
-        ('[[archive]] "main": key "dir_mode": true is none of 0o700, 0o750, 0o755, 0o770, 0o777'),
-    ),
-    (
-        "an unknown conflict",
-        GOOD + 'on_conflict = "overwrite"\n',
-        ('[[archive]] "main": key "on_conflict": should be "error" or "version", not "overwrite"'),
-    ),
-    (
-        "an unknown durability",
-        GOOD + 'durability = "always"\n',
-        ('[[archive]] "main": key "durability": should be "batch", "file" or "none", not "always"'),
-    ),
-    (
-        "verify as a boolean",
-        GOOD + "verify = true\n",
-        '[[archive]] "main": key "verify": should be "written" or "read", not true',
-    ),
 ]
 
 
-@pytest.mark.parametrize(("text", "fault"), [pytest.param(*case, id=name) for name, *case in FAULTS])
+@of(FAULTS)
 def test_a_wrong_config_gets_one_sentence(tmp_path: Path, text: str, fault: str) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError) as raised:
-        load_config(file)
-    assert list(raised.value.faults) == [f"{file}: {fault}".replace("{here}", str(tmp_path))]
+    require_fault_of_config(tmp_path, text, fault)
 
 
 def test_several_faults_are_a_line_each(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text(
-        f'[service]\nworkers = 0\npol_interval = "5s"\nmax_retries = "3"\n{WATCH}symlinks = true\n{ARCHIVE}'
+    file = written(
+        tmp_path,
+        f'[service]\nworkers = 0\npol_interval = "5s"\nmax_retries = "3"\n{WATCH}symlinks = true\n{ARCHIVE}',
     )
-    with pytest.raises(ConfigError) as raised:
-        load_config(file)
-    assert str(raised.value).splitlines() == [
+    assert faults_of_config(file) == [
         f'{file}: [service]: key "workers": should be at least 1, not 0',
         f'{file}: [service]: key "max_retries": should be a whole number, not "3"',
         f'{file}: [service]: there is no key "pol_interval"; did you mean "poll_interval"?',
@@ -646,38 +310,29 @@ def test_several_faults_are_a_line_each(tmp_path: Path) -> None:
 
 
 def test_several_faults_between_tables_are_a_line_each(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text(f'{WATCH}archive = "tape"\n{WATCH}{ARCHIVE}')
-    with pytest.raises(ConfigError) as raised:
-        load_config(file)
-    assert str(raised.value).splitlines() == [
+    file = written(tmp_path, f'{WATCH}archive = "tape"\n{WATCH}{ARCHIVE}')
+    assert faults_of_config(file) == [
         f'{file}: [[watch]] "incoming": key "name": another watch has that name',
         f'{file}: [[watch]] "incoming": key "archive": there is no archive "tape"; known: "main"',
     ]
 
 
-def _fault_of_file(file: Path) -> str:
-    with pytest.raises(ConfigError) as raised:
-        load_config(file)
-    return str(raised.value)
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    assert _fault_of_file(file) == f"{file}: there is no such file"
+    assert faults_of_config(file) == [f"{file}: there is no such file"]
 
 
 def test_a_directory_in_place_of_the_file_is_named(tmp_path: Path) -> None:
-    assert _fault_of_file(tmp_path) == f"{tmp_path}: is a directory, not a file"
+    assert faults_of_config(tmp_path) == [f"{tmp_path}: is a directory, not a file"]
 
 
 def test_a_file_used_as_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     file = tmp_path / "file" / "config.toml"
-    assert _fault_of_file(file) == f"{file}: cannot be read: Not a directory"
+    assert faults_of_config(file) == [f"{file}: cannot be read: Not a directory"]
 
 
 def test_a_file_that_is_not_utf8_says_where(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_bytes(b"# caf\xe9\n")
-    assert _fault_of_file(file) == f"{file}: is not UTF-8 text, see byte 6"
+    assert faults_of_config(file) == [f"{file}: is not UTF-8 text, see byte 6"]
