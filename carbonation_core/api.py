@@ -9,15 +9,21 @@ from typing import Any, Literal, Self, overload
 from sqlalchemy.orm import Session
 
 from carbonation_core import feed
-from carbonation_core.db import catalogue
-from carbonation_core.db.by_hand import orm_session
-from carbonation_core.db.catalogue import FileQuery
+from carbonation_core.db import catalog
+from carbonation_core.db.catalog import FileQuery
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.engine import reading
+from carbonation_core.db.filters import Filter
 from carbonation_core.db.models import FileBase
-from carbonation_core.filters import Filter
-from carbonation_core.project import Project, open_unchecked
-from carbonation_core.status import require_database, service_state
+from carbonation_core.db.orm import orm_session
+from carbonation_core.project import (
+    Project,
+    open_unchecked,
+)
+from carbonation_core.reports.status import (
+    require_database,
+    service_state,
+)
 
 Row = dict[str, Any]
 
@@ -54,7 +60,7 @@ class Database:
 
     def describe_filters(self) -> list[Filter]:
         """Every filter that `query_files` takes, with what it asks of which column."""
-        known = catalogue.known_filters(self.file_model)
+        known = catalog.known_filters(self.file_model)
         return [one for name, one in known.items() if name == one.name]
 
     @overload
@@ -95,8 +101,8 @@ class Database:
         query = self._query(filters, columns, order_by, limit)
         with reading(self.project.engine) as connection:
             if count_only:
-                return catalogue.count(connection, query)
-            return list(catalogue.stream(connection, query))
+                return catalog.count(connection, query)
+            return list(catalog.stream(connection, query))
 
     def iter_files(
         self,
@@ -182,7 +188,7 @@ class Database:
         limit: int | None,
     ) -> FileQuery:
         defaults = self.project.plugin.query_defaults
-        return catalogue.file_query(
+        return catalog.file_query(
             self.file_model,
             filters,
             defaults.columns if columns is None else columns,
@@ -192,7 +198,7 @@ class Database:
 
     def _stream(self, query: FileQuery) -> Iterator[Row]:
         with reading(self.project.engine) as connection:
-            yield from catalogue.stream(connection, query)
+            yield from catalog.stream(connection, query)
 
 
 def connect(config: str | Path | None = None) -> Database:

@@ -8,12 +8,26 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from carbonation_core.db import catalogue, consumers
-from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
-from carbonation_core.db.engine import reading, repeatable, writing
-from carbonation_core.errors import QueryError, ReadOnlyDatabase
+from carbonation_core.config.toml import listing
+from carbonation_core.db import (
+    catalog,
+    consumers,
+)
+from carbonation_core.db.consumers import (
+    ConsumerRow,
+    Lag,
+    cursor_of,
+)
+from carbonation_core.db.engine import (
+    reading,
+    repeatable,
+    writing,
+)
+from carbonation_core.errors import (
+    QueryError,
+    ReadOnlyDatabase,
+)
 from carbonation_core.project import Project
-from carbonation_core.toml import listing
 
 _CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
 _EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
@@ -30,11 +44,11 @@ def new_files(
         if watch_name is not None:
             _require_watch(project, connection, watch_name)
         # Asked for first: what comes after it meanwhile is for the next call.
-        end = catalogue.feed_end(connection)
+        end = catalog.feed_end(connection)
         after = _position(connection, cursor, end)
         model = project.plugin.file_model
-        rows = catalogue.feed(connection, model, after, end, watch_name, limit, retractions)
-    return rows, cursor_of(rows[-1][catalogue.SEQUENCE] if len(rows) == limit else end)
+        rows = catalog.feed(connection, model, after, end, watch_name, limit, retractions)
+    return rows, cursor_of(rows[-1][catalog.SEQUENCE] if len(rows) == limit else end)
 
 
 @repeatable
@@ -54,7 +68,7 @@ def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) ->
         if watch_name is not None:
             _require_watch(project, connection, watch_name)
         before = consumers.locked(connection, consumer)
-        sequence = _position(connection, cursor, catalogue.feed_end(connection))
+        sequence = _position(connection, cursor, catalog.feed_end(connection))
         if before is not None and before.watch_name != watch_name:
             raise QueryError(
                 f'consumer "{consumer}" takes {_what(before.watch_name)}, not {_what(watch_name)}; '
@@ -106,7 +120,7 @@ def _acknowledging(project: Project, consumer: str) -> Iterator[Connection]:
 def _require_watch(project: Project, connection: Connection, name: str) -> None:
     known = [watch.name for watch in project.config.watch]
     # One that is configured no more still has what it delivered.
-    if name not in known and not catalogue.has_groups(connection, name):
+    if name not in known and not catalog.has_groups(connection, name):
         raise QueryError(f'there is no watch "{name}"; known: {listing(known)}')
 
 
@@ -114,7 +128,7 @@ def _position(connection: Connection, cursor: str | None, end: int) -> int:
     """The sequence that a cursor stands for; raises `QueryError` if the feed has not come so far."""
     after = _after(cursor)
     if not isinstance(after, int):
-        found = catalogue.feed_position(connection, *after)
+        found = catalog.feed_position(connection, *after)
         return end if found is None else found
     if after > end:
         raise QueryError(

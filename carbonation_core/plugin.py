@@ -26,11 +26,14 @@ from sqlalchemy import (
     inspect,
 )
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
+from carbonation_core.config.toml import (
+    listing,
+    place,
+)
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
-from carbonation_core.ruleset import PluginNames
-from carbonation_core.toml import listing, place
+from carbonation_core.rules.rule_sets import PluginNames
 
 ENTRY_POINTS = "carbonation.plugin"
 _KINDS = (

@@ -12,14 +12,33 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from carbonation_core.config import Config, load_config
-from carbonation_core.db import migrate, rules_log
-from carbonation_core.db.engine import make_engine, reading, repeatable, writing
-from carbonation_core.db.rules_log import Author
+from carbonation_core.config.loading import (
+    Config,
+    load_config,
+)
+from carbonation_core.config.toml import read_toml
+from carbonation_core.db import (
+    migrate,
+    rule_versions,
+)
+from carbonation_core.db.engine import (
+    make_engine,
+    reading,
+    repeatable,
+    writing,
+)
+from carbonation_core.db.rule_versions import Author
 from carbonation_core.errors import ConfigError
-from carbonation_core.plugin import Plugin, jsonable, load_plugin
-from carbonation_core.ruleset import Rules, load_rules, rules_digest
-from carbonation_core.toml import read_toml
+from carbonation_core.plugin import (
+    Plugin,
+    jsonable,
+    load_plugin,
+)
+from carbonation_core.rules.rule_sets import (
+    Rules,
+    load_rules,
+    rules_digest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +91,7 @@ def rules_in_force(project: Project) -> Rules:
     were ever accepted.
     """
     with reading(project.engine) as connection:
-        accepted, last = rules_log.accepted(connection), rules_log.latest(connection)
+        accepted, last = rule_versions.accepted(connection), rule_versions.latest(connection)
     text = None
     try:
         text = read_toml(project.config.rules.file)
@@ -96,13 +115,13 @@ def rules_in_force(project: Project) -> Rules:
 def _remember(project: Project, digest: str, text: str, refused: str | None) -> None:
     with writing(project.engine) as connection:
         author = _author(project.config.rules.file)
-        rules_log.record(connection, digest, text, project.clock(), refused, author)
+        rule_versions.record(connection, digest, text, project.clock(), refused, author)
 
 
 def rules_of(project: Project, digest: str) -> Rules:
     """The accepted rules of that digest; raises `ConfigError` when there are none."""
     with reading(project.engine) as connection:
-        text = rules_log.text_of(connection, digest)
+        text = rule_versions.text_of(connection, digest)
     if text is None:
         raise ConfigError(f"{project.config.rules.file}: no accepted version has the digest {digest}")
     return load_rules(text, project.config, project.plugin.names)

@@ -7,8 +7,12 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from carbonation_core.db import aging
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db import retention
+from carbonation_core.db.engine import (
+    reading,
+    repeatable,
+    writing,
+)
 from carbonation_core.project import Project
 
 T = TypeVar("T")
@@ -38,15 +42,17 @@ def purge_history(
     """
     before = project.clock() - (older_than or project.config.service.history_retention)
     changes, batches = 0, 0
-    for page in _pages(project, lambda reader, last: aging.old_changes(reader, before, last, PAGE), 0, stop):
-        if not dry_run:
-            _forget(project, aging.delete_changes, page)
-        changes += len(page)
-    for found in _pages(
-        project, lambda reader, last: aging.old_batches(reader, before, last, BATCHES), "", stop
+    for page in _pages(
+        project, lambda reader, last: retention.old_changes(reader, before, last, PAGE), 0, stop
     ):
         if not dry_run:
-            _forget(project, aging.delete_batches, found)
+            _forget(project, retention.delete_changes, page)
+        changes += len(page)
+    for found in _pages(
+        project, lambda reader, last: retention.old_batches(reader, before, last, BATCHES), "", stop
+    ):
+        if not dry_run:
+            _forget(project, retention.delete_batches, found)
         batches += len(found)
     return Purged(changes, batches)
 

@@ -6,11 +6,18 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.agreement import DISAGREEMENTS, LOSSES, Kind
-from carbonation_core.config import dagster_name
+from carbonation_core.config.loading import dagster_name
+from carbonation_core.config.sections import Archive
 from carbonation_core.errors import ScanError
-from carbonation_core.reconcile_archive import ArchiveReconciliation, reconcile_archive
-from carbonation_core.sections import Archive
+from carbonation_core.reconcile.archive import (
+    ArchiveReconciliation,
+    reconcile_archive,
+)
+from carbonation_core.reconcile.findings import (
+    DISAGREEMENTS,
+    LOSSES,
+    Kind,
+)
 from carbonation_dagster.naming import AGREEMENT_CHECK, Names, plain
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import LONGEST_TABLE, MetadataMapping

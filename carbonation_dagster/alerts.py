@@ -15,13 +15,16 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from carbonation_core import notify, pulse
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_core.db import service
 from carbonation_core.db.engine import reading
-from carbonation_core.notify import Failure
 from carbonation_core.project import Project
-from carbonation_core.waiting import shown
+from carbonation_core.reports import (
+    heartbeat,
+    notify,
+)
+from carbonation_core.reports.notify import Failure
+from carbonation_core.reports.waiting import shown
 from carbonation_dagster.checks import checks_of
 from carbonation_dagster.naming import (
     AGREEMENT_CHECK,
@@ -140,7 +143,7 @@ def all_checks(config: Config, names: Names) -> Iterator[dg.AssetCheckKey]:
 
 def _address_of_ui(project: Project) -> str | None:
     with reading(project.engine) as connection:
-        worker = pulse.worker(service.get(connection, pulse.SERVICE))
+        worker = heartbeat.worker(service.get(connection, heartbeat.SERVICE))
     return worker.ui if worker is not None and worker.is_running else None
 
 

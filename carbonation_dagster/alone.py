@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_core.errors import CarbonationError, ConfigError
-from carbonation_core.owner import is_dead, this_process
+from carbonation_core.process import (
+    is_dead,
+    this_process,
+)
 from carbonation_dagster.home import MODE, own_directory
 
 LOCK = "service.lock"

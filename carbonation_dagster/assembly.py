@@ -6,13 +6,20 @@ from pathlib import Path
 
 import dagster as dg
 
-from carbonation_core.config import Config, find_config, load_config
+from carbonation_core.config.loading import (
+    Config,
+    find_config,
+    load_config,
+)
+from carbonation_core.config.toml import read_toml
+from carbonation_core.disk.watcher import Watchers
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import load_plugin
 from carbonation_core.project import open_project
-from carbonation_core.ruleset import Rules, load_rules
-from carbonation_core.toml import read_toml
-from carbonation_core.watch import Watchers
+from carbonation_core.rules.rule_sets import (
+    Rules,
+    load_rules,
+)
 from carbonation_dagster.agreement import agreement_check
 from carbonation_dagster.alerts import alert_sensors
 from carbonation_dagster.assets import (

@@ -6,11 +6,17 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.adoption import may_feed
-from carbonation_core.config import Config, dagster_name
-from carbonation_core.ruleset import Rules
-from carbonation_core.sections import Archive, Watch
-from carbonation_core.toml import format_duration
+from carbonation_core.config.loading import (
+    Config,
+    dagster_name,
+)
+from carbonation_core.config.sections import (
+    Archive,
+    Watch,
+)
+from carbonation_core.config.toml import format_duration
+from carbonation_core.reconcile.adoption import may_feed
+from carbonation_core.rules.rule_sets import Rules
 from carbonation_dagster.naming import Names, plain
 from carbonation_dagster.ops import archive_op, early_ops
 

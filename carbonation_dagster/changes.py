@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_core.project import Project
 from carbonation_dagster.checks import checks_of
 from carbonation_dagster.naming import CHANGES_SENSOR, Names

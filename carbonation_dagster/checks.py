@@ -14,14 +14,21 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config import dagster_name
+from carbonation_core.config.loading import dagster_name
+from carbonation_core.config.sections import Watch
+from carbonation_core.config.toml import format_duration
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project
-from carbonation_core.sections import Watch
-from carbonation_core.status import feed_health
-from carbonation_core.stuck import FAILING, stuck
-from carbonation_core.toml import format_duration
-from carbonation_core.waiting import Waiter, overlong, shown
+from carbonation_core.reports.status import feed_health
+from carbonation_core.reports.stuck import (
+    FAILING,
+    stuck,
+)
+from carbonation_core.reports.waiting import (
+    Waiter,
+    overlong,
+    shown,
+)
 from carbonation_dagster.naming import (
     COMPLETENESS_CHECK,
     FAILED_GROUPS_CHECK,

@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from carbonation_core import pulse
 from carbonation_core.errors import DatabaseError
 from carbonation_core.project import Project
-from carbonation_core.pulse import PartReport
+from carbonation_core.reports import heartbeat
+from carbonation_core.reports.heartbeat import PartReport
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Heart:
 
     def begin(self, reports: Sequence[PartReport]) -> None:
         """Say that the service begins."""
-        self._say(lambda: pulse.begin(self._project, pulse.SERVICE, self._ui, reports))
+        self._say(lambda: heartbeat.begin(self._project, heartbeat.SERVICE, self._ui, reports))
 
     def beat_when_due(self, now: Sequence[PartReport]) -> None:
         """Say that it still lives and how its parts do, each `heartbeat_interval` and when that changes."""
@@ -47,14 +47,14 @@ class Heart:
         is_due = time.monotonic() >= self._due or standing != self._told
         if is_due and not (self._thread and self._thread.is_alive()):
             self._told = standing
-            self._say(lambda: pulse.beat(self._project, pulse.SERVICE, self._ui, now))
+            self._say(lambda: heartbeat.beat(self._project, heartbeat.SERVICE, self._ui, now))
 
     def end(self, error: str | None = None) -> None:
         """Say that it has ended, and what made it end."""
         if self._thread is None:
             return  # it never began
         self._thread.join(LAST_WORD)
-        self._say(lambda: pulse.end(self._project, pulse.SERVICE, [error] if error else []))
+        self._say(lambda: heartbeat.end(self._project, heartbeat.SERVICE, [error] if error else []))
         self._thread.join(LAST_WORD)
         with contextlib.suppress(Exception):
             self._project.engine.dispose()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_core.errors import CarbonationError
 
 HOME_VARIABLE = "DAGSTER_HOME"

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, TypeAlias
 import dagster as dg
 from pydantic import Field
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
+from carbonation_core.config.sections import Watch
+from carbonation_core.delivery.retry import retry as take_again
 from carbonation_core.errors import CarbonationError, QueryError, ScanError
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.reconcile import reconcile_delivery as reconcile
-from carbonation_core.reconcile_archive import archives_of, paths_in
-from carbonation_core.reconcile_archive import reconcile_archive as compare_archive
-from carbonation_core.retry import retry as take_again
-from carbonation_core.sections import Watch
-from carbonation_core.stuck import FAILING
+from carbonation_core.reconcile.archive import (
+    archives_of,
+    paths_in,
+)
+from carbonation_core.reconcile.archive import reconcile_archive as compare_archive
+from carbonation_core.reconcile.delivery import reconcile_delivery as reconcile
+from carbonation_core.reports.stuck import FAILING
 from carbonation_dagster.agreement import agreement_metadata, in_words, unreadable, verdict
 from carbonation_dagster.naming import (
     NO_RETRIES,

@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 
-from carbonation_core import logs
+from carbonation_core.logs import records
 
 # Set by `carbonation run` for its processes; elsewhere logging is whoever's it is.
 LEVEL_VARIABLE = "CARBONATION_LOG_LEVEL"
@@ -19,17 +19,17 @@ _STDERR = 2
 def begin_as_part(environment: Mapping[str, str] = os.environ) -> None:
     """Send what this process logs to the service, if it is one of its processes."""
     level = environment.get(LEVEL_VARIABLE)
-    if level is None or logs.begun():
+    if level is None or records.begun():
         return
     handler: logging.Handler
     try:
         # Its own: Dagster may turn standard error to a file while ops run.
         handler = Sender(socket.socket(fileno=os.dup(_STDERR)))
-        handler.setFormatter(logs.form("json", ()))
+        handler.setFormatter(records.form("json", ()))
     except OSError:  # no socket, so not the service's
-        handler = logs.ToStandardError()
-        handler.setFormatter(logs.form("text", ()))
-    logs.begin(logs.level_number(level), handler)
+        handler = records.ToStandardError()
+        handler.setFormatter(records.form("text", ()))
+    records.begin(records.level_number(level), handler)
     # Dagster gives its loggers handlers of their own, which would say all twice.
     logging.getLogger("dagster").handlers.clear()
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from carbonation_core import logs
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
+from carbonation_core.config.toml import place
 from carbonation_core.errors import ConfigError
-from carbonation_core.log_file import LogFile
-from carbonation_core.toml import place
+from carbonation_core.logs import records as logs
+from carbonation_core.logs.file import LogFile
 from carbonation_dagster.log_lines import Lines, Repeats
 from carbonation_dagster.log_sender import LEVEL_VARIABLE
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from carbonation_core.claim import Offer
-from carbonation_core.config import Config, dagster_name
+from carbonation_core.config.loading import (
+    Config,
+    dagster_name,
+)
+from carbonation_core.pipeline.claim import Offer
 
 LOCATION = "carbonation"
 

@@ -11,13 +11,27 @@ from datetime import datetime
 
 import dagster as dg
 
-from carbonation_core import pulse
-from carbonation_core.claim import Offer, claim
+from carbonation_core.config.sections import Watch
+from carbonation_core.delivery.observe import (
+    Observation,
+    observe,
+)
 from carbonation_core.errors import ScanError
-from carbonation_core.observe import Observation, observe
-from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
-from carbonation_core.project import Project, rules_in_force, rules_on_disk
-from carbonation_core.sections import Watch
+from carbonation_core.pipeline.claim import (
+    Offer,
+    claim,
+)
+from carbonation_core.pipeline.work import (
+    BatchReport,
+    GroupReport,
+    Outcome,
+)
+from carbonation_core.project import (
+    Project,
+    rules_in_force,
+    rules_on_disk,
+)
+from carbonation_core.reports import heartbeat
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.home import HomeError, prepare_home, unusable
 from carbonation_dagster.naming import PASS_TAG, Names, run_tags
@@ -113,13 +127,13 @@ def _dagster(project: Project, done: Pass) -> Iterator[dg.DagsterInstance]:
 @contextmanager
 def _told(project: Project, done: Pass) -> Iterator[None]:
     """Say in the database that a pass begins, and how it ended."""
-    pulse.begin(project, pulse.PASS)
+    heartbeat.begin(project, heartbeat.PASS)
     try:
         yield
     except BaseException as error:
-        pulse.end(project, pulse.PASS, [*done.errors, f"broke off: {type(error).__name__}: {error}"])
+        heartbeat.end(project, heartbeat.PASS, [*done.errors, f"broke off: {type(error).__name__}: {error}"])
         raise
-    pulse.end(project, pulse.PASS, done.errors)
+    heartbeat.end(project, heartbeat.PASS, done.errors)
 
 
 def _look_until_settled(project: Project, done: Pass, sleep: Callable[[float], None]) -> Sequence[Watch]:

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from carbonation_core.claim import claim
+from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
-from carbonation_core.observe import observe
-from carbonation_core.pipeline import BatchReport, Stage, work
+from carbonation_core.pipeline.claim import claim
+from carbonation_core.pipeline.work import (
+    BatchReport,
+    Stage,
+    work,
+)
 from carbonation_dagster.checks import evaluations
 from carbonation_dagster.naming import (
     BATCH_TAG,

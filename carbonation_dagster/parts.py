@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_dagster import code_server
 from carbonation_dagster.home import HomeError
 

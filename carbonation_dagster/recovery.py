@@ -4,10 +4,18 @@ from datetime import timedelta
 
 import dagster as dg
 
-from carbonation_core.claim import Offer, OpenBatch, give_back, open_batches
 from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.errors import DatabaseError
-from carbonation_core.owner import is_dead, this_process
+from carbonation_core.pipeline.claim import (
+    Offer,
+    OpenBatch,
+    give_back,
+    open_batches,
+)
+from carbonation_core.process import (
+    is_dead,
+    this_process,
+)
 from carbonation_core.project import Project
 from carbonation_dagster.naming import PASS_TAG
 from carbonation_dagster.runs import failed_by, report_dead, run_of_batch

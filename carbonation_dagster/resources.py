@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from carbonation_core.pipeline import BatchReport
+from carbonation_core.config.sections import Watch
+from carbonation_core.disk.scan import (
+    EVERYTHING,
+    Hints,
+)
+from carbonation_core.disk.watcher import Watchers
+from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
-from carbonation_core.scan import EVERYTHING, Hints
-from carbonation_core.sections import Watch
-from carbonation_core.watch import Watchers
 from carbonation_dagster.leftovers import STOP_VARIABLE
 from carbonation_dagster.naming import Names
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config import Config
-from carbonation_core.db import rules_log
+from carbonation_core.config.loading import Config
+from carbonation_core.db import rule_versions
 from carbonation_core.db.engine import reading
-from carbonation_core.db.rules_log import Version
-from carbonation_core.project import Project, rules_in_force
+from carbonation_core.db.rule_versions import Version
+from carbonation_core.project import (
+    Project,
+    rules_in_force,
+)
 from carbonation_dagster.naming import RULES_CHECK, Names, plain
 from carbonation_dagster.resources import Carbonation
 
@@ -35,9 +38,9 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
     def ask(carbonation: dg.ResourceParam[Carbonation]) -> dg.AssetCheckResult:
         rules_in_force(carbonation.project)
         with reading(carbonation.project.engine) as connection:
-            last = rules_log.latest(connection)
+            last = rule_versions.latest(connection)
             assert last is not None
-            before = rules_log.accepted_before(connection, last.id)
+            before = rule_versions.accepted_before(connection, last.id)
         return dg.AssetCheckResult(**_verdict(names, last, before))
 
     return ask
@@ -49,8 +52,8 @@ def rules_told(
     """What there is to tell of versions later than that one, and the number of the last that is told of."""
     told: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
     with reading(project.engine) as connection:
-        versions = rules_log.since(connection, after, MOST_AT_ONCE)
-        befores = [rules_log.accepted_before(connection, version.id) for version in versions]
+        versions = rule_versions.since(connection, after, MOST_AT_ONCE)
+        befores = [rule_versions.accepted_before(connection, version.id) for version in versions]
     for version, before in zip(versions, befores, strict=True):
         said = f"rules {version.digest[:12]} " + ("are in force" if version.accepted else "were refused")
         told.append(

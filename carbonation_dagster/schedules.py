@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from carbonation_core.config import Config
-from carbonation_core.toml import format_duration
+from carbonation_core.config.loading import Config
+from carbonation_core.config.toml import format_duration
 from carbonation_dagster.naming import PURGE_HISTORY_JOB, RECONCILE_ARCHIVE_JOB, RECONCILE_DELIVERY_JOB
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.runs import last_start_of

@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from carbonation_core.claim import Offer, claim
+from carbonation_core.config.sections import Watch
+from carbonation_core.config.toml import read_toml
+from carbonation_core.delivery.observe import (
+    Observation,
+    observe,
+)
 from carbonation_core.errors import ConfigError, ScanError
-from carbonation_core.observe import Observation, observe
+from carbonation_core.pipeline.claim import (
+    Offer,
+    claim,
+)
 from carbonation_core.project import Project, rules_on_disk
-from carbonation_core.ruleset import rules_digest
-from carbonation_core.sections import Watch
-from carbonation_core.toml import read_toml
+from carbonation_core.rules.rule_sets import rules_digest
 from carbonation_dagster.naming import Names, plain, run_tags
 from carbonation_dagster.recovery import recover
 from carbonation_dagster.resources import Carbonation

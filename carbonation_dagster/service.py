@@ -15,7 +15,11 @@ from types import FrameType
 
 import dagster as dg
 
-from carbonation_core.config import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
+from carbonation_core.config.loading import (
+    ACCEPTED_VARIABLE,
+    ENVIRONMENT_VARIABLE,
+    Config,
+)
 from carbonation_core.project import Project
 from carbonation_dagster import code_server, leftovers, parts, runs, systemd
 from carbonation_dagster.alone import OwnFiles, alone

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from carbonation_core.errors import CarbonationError
-from carbonation_core.pulse import PartReport
+from carbonation_core.reports.heartbeat import PartReport
 from carbonation_dagster.parts import Part, Probe
 
 START_TIMEOUT = 120.0  # seconds for a part to answer

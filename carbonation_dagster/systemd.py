@@ -6,9 +6,12 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
+from carbonation_core.config.toml import (
+    format_duration,
+    place,
+)
 from carbonation_core.errors import ConfigError
-from carbonation_core.toml import format_duration, place
 
 # Of the unit's process alone: whatever it starts has nothing to say to systemd.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")

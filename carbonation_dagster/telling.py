@@ -9,11 +9,15 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from carbonation_core.config import Config
-from carbonation_core.pipeline import BatchReport, GroupReport, Outcome
-from carbonation_core.sections import Archive
-from carbonation_core.stuck import Stuck
-from carbonation_core.waiting import shown
+from carbonation_core.config.loading import Config
+from carbonation_core.config.sections import Archive
+from carbonation_core.pipeline.work import (
+    BatchReport,
+    GroupReport,
+    Outcome,
+)
+from carbonation_core.reports.stuck import Stuck
+from carbonation_core.reports.waiting import shown
 from carbonation_dagster.naming import Names, plain
 
 # Rows; the database has them all. Dagster stores a table of a run three times over.

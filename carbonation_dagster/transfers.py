@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config import dagster_name
+from carbonation_core.config.loading import dagster_name
+from carbonation_core.config.sections import Archive
 from carbonation_core.project import Project
-from carbonation_core.sections import Archive
-from carbonation_core.stuck import stuck_transfers
+from carbonation_core.reports.stuck import stuck_transfers
 from carbonation_dagster.naming import VERIFIED_CHECK, Names
 from carbonation_dagster.resources import Carbonation
 from carbonation_dagster.telling import Told, naming_the_stuck, stuck_table

@@ -16,11 +16,11 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text, upd
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateColumn
 
+from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.db.models import Base, Counter, FileBase
 from carbonation_core.plugin import Plugin, own_columns
-from carbonation_core.sections import DatabaseSection
 
 SERVER = make_url(os.environ["TEST_DATABASE"]) if os.environ.get("TEST_DATABASE") else None
 SQLITE = SERVER is None

@@ -22,9 +22,9 @@ from carbonation_core.db.models import (
     StatusChange,
     path_digest,
 )
+from carbonation_core.disk.scan import Stamp
 from carbonation_core.lifecycle import Event, FileStatus, advance
 from carbonation_core.names import to_path
-from carbonation_core.scan import Stamp
 
 T = TypeVar("T")
 CHUNK = 500  # values in one IN (…); every database takes so many

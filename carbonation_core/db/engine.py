@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from carbonation_core.config.sections import DatabaseSection
+from carbonation_core.config.toml import place
 from carbonation_core.db import sqlite, tallies
 from carbonation_core.errors import ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
-from carbonation_core.sections import DatabaseSection
-from carbonation_core.toml import place
 
 log = logging.getLogger(__name__)
 

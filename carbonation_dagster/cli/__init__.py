@@ -53,10 +53,10 @@ class Fault(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Say it on standard error."""
-        from carbonation_core import logs
+        from carbonation_core.logs import records
 
-        handler = logs.begun()
-        if handler is not None and isinstance(handler.formatter, logs.JsonForm):
+        handler = records.begun()
+        if handler is not None and isinstance(handler.formatter, records.JsonForm):
             logging.getLogger(__name__).error(self.message)
         else:
             super().show(file)

@@ -9,7 +9,10 @@ import click
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
-    from carbonation_core.replay import Difference, Replayed
+    from carbonation_core.reports.replay import (
+        Difference,
+        Replayed,
+    )
 
 
 @click.group()
@@ -24,10 +27,14 @@ def config(path: str | None) -> None:
 
     A fault ends with exit code 1. What is legal but surely wrong is a warning.
     """
-    from carbonation_core.advice import access_advice, advice, disk_advice
-    from carbonation_core.places import mode_of
+    from carbonation_core.config.toml import read_toml
+    from carbonation_core.disk.probe import mode_of
     from carbonation_core.project import rules_on_disk
-    from carbonation_core.toml import read_toml
+    from carbonation_core.rules.lint import (
+        access_advice,
+        advice,
+        disk_advice,
+    )
     from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
@@ -68,7 +75,11 @@ def rules(path: str | None, file: Path, form: str) -> None:
     FILE ends with exit code 1; what would change does not.
     """
     from carbonation_core.project import open_project
-    from carbonation_core.replay import candidate_rules, left_out, replay
+    from carbonation_core.reports.replay import (
+        candidate_rules,
+        left_out,
+        replay,
+    )
 
     project = open_project(path)
     candidate = candidate_rules(project, file)
@@ -80,7 +91,7 @@ def rules(path: str | None, file: Path, form: str) -> None:
 
 
 def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "Iterator[Replayed]":
-    from carbonation_core.replay import Difference
+    from carbonation_core.reports.replay import Difference
 
     for one in replayed:
         counts[one.difference] += 1
@@ -89,7 +100,7 @@ def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "
 
 
 def _as_text(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes: list[str]) -> Iterator[str]:
-    from carbonation_core.replay import Difference
+    from carbonation_core.reports.replay import Difference
     from carbonation_dagster.cli.text_table import text_table
 
     first = next(changes, None)
@@ -108,7 +119,7 @@ def _as_text(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes
 
 
 def _as_json(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes: list[str]) -> Iterator[str]:
-    from carbonation_core.replay import Difference
+    from carbonation_core.reports.replay import Difference
     from carbonation_dagster.cli.printing import as_json, to_json
 
     rows = (
@@ -138,10 +149,10 @@ def _where(route: tuple[str, str] | None) -> dict[str, str] | None:
 
 def _left_over(project: "Project") -> list[str]:
     """What belongs to no watch any more, if there is a database that knows."""
-    from carbonation_core.db import census
+    from carbonation_core.db import counts as census
     from carbonation_core.db.engine import reading
     from carbonation_core.errors import DatabaseError
-    from carbonation_core.status import require_database
+    from carbonation_core.reports.status import require_database
 
     try:
         require_database(project)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.explain import Explanation, FileStory, GroupStory, WatchVerdict
+    from carbonation_core.reports.explain import (
+        Explanation,
+        FileStory,
+        GroupStory,
+        WatchVerdict,
+    )
 
 
 @click.command()
@@ -25,7 +30,7 @@ def explain(config: str | None, what: str, watch_name: str | None, as_json: bool
     each is told of. Of a path that no watch has seen, it says whether one would
     take it; the exit code is then 1.
     """
-    from carbonation_core.explain import explain as tell
+    from carbonation_core.reports.explain import explain as tell
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.printing import to_json
 

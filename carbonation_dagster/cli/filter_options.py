@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from carbonation_core.db.filters import Filter
     from carbonation_core.db.models import FileBase
-    from carbonation_core.filters import Filter
 
     ParamType = click.ParamType[Any]
 else:
@@ -45,7 +45,7 @@ def filter_options(model: "type[FileBase]", taken: Iterable[click.Parameter]) ->
 
 def filters_from(model: "type[FileBase]", options: Mapping[str, Any], now: datetime) -> dict[str, object]:
     """The filters that were given as these options; an age counts back from `now`."""
-    from carbonation_core.filters import Operator
+    from carbonation_core.db.filters import Operator
 
     filters: dict[str, object] = {}
     for one in _filters(model):
@@ -57,7 +57,7 @@ def filters_from(model: "type[FileBase]", options: Mapping[str, Any], now: datet
 
 
 def _filters(model: "type[FileBase]") -> "list[Filter]":
-    from carbonation_core.db.catalogue import known_filters
+    from carbonation_core.db.catalog import known_filters
 
     return [one for name, one in known_filters(model).items() if name == one.name]
 
@@ -68,7 +68,10 @@ def _parameter(one: "Filter") -> str:
 
 
 def _option(one: "Filter", taken: set[str]) -> click.Option:
-    from carbonation_core.filters import Kind, Operator
+    from carbonation_core.db.filters import (
+        Kind,
+        Operator,
+    )
 
     flag = (*one.other_names, one.name)[0].strip("_").replace("_", "-")
     is_boolean = one.kind is Kind.BOOLEAN
@@ -90,8 +93,12 @@ def _option(one: "Filter", taken: set[str]) -> click.Option:
 
 
 def _type(one: "Filter") -> "click.ParamType[Any]":
-    from carbonation_core.filters import Kind, Operator, parse_time
-    from carbonation_core.toml import parse_duration
+    from carbonation_core.config.toml import parse_duration
+    from carbonation_core.db.filters import (
+        Kind,
+        Operator,
+        parse_time,
+    )
 
     if one.operator is Operator.OVERLAPS:
         return _Parsed(_range)
@@ -105,7 +112,10 @@ def _type(one: "Filter") -> "click.ParamType[Any]":
 
 
 def _metavar(one: "Filter") -> str:
-    from carbonation_core.filters import Kind, Operator
+    from carbonation_core.db.filters import (
+        Kind,
+        Operator,
+    )
 
     if one.operator is Operator.OVERLAPS:
         return "A/B|A/|/B|A"
@@ -130,7 +140,7 @@ class _Parsed(ParamType):
 
 
 def _range(text: str) -> tuple[Any, Any]:
-    from carbonation_core.filters import parse_time
+    from carbonation_core.db.filters import parse_time
 
     begin, slash, end = (part.strip() for part in text.partition("/"))
     if not slash:

@@ -2,8 +2,8 @@
 
 import logging
 
-from carbonation_core import logs
-from carbonation_core.config import load_config
+from carbonation_core.config.loading import load_config
+from carbonation_core.logs import records
 from carbonation_core.project import Project
 from carbonation_core.project import open_project as open_checked_project
 from carbonation_core.project import open_unchecked as open_unchecked_project
@@ -16,12 +16,12 @@ def begin_log(path: str | None, *, as_service: bool = False) -> None:
     a command that prints what it did logs warnings only, unless more is asked for.
     """
     config = load_config(path)
-    level = logs.level_number(config.logging.level)
+    level = records.level_number(config.logging.level)
     if not as_service and level >= logging.INFO:
         level = max(level, logging.WARNING)
-    handler = logs.ToStandardError()
-    handler.setFormatter(logs.form(config.logging.format, config.secrets))
-    logs.begin(level, handler)
+    handler = records.ToStandardError()
+    handler.setFormatter(records.form(config.logging.format, config.secrets))
+    records.begin(level, handler)
 
 
 def open_project(path: str | None, *, as_service: bool = False) -> Project:

@@ -47,7 +47,7 @@ class FilesCommand(click.Command):
 
 
 def _configured_model(path: str | None) -> "type[FileBase]":
-    from carbonation_core.config import load_config
+    from carbonation_core.config.loading import load_config
     from carbonation_core.plugin import load_plugin
 
     return load_plugin(load_config(path)).file_model
@@ -103,7 +103,7 @@ def files(
     UTC; a date alone means the whole day, and every range includes its ends.
     """
     from carbonation_core.api import connect
-    from carbonation_core.db.catalogue import default_columns
+    from carbonation_core.db.catalog import default_columns
     from carbonation_core.errors import QueryError
     from carbonation_dagster.cli.opening import begin_log
     from carbonation_dagster.cli.printing import WRITERS

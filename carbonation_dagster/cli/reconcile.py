@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.reconcile_archive import ArchiveReconciliation, Progress, Scope
+    from carbonation_core.reconcile.archive import (
+        ArchiveReconciliation,
+        Progress,
+        Scope,
+    )
 
 
 @click.group()
@@ -28,7 +32,10 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     others are done, and the exit code is 1.
     """
     from carbonation_core.errors import ScanError
-    from carbonation_core.reconcile import DeliveryReconciliation, reconcile_delivery
+    from carbonation_core.reconcile.delivery import (
+        DeliveryReconciliation,
+        reconcile_delivery,
+    )
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.text_table import text_table
 
@@ -79,9 +86,13 @@ def archive(
     of more than max_loss changes nothing; the other archives are done, and the
     exit code is 1.
     """
-    from carbonation_core.adoption import adopter_of
     from carbonation_core.errors import QueryError, ScanError
-    from carbonation_core.reconcile_archive import archives_of, paths_in, reconcile_archive
+    from carbonation_core.reconcile.adoption import adopter_of
+    from carbonation_core.reconcile.archive import (
+        archives_of,
+        paths_in,
+        reconcile_archive,
+    )
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
@@ -137,7 +148,7 @@ def _say_error(sentence: str) -> None:
 
 def _told(found: "ArchiveReconciliation") -> Iterator[str]:
     """A line for each finding."""
-    from carbonation_core.agreement import Kind
+    from carbonation_core.reconcile.findings import Kind
     from carbonation_dagster.cli.text_table import printable
 
     # Of a trial, and of what was refused, nothing has happened yet.
@@ -149,7 +160,7 @@ def _told(found: "ArchiveReconciliation") -> Iterator[str]:
 
 
 def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
-    from carbonation_core.agreement import Kind
+    from carbonation_core.reconcile.findings import Kind
     from carbonation_dagster.cli.text_table import text_table
 
     always = (Kind.MISSING, Kind.RETURNED, Kind.STILL_MISSING, Kind.UNKNOWN)

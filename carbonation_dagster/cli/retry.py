@@ -2,7 +2,7 @@
 
 import click
 
-# As carbonation_core.retry.RETRIABLE has them, which would take long to import.
+# As carbonation_core.delivery.retry.RETRIABLE has them, which would take long to import.
 STATUSES = ("failed", "integrity_failed", "timed_out", "not_selected", "retry_pending")
 
 
@@ -23,9 +23,9 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     They are taken up at the service's next look, or by `carbonation run --once`.
     Only what still lies in delivery can be tried again.
     """
+    from carbonation_core.delivery.retry import retry as ask_again
     from carbonation_core.errors import QueryError
     from carbonation_core.lifecycle import FileStatus
-    from carbonation_core.retry import retry as ask_again
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 

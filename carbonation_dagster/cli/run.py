@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.config import Config
+    from carbonation_core.config.loading import Config
     from carbonation_dagster.one_pass import Pass
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
 
 def _exposed(config: "Config", host: str | None) -> list[str]:
     """What others than the operator could read, or do."""
-    from carbonation_core.advice import access_advice
-    from carbonation_core.places import mode_of
-    from carbonation_core.toml import read_toml
+    from carbonation_core.config.toml import read_toml
+    from carbonation_core.disk.probe import mode_of
+    from carbonation_core.rules.lint import access_advice
 
     found = access_advice(config, read_toml(config.path), mode_of)
     if host is not None and not _is_loopback(host):
@@ -123,7 +123,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _dry_run(config: str | None) -> None:
-    from carbonation_core.preview import preview
+    from carbonation_core.reports.preview import preview
     from carbonation_dagster.cli.opening import open_unchecked
 
     for found in preview(open_unchecked(config)):

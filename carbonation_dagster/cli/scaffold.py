@@ -36,7 +36,7 @@ def scaffold(
 
 def write_unit(directory: Path, user: str | None) -> tuple[Literal["CREATED", "SKIPPED"], Path]:
     """Write carbonation.service for the project in `directory`, whose configuration must be valid."""
-    from carbonation_core.config import load_config
+    from carbonation_core.config.loading import load_config
     from carbonation_dagster.cli.unit import unit
 
     target = directory / "carbonation.service"

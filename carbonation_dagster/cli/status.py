@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.config import Config
-    from carbonation_core.status import Status
+    from carbonation_core.config.loading import Config
+    from carbonation_core.reports.status import Status
 
 
 @click.command()
@@ -23,7 +23,7 @@ def status(path: str | None, as_json: bool) -> None:
     the components that came to a status in that time and still have it.
     """
     from carbonation_core.errors import DatabaseError
-    from carbonation_core.status import status as look
+    from carbonation_core.reports.status import status as look
     from carbonation_dagster.cli.opening import open_unchecked
     from carbonation_dagster.cli.printing import to_json
 
@@ -46,7 +46,7 @@ def status(path: str | None, as_json: bool) -> None:
 
 def _of_process(config: "Config") -> str:
     """Whether a service runs here, as its lock says, when the database cannot."""
-    from carbonation_core.health import START
+    from carbonation_core.reports.health import START
     from carbonation_dagster.alone import pid_of_service
 
     pid = pid_of_service(config)
@@ -64,7 +64,10 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(found: "Status") -> Iterator[str]:
-    from carbonation_core.status import ALL, WINDOWS
+    from carbonation_core.reports.status import (
+        ALL,
+        WINDOWS,
+    )
     from carbonation_dagster.cli.text_table import text_table
 
     if found.is_healthy:
@@ -205,6 +208,6 @@ def _one_line(text: str) -> str:
 
 
 def _ago(age: timedelta) -> str:
-    from carbonation_core.waiting import ago
+    from carbonation_core.reports.waiting import ago
 
     return ago(age)

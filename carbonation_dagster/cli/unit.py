@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from carbonation_core.advice import WATCHDOG
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
+from carbonation_core.rules.lint import WATCHDOG
 
 TEMPLATE = """\
 # Written by `carbonation init --systemd`. To install it:

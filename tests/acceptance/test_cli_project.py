@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.retry import RETRIABLE
+from carbonation_core.delivery.retry import RETRIABLE
 from carbonation_dagster.cli.retry import STATUSES
 from tests.acceptance.command import Desk, deliver, new_desk, one_pass
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from carbonation_core.config import load_config
-from carbonation_core.pipeline import Outcome
+from carbonation_core.config.loading import load_config
+from carbonation_core.pipeline.work import Outcome
 from carbonation_core.project import open_project, utc_now
 from carbonation_dagster.home import HOME_VARIABLE
 from carbonation_dagster.naming import Names

@@ -14,16 +14,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from carbonation_core.agreement import LOSSES
-from carbonation_core.claim import claim
 from carbonation_core.db import components
 from carbonation_core.db.engine import writing
+from carbonation_core.delivery.observe import observe
+from carbonation_core.disk.watcher import Watcher
 from carbonation_core.names import to_text
-from carbonation_core.observe import observe
+from carbonation_core.pipeline.claim import claim
 from carbonation_core.project import Project
-from carbonation_core.reconcile import DeliveryReconciliation, reconcile_delivery
-from carbonation_core.reconcile_archive import ArchiveReconciliation, reconcile_archive
-from carbonation_core.watch import Watcher
+from carbonation_core.reconcile.archive import (
+    ArchiveReconciliation,
+    reconcile_archive,
+)
+from carbonation_core.reconcile.delivery import (
+    DeliveryReconciliation,
+    reconcile_delivery,
+)
+from carbonation_core.reconcile.findings import LOSSES
 from tests.site import PAIRS, Site, make_site
 
 FILES = int(os.environ.get("BENCH_FILES", "100000"))

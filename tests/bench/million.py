@@ -24,12 +24,12 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateColumn
 
 from carbonation_core.api import Database
-from carbonation_core.claim import claim
+from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import migrate, tallies
 from carbonation_core.db.engine import make_engine, writing
+from carbonation_core.pipeline.claim import claim
 from carbonation_core.plugin import own_columns
-from carbonation_core.sections import DatabaseSection
-from carbonation_core.status import status
+from carbonation_core.reports.status import status
 from tests.site import PLUGIN, Site, make_site
 
 GROUPS = int(os.environ.get("BENCH_GROUPS", "500000"))  # of two components each

@@ -11,12 +11,26 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from carbonation_core.config import Config
-from carbonation_core.log_file import Retention, Rotation
-from carbonation_core.ruleset import RuleSet
-from carbonation_core.secrets import KEYS, variable_of
-from carbonation_core.sections import DIR_MODES, FILE_MODES
-from carbonation_core.toml import Section, format_duration, is_array, section_in
+from carbonation_core.config.loading import Config
+from carbonation_core.config.secrets import (
+    KEYS,
+    variable_of,
+)
+from carbonation_core.config.sections import (
+    DIR_MODES,
+    FILE_MODES,
+)
+from carbonation_core.config.toml import (
+    Section,
+    format_duration,
+    is_array,
+    section_in,
+)
+from carbonation_core.logs.file import (
+    Retention,
+    Rotation,
+)
+from carbonation_core.rules.rule_sets import RuleSet
 from tests.core.pages import table
 
 PROSE = (Path(__file__).parent / "configuration_prose.md").read_text(encoding="utf-8")

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core import reconcile_archive as module
-from carbonation_core.agreement import Kind
 from carbonation_core.names import to_text
-from carbonation_core.reconcile_archive import ArchiveReconciliation, reconcile_archive
+from carbonation_core.reconcile import archive as module
+from carbonation_core.reconcile.archive import (
+    ArchiveReconciliation,
+    reconcile_archive,
+)
+from carbonation_core.reconcile.findings import Kind
 from tests.site import Site
 
 QUICK = {"settle_seconds": "0.01"}

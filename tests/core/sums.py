@@ -2,7 +2,10 @@
 
 import hashlib
 
-from carbonation_core.preview import Preview, preview
+from carbonation_core.reports.preview import (
+    Preview,
+    preview,
+)
 from tests.site import SINGLE, Site
 
 SIDECARS = """

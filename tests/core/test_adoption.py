@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.agreement import Kind
 from carbonation_core.errors import QueryError
-from carbonation_core.reconcile_archive import Scope
+from carbonation_core.reconcile.archive import Scope
+from carbonation_core.reconcile.findings import Kind
 from tests.core.reconciling import QUICK, between, found, reconcile
 from tests.site import Site, SiteMaker, touch
 

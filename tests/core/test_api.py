@@ -13,7 +13,7 @@ from carbonation_core import DatabaseError, Plugin, QueryDefaults, QueryError
 from carbonation_core.api import Database
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import FileComponent
-from carbonation_core.retry import retry
+from carbonation_core.delivery.retry import retry
 from tests import databases
 from tests.site import PAIRS, PLUGIN, File, Site, SiteMaker, touch
 
@@ -271,7 +271,7 @@ def test_a_database_that_is_not_initialised_is_not_made(site: Site, database: Da
     site.project.engine.dispose()
     file = Path(site.project.config.database.name)
     file.unlink()
-    from carbonation_core.status import require_database
+    from carbonation_core.reports.status import require_database
 
     with pytest.raises(DatabaseError, match="run: carbonation db init"):
         require_database(site.project)

@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from carbonation_core.observe import observe
-from carbonation_core.watch import Watcher
+from carbonation_core.delivery.observe import observe
+from carbonation_core.disk.watcher import Watcher
 from tests.site import PAIRS, Site, SiteMaker
 
 PATIENCE = 10.0  # seconds for an event to come

@@ -1,7 +1,11 @@
 """Attempts that fail: when the next one comes, and what gives a group another chance."""
 
-from carbonation_core.pipeline import Outcome, Stage, work
-from carbonation_core.retry import retry
+from carbonation_core.delivery.retry import retry
+from carbonation_core.pipeline.work import (
+    Outcome,
+    Stage,
+    work,
+)
 from tests.site import PAIRS, SiteMaker, touch
 
 

@@ -9,8 +9,15 @@ from sqlalchemy import DateTime, Double, Text, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core import FileBase, Plugin, QueryError
-from carbonation_core.db import catalogue, census, tallies
-from carbonation_core.db.engine import reading, writing
+from carbonation_core.db import (
+    catalog,
+    counts,
+    tallies,
+)
+from carbonation_core.db.engine import (
+    reading,
+    writing,
+)
 from carbonation_core.db.models import FeedEntry
 from carbonation_core.lifecycle import FileStatus
 from tests.site import Site, SiteMaker
@@ -41,11 +48,11 @@ def site(make: SiteMaker) -> Site:
 @pytest.fixture
 def ask(site: Site) -> Any:
     def asked(columns: Sequence[str] = ("group_key",), /, **options: Any) -> list[Any]:
-        query = catalogue.file_query(Deed, columns=columns, **options)
+        query = catalog.file_query(Deed, columns=columns, **options)
         with reading(site.project.engine) as connection:
-            rows = list(catalogue.stream(connection, query))
+            rows = list(catalog.stream(connection, query))
             if query.limit is None:
-                assert catalogue.count(connection, query) == len(rows)
+                assert catalog.count(connection, query) == len(rows)
         return [row[columns[0]] for row in rows] if len(columns) == 1 else rows
 
     return asked
@@ -159,8 +166,8 @@ def test_order_is_by_columns_then_id_with_what_has_no_value_last(site: Site, ask
 def test_columns_default_to_the_public_ones_and_the_plugins(site: Site) -> None:
     fill(site, {})
     with reading(site.project.engine) as connection:
-        (row,) = catalogue.stream(connection, catalogue.file_query(Deed))
-    assert set(catalogue.PUBLIC) < set(row)
+        (row,) = catalog.stream(connection, catalog.file_query(Deed))
+    assert set(catalog.PUBLIC) < set(row)
     assert {"name", "quality", "good"} < set(row)
     assert not {"group_key_sha256", "batch_id", "due_at", "deadline_at", "attempts"} & set(row)
 
@@ -183,7 +190,7 @@ def test_columns_default_to_the_public_ones_and_the_plugins(site: Site) -> None:
 )
 def test_what_is_not_known_is_refused_with_what_is(options: dict[str, Any], message: str) -> None:
     with pytest.raises(QueryError, match=message):
-        catalogue.file_query(Deed, **options)
+        catalog.file_query(Deed, **options)
 
 
 def test_a_long_list_is_asked_in_one_go(site: Site, ask: Any) -> None:
@@ -194,7 +201,7 @@ def test_a_long_list_is_asked_in_one_go(site: Site, ask: Any) -> None:
 def test_rows_are_fetched_in_portions(site: Site) -> None:
     fill(site, *({"name": "x"} for _ in range(3)))
     with reading(site.project.engine) as connection:
-        rows = catalogue.stream(connection, catalogue.file_query(Deed, columns=["id"]))
+        rows = catalog.stream(connection, catalog.file_query(Deed, columns=["id"]))
         assert next(rows) == {"id": 1}
         rows.close()  # type: ignore[attr-defined]  # a generator
 
@@ -204,7 +211,7 @@ def test_the_feeds_own_keys_win_over_columns_of_that_name(site: Site) -> None:
     with writing(site.project.engine) as connection:
         entry = {"sequence": 5, "group_id": 1, "watch_name": "incoming", "event": "completed", "at": T0}
         connection.execute(insert(FeedEntry).values(entry))
-        (row,) = catalogue.feed(connection, Deed, 0, 5, None, 10, retractions=False)
+        (row,) = catalog.feed(connection, Deed, 0, 5, None, 10, retractions=False)
     assert (row["sequence"], row["event"]) == (5, "completed")
 
 
@@ -216,9 +223,9 @@ def test_counts_by_status_are_of_the_time_a_component_came_to_it(site: Site) -> 
     site.settle()
     hour, day = timedelta(hours=1), timedelta(days=1)
     with reading(site.project.engine) as connection:
-        found = census.reached_since(connection, site.now, (hour, day))
-        assert census.by_status(tallies.read(connection))[FileStatus.WAITING] == 2
-        oldest = census.oldest_open_group(connection, ["incoming"])
+        found = counts.reached_since(connection, site.now, (hour, day))
+        assert counts.by_status(tallies.read(connection))[FileStatus.WAITING] == 2
+        oldest = counts.oldest_open_group(connection, ["incoming"])
     assert found[FileStatus.WAITING] == (1, 2)
     assert oldest is not None
     assert (oldest.group_key, oldest.components) == ("run2", {"waiting": 1})

@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from carbonation_core.claim import give_back, open_batches
 from carbonation_core.db.batches import LEASE
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
+from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
-from carbonation_core.pipeline import Outcome, Stage, work
-from carbonation_core.source import BLOCK
+from carbonation_core.pipeline.claim import (
+    give_back,
+    open_batches,
+)
+from carbonation_core.pipeline.work import (
+    Outcome,
+    Stage,
+    work,
+)
 from tests.site import SINGLE, Site, SiteMaker
 
 
@@ -122,7 +129,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.site import open_site
-from carbonation_core.pipeline import Stage, work
+from carbonation_core.pipeline.work import Stage, work
 site = open_site(Path({directory!r}))
 site.settle()
 (offer,) = site.claim()

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving
-from carbonation_core.claim import claim
-from carbonation_core.observe import observe
+from carbonation_core.delivery.observe import observe
+from carbonation_core.pipeline import publish
+from carbonation_core.pipeline.claim import claim
 from tests.site import SINGLE, Site, SiteMaker
 
 BOTH = ("incoming", "other")
@@ -135,14 +135,14 @@ def test_a_path_that_another_watch_takes_meanwhile_is_left_to_it(
 ) -> None:
     site = two_watches("version")
     deliver(site, *contents)
-    original = getattr(archiving, moment)
+    original = getattr(publish, moment)
 
     def overtaken(*arguments: Any) -> Any:
-        monkeypatch.setattr(archiving, moment, original)
+        monkeypatch.setattr(publish, moment, original)
         work_on(site, ["other"])
         return original(*arguments)
 
-    monkeypatch.setattr(archiving, moment, overtaken)
+    monkeypatch.setattr(publish, moment, overtaken)
     work_on(site)
     for _ in range(2):
         site.tick_clock(3600)

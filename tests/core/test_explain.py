@@ -6,9 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from carbonation_core.explain import Explanation, GroupStory, explain, file_stands, group_stands, verdict
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.waiting import Wait
+from carbonation_core.reports.explain import (
+    Explanation,
+    GroupStory,
+    explain,
+    file_stands,
+    group_stands,
+    verdict,
+)
+from carbonation_core.reports.waiting import Wait
 from tests.core.test_waiting import FILE, GROUP, NOW, WATCH
 from tests.site import Site, SiteMaker, touch
 
@@ -221,7 +228,7 @@ def test_a_file_of_two_watches_and_a_key_of_two_watches_are_told_of_both(make: S
         """
     )
     site.deliver("run1.dat")
-    from carbonation_core.observe import observe
+    from carbonation_core.delivery.observe import observe
 
     for _ in range(2):
         site.settle()

@@ -7,8 +7,8 @@ import pytest
 
 from carbonation_core import QueryError
 from carbonation_core.api import Database
-from carbonation_core.reconcile_archive import reconcile_archive
-from carbonation_core.status import status
+from carbonation_core.reconcile.archive import reconcile_archive
+from carbonation_core.reports.status import status
 from tests.site import PAIRS, Site, SiteMaker, touch
 
 

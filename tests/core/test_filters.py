@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import JSON, Boolean, Column, Date, DateTime, Double, Integer, Numeric, Text
 
-from carbonation_core.db.models import UtcDateTime
-from carbonation_core.errors import QueryError
-from carbonation_core.filters import (
+from carbonation_core.db.filters import (
     MOST_VALUES,
     Between,
     Condition,
@@ -20,6 +18,8 @@ from carbonation_core.filters import (
     parse_time,
     spelled,
 )
+from carbonation_core.db.models import UtcDateTime
+from carbonation_core.errors import QueryError
 
 COLUMNS: list[Column[object]] = [
     Column("name", Text),

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.db.rules_log import Version
-from carbonation_core.health import (
+from carbonation_core.db.rule_versions import Version
+from carbonation_core.disk.probe import (
+    Place,
+    ask,
+)
+from carbonation_core.lifecycle import FileStatus
+from carbonation_core.reports.health import (
     ArchiveHealth,
     Facts,
     WatchHealth,
@@ -16,10 +21,14 @@ from carbonation_core.health import (
     problems,
     warnings,
 )
-from carbonation_core.lifecycle import FileStatus
-from carbonation_core.places import Place, ask
-from carbonation_core.pulse import PartReport, Worker
-from carbonation_core.waiting import Overlong, Waiter
+from carbonation_core.reports.heartbeat import (
+    PartReport,
+    Worker,
+)
+from carbonation_core.reports.waiting import (
+    Overlong,
+    Waiter,
+)
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -142,7 +151,7 @@ def test_an_archive_that_held_files_and_is_empty_or_gone_is_a_problem(tmp_path: 
 def test_a_place_that_does_not_answer_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import threading
 
-    from carbonation_core import places
+    from carbonation_core.disk import probe as places
 
     answer = threading.Event()
 

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from carbonation_core.inotify import Listener
+from carbonation_core.disk.inotify import Listener
 
 PATIENCE = 10.0  # seconds for an event to come
 

@@ -13,10 +13,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from carbonation_core import logs
-from carbonation_core.db.engine import make_engine, writing
-from carbonation_core.logs import SUCCESS, TRACE, JsonForm, TextForm, about
-from carbonation_core.sections import DatabaseSection
+from carbonation_core.config.sections import DatabaseSection
+from carbonation_core.db.engine import (
+    make_engine,
+    writing,
+)
+from carbonation_core.logs import records
+from carbonation_core.logs.records import (
+    SUCCESS,
+    TRACE,
+    JsonForm,
+    TextForm,
+    about,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +55,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Begin]:
     def make(level: int = logging.INFO, form: logging.Formatter | None = None) -> Kept:
         kept = Kept()
         kept.setFormatter(form or JsonForm())
-        logs.begin(level, kept)
+        records.begin(level, kept)
         return kept
 
     yield make
@@ -95,7 +104,7 @@ def test_only_the_first_line_of_a_record_begins_without_a_blank_whatever_a_file_
 def test_what_was_written_as_json_is_the_same_record_again() -> None:
     line = JsonForm().format(record("ä\nb", watch="w", exc_text="Traceback: x"))
 
-    again = logs.from_json(line)
+    again = records.from_json(line)
 
     assert again is not None
     assert JsonForm().format(again) == line
@@ -103,7 +112,7 @@ def test_what_was_written_as_json_is_the_same_record_again() -> None:
 
 @pytest.mark.parametrize("line", ["", "{", "[1]", "{}", '{"time": 1}', "null", '{"level": "LOUD"}'])
 def test_other_lines_are_no_record(line: str) -> None:
-    assert logs.from_json(line) is None
+    assert records.from_json(line) is None
 
 
 def test_secrets_are_hidden_in_message_and_traceback() -> None:

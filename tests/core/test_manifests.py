@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import contents
+from carbonation_core.pipeline import integrity
 from tests.core.sums import (
     BAD,
     GOOD,
@@ -117,13 +117,13 @@ def test_a_manifest_that_changes_while_it_is_read_is_waited_for(
     site = make(MANIFEST)
     deliver(site, {"a.bin": GOOD, "SHA256SUMS": sums(**{"a.bin": BAD})})
     site.settle()
-    original = contents.parse
+    original = integrity.parse
 
     def corrected_meanwhile(content: bytes, algorithm: str | None) -> Any:
         touch(site.incoming / "SHA256SUMS", sums(**{"a.bin": GOOD}))
         return original(content, algorithm)
 
-    monkeypatch.setattr(contents, "parse", corrected_meanwhile)
+    monkeypatch.setattr(integrity, "parse", corrected_meanwhile)
     site.run_all()
     assert site.statuses()["a.bin"] == "waiting"
     monkeypatch.undo()

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import components
 from carbonation_core.db.engine import make_engine, reading, repeatable, writing
 from carbonation_core.db.migrate import (
@@ -39,7 +40,6 @@ from carbonation_core.db.migrate import (
 from carbonation_core.db.models import Base, Counter, FileBase
 from carbonation_core.db.revisions import new_revision
 from carbonation_core.errors import ConfigError, DatabaseError
-from carbonation_core.sections import DatabaseSection
 from tests import databases
 
 

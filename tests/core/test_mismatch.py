@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import contents, source
-from carbonation_core.pipeline import work
-from carbonation_core.reconcile import reconcile_delivery
-from carbonation_core.stages import Stage
+from carbonation_core.disk import source
+from carbonation_core.pipeline import integrity
+from carbonation_core.pipeline.stages import Stage
+from carbonation_core.pipeline.work import work
+from carbonation_core.reconcile.delivery import reconcile_delivery
 from tests.core.sums import (
     BAD,
     GOOD,
@@ -159,13 +160,13 @@ def test_a_sidecar_that_is_corrected_while_others_are_read_is_not_overruled(
     site = make(SIDECARS)
     deliver(site, run1(BAD))
     site.settle()
-    original = contents.parse
+    original = integrity.parse
 
     def corrected_meanwhile(content: bytes, algorithm: str | None) -> Any:
         touch(site.incoming / "run1.dat.sha256", sha256(BAD).encode())
         return original(content, algorithm)
 
-    monkeypatch.setattr(contents, "parse", corrected_meanwhile)
+    monkeypatch.setattr(integrity, "parse", corrected_meanwhile)
     site.tick_clock(3600)  # the grace is over
     site.run_all()
     assert site.statuses()["run1.dat"] == "waiting"

@@ -12,10 +12,18 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import notify
-from carbonation_core.notify import Failure, NotifyError, message, note, post, run_command, unreached
-from carbonation_core.sections import NotifySection
-from carbonation_core.status import status
+from carbonation_core.config.sections import NotifySection
+from carbonation_core.reports import notify
+from carbonation_core.reports.notify import (
+    Failure,
+    NotifyError,
+    message,
+    note,
+    post,
+    run_command,
+    unreached,
+)
+from carbonation_core.reports.status import status
 from tests.site import Site, SiteMaker
 
 FAILURE = Failure("run_failure", "r1", "run r1 of watch_incoming failed", "run7: no instrument", "now")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from carbonation_core.errors import ConfigError
-from carbonation_core.status import status
+from carbonation_core.reports.status import status
 from tests.site import PAIRS, Site, SiteMaker, open_site
 
 KEYED = """

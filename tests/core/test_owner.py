@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 
-from carbonation_core.owner import is_dead, this_process
+from carbonation_core.process import (
+    is_dead,
+    this_process,
+)
 
 
 def test_this_process_is_alive() -> None:
@@ -13,7 +16,7 @@ def test_this_process_is_alive() -> None:
 
 
 def test_a_process_that_ended_is_dead_even_before_its_parent_notices() -> None:
-    code = "from carbonation_core.owner import this_process; print(this_process('r'), flush=True); input()"
+    code = "from carbonation_core.process import this_process; print(this_process('r'), flush=True); input()"
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     )

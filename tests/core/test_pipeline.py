@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving
-from carbonation_core.claim import claim
+from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import ScanError
-from carbonation_core.logs import About
-from carbonation_core.observe import observe
-from carbonation_core.pipeline import Outcome, Stage, work
-from carbonation_core.preview import preview
-from carbonation_core.reconcile import reconcile_delivery
+from carbonation_core.logs.records import About
+from carbonation_core.pipeline import publish
+from carbonation_core.pipeline.claim import claim
+from carbonation_core.pipeline.work import (
+    Outcome,
+    Stage,
+    work,
+)
+from carbonation_core.reconcile.delivery import reconcile_delivery
+from carbonation_core.reports.preview import preview
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch
 
 
@@ -408,7 +412,7 @@ def test_each_decision_is_a_line_of_the_log_that_names_group_watch_and_run(
     site.settle()
     (site.incoming / "run2.json").write_bytes(b"")
     caplog.handler.addFilter(About())
-    with caplog.at_level(logging.INFO, logger="carbonation_core.endings"):
+    with caplog.at_level(logging.INFO, logger="carbonation_core.pipeline.outcomes"):
         for offer in site.claim():
             site.run(offer, "the run")
     told = {
@@ -430,14 +434,14 @@ def test_a_file_that_joins_its_group_during_a_transfer_is_archived_next(
 ) -> None:
     site.deliver("run1.dat", "run1.json")
     site.settle()
-    original = archiving.publish
+    original = publish.publish
 
     def with_a_late_file(transfers: Any) -> Any:
         site.deliver("run1.txt")
         site.settle()
         return original(transfers)
 
-    monkeypatch.setattr(archiving, "publish", with_a_late_file)
+    monkeypatch.setattr(publish, "publish", with_a_late_file)
     site.run_all()
     monkeypatch.undo()
     site.one_pass()

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import Connection, RowMapping, event
 
 from carbonation_core.api import Database
-from carbonation_core.claim import open_batches
-from carbonation_core.explain import explain
-from carbonation_core.observe import observe
-from carbonation_core.reconcile import reconcile_delivery
-from carbonation_core.reconcile_archive import reconcile_archive
-from carbonation_core.retry import retry
-from carbonation_core.scan import Hints
-from carbonation_core.status import status
+from carbonation_core.delivery.observe import observe
+from carbonation_core.delivery.retry import retry
+from carbonation_core.disk.scan import Hints
+from carbonation_core.pipeline.claim import open_batches
+from carbonation_core.reconcile.archive import reconcile_archive
+from carbonation_core.reconcile.delivery import reconcile_delivery
+from carbonation_core.reports.explain import explain
+from carbonation_core.reports.status import status
 from tests.site import PAIRS, Site, SiteMaker, touch
 
 Statement = tuple[str, Any]

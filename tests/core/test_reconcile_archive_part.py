@@ -2,13 +2,13 @@
 
 import pytest
 
-from carbonation_core.agreement import Kind
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.reconcile_archive import (
+from carbonation_core.reconcile.archive import (
     Scope,
     archives_of,
     paths_in,
 )
+from carbonation_core.reconcile.findings import Kind
 from tests.core.reconciling import found, reconcile
 from tests.site import Site, SiteMaker
 

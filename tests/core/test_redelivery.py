@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from carbonation_core.pipeline import Outcome
+from carbonation_core.pipeline.work import Outcome
 from tests.site import PAIRS, Site, SiteMaker, touch
 
 

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from carbonation_core.delivery.retry import retry
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.retry import retry
 from tests.site import Site, SiteMaker
 
 

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core import rules
-from carbonation_core.errors import AttemptFailed, Unroutable
+from carbonation_core.config.sections import (
+    ServiceSection,
+    Watch,
+)
+from carbonation_core.errors import (
+    AttemptFailed,
+    Unroutable,
+)
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.rules import Member
-from carbonation_core.ruleset import RuleSet
-from carbonation_core.sections import ServiceSection, Watch
+from carbonation_core.rules import decide
+from carbonation_core.rules.decide import Member
+from carbonation_core.rules.rule_sets import RuleSet
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,16 +43,16 @@ PAIR = grouped(expected_extensions=[".dat", ".json"], optional_extensions=[".tar
     [("a.dat", True), ("a.DAT", False), ("a.tmp", False), (".a.dat", False), ("a.x", False)],
 )
 def test_ignored_patterns_win_and_case_counts(name: str, taken: bool) -> None:
-    assert rules.wanted(name, watch(patterns=["*.dat", "*.tmp"])) is taken
+    assert decide.wanted(name, watch(patterns=["*.dat", "*.tmp"])) is taken
 
 
 def test_without_patterns_every_name_is_taken() -> None:
-    assert rules.wanted("anything", watch())
+    assert decide.wanted("anything", watch())
 
 
 def test_a_file_has_settled_when_it_was_unchanged_for_so_long() -> None:
-    assert rules.settles_in(NOW - timedelta(seconds=2), NOW, 2) == timedelta(0)
-    assert rules.settles_in(NOW - timedelta(seconds=1), NOW, 2) == timedelta(seconds=1)
+    assert decide.settles_in(NOW - timedelta(seconds=2), NOW, 2) == timedelta(0)
+    assert decide.settles_in(NOW - timedelta(seconds=1), NOW, 2) == timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -62,20 +68,20 @@ def test_a_file_has_settled_when_it_was_unchanged_for_so_long() -> None:
     ],
 )
 def test_a_stem_is_the_name_less_its_longest_known_extension(path: str, key: str) -> None:
-    assert rules.group_key(path, PAIR) == key
+    assert decide.group_key(path, PAIR) == key
 
 
 def test_across_directories_the_directory_is_left_out_of_the_key() -> None:
-    assert rules.group_key("site/run1.dat", grouped(across_directories=True)) == "run1"
+    assert decide.group_key("site/run1.dat", grouped(across_directories=True)) == "run1"
 
 
 def test_without_completeness_the_key_is_the_path() -> None:
-    assert rules.group_key("site/run1.dat", rule_set()) == "site/run1.dat"
+    assert decide.group_key("site/run1.dat", rule_set()) == "site/run1.dat"
 
 
 def test_missing_names_the_extensions_that_nobody_has() -> None:
-    assert rules.missing(["run1.json", "run1.txt"], PAIR) == (".dat",)
-    assert rules.missing(["anything"], rule_set()) == ()
+    assert decide.missing(["run1.json", "run1.txt"], PAIR) == (".dat",)
+    assert decide.missing(["anything"], rule_set()) == ()
 
 
 def summed(sidecar: str = ".sha256", **keys: Any) -> dict[str, Any]:
@@ -99,17 +105,17 @@ def test_a_sidecar_has_the_key_of_the_file_it_names(name: str, key: str) -> None
     rules_of_pairs = rule_set(
         completeness=PAIR.completeness, integrity=[summed(), summed(".md5", extensions=[".log"])]
     )
-    assert rules.group_key(name, rules_of_pairs) == key
+    assert decide.group_key(name, rules_of_pairs) == key
 
 
 def test_a_sidecar_of_a_group_of_one_has_the_path_of_its_file() -> None:
-    assert rules.group_key("deep/a.bin.md5", rule_set(integrity=[summed(".md5")])) == "deep/a.bin"
-    assert rules.group_key("deep/a.bin.md5", rule_set()) == "deep/a.bin.md5"
+    assert decide.group_key("deep/a.bin.md5", rule_set(integrity=[summed(".md5")])) == "deep/a.bin"
+    assert decide.group_key("deep/a.bin.md5", rule_set()) == "deep/a.bin.md5"
 
 
 def test_where_nothing_is_listed_a_sidecars_last_suffix_but_one_is_an_extension() -> None:
     assert (
-        rules.group_key("a.b.dat.sha256", rule_set(completeness={"group_by": "stem"}, integrity=[summed()]))
+        decide.group_key("a.b.dat.sha256", rule_set(completeness={"group_by": "stem"}, integrity=[summed()]))
         == "a.b"
     )
 
@@ -117,8 +123,8 @@ def test_where_nothing_is_listed_a_sidecars_last_suffix_but_one_is_an_extension(
 def test_an_expected_extension_may_be_that_of_the_sidecars() -> None:
     listed = grouped(expected_extensions=[".dat", ".sha256"])
     both = rule_set(completeness=listed.completeness, integrity=[summed()])
-    assert rules.missing(["run1.dat", "run1.dat.sha256"], both) == ()
-    assert rules.missing(["run1.dat", "run1.sha256"], both) == ()
+    assert decide.missing(["run1.dat", "run1.dat.sha256"], both) == ()
+    assert decide.missing(["run1.dat", "run1.sha256"], both) == ()
 
 
 @pytest.mark.parametrize(
@@ -138,21 +144,21 @@ def test_an_expected_extension_may_be_that_of_the_sidecars() -> None:
 def test_a_file_and_its_sidecar_wait_for_each_other(
     asking: list[str], there: list[str], lacking: tuple[str, ...]
 ) -> None:
-    assert rules.unaccompanied(asking, [*asking, *there], rule_set(integrity=[summed()])) == lacking
+    assert decide.unaccompanied(asking, [*asking, *there], rule_set(integrity=[summed()])) == lacking
 
 
 def test_a_rule_with_extensions_or_a_manifest_waits_for_fewer() -> None:
     few = rule_set(integrity=[summed(extensions=[".dat"])])
-    assert rules.unaccompanied(["a.json"], ["a.json"], few) == ()
+    assert decide.unaccompanied(["a.json"], ["a.json"], few) == ()
     either = rule_set(integrity=[summed(manifest="SHA256SUMS")])
-    assert rules.unaccompanied(["a.json"], ["a.json"], either) == ()
+    assert decide.unaccompanied(["a.json"], ["a.json"], either) == ()
 
 
 def test_a_sidecar_that_is_only_read_counts_though_it_is_not_selected() -> None:
     only_read = rule_set(integrity=[summed(archive_sidecar=False)])
     files = [member("a.dat"), member("a.dat.sha256", FileStatus.NOT_SELECTED)]
-    assert rules.readiness(files, only_read, False, False).ready
-    assert not rules.readiness(files, rule_set(integrity=[summed()]), False, False).ready
+    assert decide.readiness(files, only_read, False, False).ready
+    assert not decide.readiness(files, rule_set(integrity=[summed()]), False, False).ready
 
 
 def test_sizes_hold_for_extensions_and_not_for_sidecars_and_manifests() -> None:
@@ -163,9 +169,9 @@ def test_sizes_hold_for_extensions_and_not_for_sidecars_and_manifests() -> None:
             summed(manifest="*SUMS"),
         ]
     )
-    assert rules.stat_fault("a.dat", 9, small) == "has 9 bytes, fewer than min_size = 10"
-    assert rules.stat_fault("a.txt", 20, small) == "has 20 bytes, more than max_size = 5"
-    assert [rules.stat_fault(name, 9, small) for name in ("a.dat.sha256", "SHA256SUMS")] == [None, None]
+    assert decide.stat_fault("a.dat", 9, small) == "has 9 bytes, fewer than min_size = 10"
+    assert decide.stat_fault("a.txt", 20, small) == "has 20 bytes, more than max_size = 5"
+    assert [decide.stat_fault(name, 9, small) for name in ("a.dat.sha256", "SHA256SUMS")] == [None, None]
 
 
 def member(filename: str, status: FileStatus = FileStatus.WAITING, in_archive: bool = False) -> Member:
@@ -176,25 +182,25 @@ WHOLE = [member("a.dat"), member("a.json")]
 
 
 def test_a_whole_group_is_ready() -> None:
-    assert rules.readiness(WHOLE, PAIR, unsettled=False, timed_out=False).ready
+    assert decide.readiness(WHOLE, PAIR, unsettled=False, timed_out=False).ready
 
 
 def test_a_group_with_an_unsettled_file_is_not_ready() -> None:
-    assert not rules.readiness(WHOLE, PAIR, unsettled=True, timed_out=False).ready
+    assert not decide.readiness(WHOLE, PAIR, unsettled=True, timed_out=False).ready
     files = [*WHOLE, member("a.tar.gz", FileStatus.DETECTED)]
-    assert not rules.readiness(files, PAIR, unsettled=False, timed_out=False).ready
+    assert not decide.readiness(files, PAIR, unsettled=False, timed_out=False).ready
 
 
 def test_an_archived_file_counts_and_a_missing_one_does_not() -> None:
     archived = member("a.dat", FileStatus.ARCHIVED, in_archive=True)
     missing = member("a.dat", FileStatus.MISSING)
-    assert rules.readiness([archived, member("a.json")], PAIR, False, False).ready
-    assert rules.readiness([missing, member("a.json")], PAIR, False, False).missing == (".dat",)
+    assert decide.readiness([archived, member("a.json")], PAIR, False, False).ready
+    assert decide.readiness([missing, member("a.json")], PAIR, False, False).missing == (".dat",)
 
 
 def test_a_group_whose_files_ask_for_nothing_is_idle() -> None:
     archived = member("a.dat", FileStatus.ARCHIVED, in_archive=True)
-    assert rules.readiness([archived], PAIR, False, False).idle
+    assert decide.readiness([archived], PAIR, False, False).idle
 
 
 @pytest.mark.parametrize(
@@ -202,18 +208,18 @@ def test_a_group_whose_files_ask_for_nothing_is_idle() -> None:
 )
 def test_only_archive_partial_makes_a_late_group_ready(on_timeout: str, ready: bool) -> None:
     late = grouped(expected_extensions=[".dat", ".json"], on_timeout=on_timeout)
-    assert rules.readiness([member("a.dat")], late, False, timed_out=True).ready is ready
+    assert decide.readiness([member("a.dat")], late, False, timed_out=True).ready is ready
 
 
 def test_the_primary_file_comes_first() -> None:
     ordered = grouped(expected_extensions=[".dat", ".json"], primary_extension=".json")
-    names = sorted(["a.txt", "a.dat", "a.json"], key=lambda name: rules.in_order(name, ordered))
+    names = sorted(["a.txt", "a.dat", "a.json"], key=lambda name: decide.in_order(name, ordered))
     assert names == ["a.json", "a.dat", "a.txt"]
 
 
 def test_sidecars_come_last() -> None:
     both = rule_set(completeness={"group_by": "stem"}, integrity=[summed()])
-    assert sorted(["a.sha256", "a.z"], key=lambda name: rules.in_order(name, both)) == ["a.z", "a.sha256"]
+    assert sorted(["a.sha256", "a.z"], key=lambda name: decide.in_order(name, both)) == ["a.z", "a.sha256"]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +253,14 @@ def test_sidecars_come_last() -> None:
 def test_a_rejection_says_which_condition_did_not_hold(
     selection: list[dict[str, Any]], metadata: dict[str, Any], reason: str
 ) -> None:
-    verdict = rules.selected(metadata, rule_set(selection=selection), {})
+    verdict = decide.selected(metadata, rule_set(selection=selection), {})
     assert (verdict.holds, verdict.reason) == (False, reason)
 
 
 def test_one_block_that_holds_is_enough() -> None:
     both = rule_set(selection=[{"has_keys": ["a"]}, {"field": "b", "not_matches": ["x"]}])
-    assert rules.selected({}, both, {}).holds
-    assert rules.selected({}, rule_set(), {}).holds
+    assert decide.selected({}, both, {}).holds
+    assert decide.selected({}, rule_set(), {}).holds
 
 
 def test_a_selection_function_that_raises_is_a_failed_attempt() -> None:
@@ -263,8 +269,8 @@ def test_a_selection_function_that_raises_is_a_failed_attempt() -> None:
 
     asked = rule_set(selection=[{"type": "plugin", "function": "f", "kwargs": {"most": 3}}])
     with pytest.raises(AttemptFailed, match="selection function \"f\" raised KeyError: 'cloud'"):
-        rules.selected({}, asked, {"f": raising})
-    assert not rules.selected({"n": 4}, asked, {"f": lambda metadata, most: metadata["n"] < most}).holds
+        decide.selected({}, asked, {"f": raising})
+    assert not decide.selected({"n": 4}, asked, {"f": lambda metadata, most: metadata["n"] < most}).holds
 
 
 def test_the_first_route_that_matches_wins() -> None:
@@ -276,21 +282,21 @@ def test_the_first_route_that_matches_wins() -> None:
         ],
     )
     functions = {"f": lambda metadata: metadata.get("archive")}
-    assert rules.route("site/cal1", {"archive": "x"}, routed, watch(), functions)[0] == "calibration"
-    assert rules.route("run1", {"archive": "x"}, routed, watch(), functions)[0] == "x"
-    assert rules.route("run1", {}, routed, watch(), functions)[0] == "rest"
+    assert decide.route("site/cal1", {"archive": "x"}, routed, watch(), functions)[0] == "calibration"
+    assert decide.route("run1", {"archive": "x"}, routed, watch(), functions)[0] == "x"
+    assert decide.route("run1", {}, routed, watch(), functions)[0] == "rest"
 
 
 def test_without_any_route_the_watch_decides_or_nobody() -> None:
-    assert rules.route("a", {}, rule_set(), watch(archive="main"), {}) == ("main", "the watch's archive")
+    assert decide.route("a", {}, rule_set(), watch(archive="main"), {}) == ("main", "the watch's archive")
     with pytest.raises(Unroutable, match="no routing matches"):
-        rules.route("a", {}, rule_set(), watch(), {})
+        decide.route("a", {}, rule_set(), watch(), {})
 
 
 def test_attempts_end_after_the_first_and_max_retries_more() -> None:
     service = ServiceSection(max_retries=2)
-    assert rules.after_failure(2, service, NOW, "why", 0.5).at is not None
-    assert rules.after_failure(3, service, NOW, "why", 0.5).at is None
+    assert decide.after_failure(2, service, NOW, "why", 0.5).at is not None
+    assert decide.after_failure(3, service, NOW, "why", 0.5).at is None
 
 
 @given(
@@ -308,6 +314,6 @@ def test_waits_grow_up_to_the_longest(
         retry_delay_max=timedelta(seconds=longest),
         retry_backoff=backoff,
     )
-    wait = rules.delay(attempts, service, jitter)
+    wait = decide.delay(attempts, service, jitter)
     assert timedelta(seconds=0.89 * min(first, longest)) <= wait <= timedelta(seconds=1.11 * longest)
-    assert wait <= rules.delay(attempts + 1, service, jitter)
+    assert wait <= decide.delay(attempts + 1, service, jitter)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from carbonation_core.config import load_config
-from carbonation_core.ruleset import PluginNames
+from carbonation_core.config.loading import load_config
+from carbonation_core.rules.rule_sets import PluginNames
 from tests.core.faulty import GOOD, faults_of_rules, of, require_fault_of_rules, written
 
 FAULTS = [

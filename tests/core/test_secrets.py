@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from carbonation_core.config.secrets import settings
+from carbonation_core.config.sections import (
+    DatabaseSection,
+    NotifySection,
+)
 from carbonation_core.errors import ConfigError
-from carbonation_core.secrets import settings
-from carbonation_core.sections import DatabaseSection, NotifySection
 
 
 @pytest.fixture(autouse=True)

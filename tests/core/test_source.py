@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core import source
+from carbonation_core.disk import source
+from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.source import Source
 from carbonation_core.errors import SourceChanged
-from carbonation_core.scan import Stamp
-from carbonation_core.source import Source
 
 
 @pytest.fixture

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core import health, pulse
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine
-from carbonation_core.status import feed_health, service_state, status
+from carbonation_core.reports import (
+    health,
+    heartbeat,
+)
+from carbonation_core.reports.status import (
+    feed_health,
+    service_state,
+    status,
+)
 from tests import databases
 from tests.site import Site, SiteMaker
 
@@ -21,9 +28,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_running_service_is_told_with_its_process_and_its_ui(site: Site) -> None:
-    pulse.begin(site.project, pulse.SERVICE, "http://127.0.0.1:3000")
+    heartbeat.begin(site.project, heartbeat.SERVICE, "http://127.0.0.1:3000")
     site.tick(10)
-    pulse.beat(site.project, pulse.SERVICE, "http://127.0.0.1:3000")
+    heartbeat.beat(site.project, heartbeat.SERVICE, "http://127.0.0.1:3000")
     found = status(site.project)
     assert found.problems == ()
     assert found.service
@@ -33,9 +40,9 @@ def test_a_running_service_is_told_with_its_process_and_its_ui(site: Site) -> No
 
 
 def test_a_service_that_ended_well_leaves_a_warning_and_its_start(site: Site) -> None:
-    pulse.begin(site.project, pulse.SERVICE)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
     site.tick()
-    pulse.end(site.project, pulse.SERVICE)
+    heartbeat.end(site.project, heartbeat.SERVICE)
     site.tick_clock(86_400)
     found = status(site.project)
     assert found.problems == ()
@@ -46,7 +53,7 @@ def test_a_service_that_ended_well_leaves_a_warning_and_its_start(site: Site) ->
 
 
 def test_age_is_a_problem_while_a_service_claims_to_run(site: Site) -> None:
-    pulse.begin(site.project, pulse.SERVICE)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
     site.tick()
     site.tick_clock(3600)
     assert [problem.partition(":")[0] for problem in status(site.project).problems] == [
@@ -57,7 +64,7 @@ def test_age_is_a_problem_while_a_service_claims_to_run(site: Site) -> None:
 
 def test_short_heartbeats_leave_time_for_a_tick_that_waits(make: SiteMaker) -> None:
     site = make(service={"heartbeat_interval": '"1s"', "poll_interval": '"1s"'})
-    pulse.begin(site.project, pulse.SERVICE)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
     site.tick()
     site.tick_clock(60)
     assert status(site.project).problems == ()
@@ -71,8 +78,8 @@ def test_programs_are_told_of_a_pass_when_no_service_ever_ran(site: Site) -> Non
     state = service_state(site.project)
     assert state
     assert (state["started_at"], state["last_heartbeat"]) == (None, site.now)
-    pulse.begin(site.project, pulse.PASS)
-    pulse.end(site.project, pulse.PASS, ["it broke"])
+    heartbeat.begin(site.project, heartbeat.PASS)
+    heartbeat.end(site.project, heartbeat.PASS, ["it broke"])
     state = service_state(site.project)
     assert state
     assert (state["running"], state["started_at"]) == (False, site.now)

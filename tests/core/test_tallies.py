@@ -9,12 +9,22 @@ import pytest
 from sqlalchemy import delete, event, select, update
 
 from carbonation_core.api import Database
-from carbonation_core.db import census, tallies
-from carbonation_core.db.engine import reading, writing
-from carbonation_core.db.models import ArchiveCopy, FileComponent, StatusChange
-from carbonation_core.reconcile import reconcile_delivery
-from carbonation_core.reconcile_archive import reconcile_archive
-from carbonation_core.retry import retry
+from carbonation_core.db import (
+    counts,
+    tallies,
+)
+from carbonation_core.db.engine import (
+    reading,
+    writing,
+)
+from carbonation_core.db.models import (
+    ArchiveCopy,
+    FileComponent,
+    StatusChange,
+)
+from carbonation_core.delivery.retry import retry
+from carbonation_core.reconcile.archive import reconcile_archive
+from carbonation_core.reconcile.delivery import reconcile_delivery
 from tests.site import PAIRS, Site, SiteMaker, touch
 
 
@@ -200,7 +210,7 @@ def test_totals_are_of_all_watches(site: Site) -> None:
         tallies.add(connection, "former", "archived", 3)
         tallies.add(connection, "former", "archived_bytes", 2**40)
     with reading(site.project.engine) as connection:
-        found = census.totals(tallies.read(connection))
+        found = counts.totals(tallies.read(connection))
     assert found.components == 5
     assert found.archived_bytes == 2**40 + 10
     assert (found.groups, found.complete_groups, found.in_delivery) == (1, 1, 2)

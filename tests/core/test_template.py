@@ -8,8 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from carbonation_core.config.templates import (
+    LONGEST_NAME,
+    check_template,
+    constant_directory,
+    fill,
+    under,
+)
 from carbonation_core.errors import Unroutable
-from carbonation_core.template import LONGEST_NAME, check_template, constant_directory, fill, under
 
 BASE = Path("/archive/main")
 VALUES = st.one_of(

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import transfer
+from carbonation_core.disk import transfer
+from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.source import (
+    BLOCK,
+    Source,
+)
+from carbonation_core.disk.temporary import temporary_name
+from carbonation_core.disk.transfer import Order
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged, Stopped
-from carbonation_core.scan import Stamp
-from carbonation_core.source import BLOCK, Source
-from carbonation_core.temporary import temporary_name
-from carbonation_core.transfer import Order
 
 
 def as_source(path: Path, root: Path | None = None, follow_symlink: bool = False) -> Source:

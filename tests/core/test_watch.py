@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants as In
 
-from carbonation_core import inotify
-from carbonation_core import watch as watching
-from carbonation_core.inotify import PROBE
-from carbonation_core.scan import Hints
-from carbonation_core.sections import Watch
-from carbonation_core.watch import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
+from carbonation_core.config.sections import Watch
+from carbonation_core.disk import inotify
+from carbonation_core.disk import watcher as watching
+from carbonation_core.disk.inotify import PROBE
+from carbonation_core.disk.scan import Hints
+from carbonation_core.disk.watcher import (
+    FULL_LOOK_EVERY,
+    TRY_AGAIN_AFTER,
+    Watcher,
+    file_system,
+)
 
 PATIENCE = 10.0  # seconds for an event to come
 

@@ -8,27 +8,40 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archive_plan, archive_record, archiving, disk, pipeline, source, transfer
-from carbonation_core.claim import give_back, open_batches
 from carbonation_core.db.batches import RUNNING
+from carbonation_core.disk import (
+    file_system,
+    source,
+    transfer,
+)
+from carbonation_core.pipeline import (
+    placement,
+    publish,
+    record,
+    work,
+)
+from carbonation_core.pipeline.claim import (
+    give_back,
+    open_batches,
+)
 from tests.site import Site, open_site
 
 # Each is a function that the archive stage calls, in this order.
 STEPS: dict[str, tuple[object, str]] = {
-    "plan": (archive_plan, "prepare"),
-    "make directory": (disk, "make_directory"),
+    "plan": (placement, "prepare"),
+    "make directory": (file_system, "make_directory"),
     "write": (transfer, "write"),
     "digest": (source, "digested"),
     "sync": (transfer, "sync"),
     "verify": (transfer, "verify"),
     "publish": (transfer, "publish"),
     "sync directories": (transfer, "sync_names"),
-    "record": (archive_record, "record"),
-    "set members": (pipeline.batches, "set_members"),
-    "clean up": (archiving, "clean_up"),
+    "record": (record, "record"),
+    "set members": (work.batches, "set_members"),
+    "clean up": (publish, "clean_up"),
     "remove source": (source, "remove"),
-    "release": (pipeline.batches, "release"),
-    "end": (pipeline, "give_back"),
+    "release": (work.batches, "release"),
+    "end": (work, "give_back"),
 }
 CALLS: dict[str, tuple[object, str]] = {"link": (os, "link"), "rename": (os, "rename")}  # give names
 

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archive_plan, archive_record, archiving, source, transfer
+from carbonation_core.disk import (
+    source,
+    transfer,
+)
+from carbonation_core.pipeline import (
+    placement,
+    record,
+)
+from carbonation_core.pipeline import (
+    publish as archiving,
+)
 from tests.faults.dying import in_a_child
 from tests.site import SINGLE, Site, SiteMaker, touch
 
@@ -132,7 +142,7 @@ AFTER_READING = [
     (transfer, "verify"),
     (transfer, "publish"),
     (transfer, "sync_names"),
-    (archive_record, "record"),
+    (record, "record"),
     (archiving, "clean_up"),
     (source, "remove"),
 ]
@@ -206,7 +216,7 @@ def test_a_redelivery_that_leaves_while_it_is_archived_is_recorded_as_it_is(
     site.settle()
     publish = archiving.publish
 
-    def seen_to_leave(*arguments: Any) -> archive_plan.Archived:
+    def seen_to_leave(*arguments: Any) -> placement.Archived:
         (site.incoming / NAME).unlink()
         site.tick()
         return publish(*arguments)

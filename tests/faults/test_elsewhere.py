@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archiving, transfer
+from carbonation_core.disk import transfer
+from carbonation_core.pipeline import publish
 from tests.faults.disks import bound, mounted, needs, remount, unmount
 from tests.site import SINGLE, Site, SiteMaker
 
@@ -117,7 +118,7 @@ def in_the_middle(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, what:
 
 @pytest.mark.parametrize(
     ("module", "step"),
-    [(transfer, "write"), (transfer, "sync"), (transfer, "verify"), (archiving, "publish")],
+    [(transfer, "write"), (transfer, "sync"), (transfer, "verify"), (publish, "publish")],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_destination_that_vanishes_in_the_middle_is_made_again(

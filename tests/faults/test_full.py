@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_core import archive_plan
+from carbonation_core.pipeline import placement
 from tests.faults.disks import fill, mounted, remount
 from tests.site import PAIRS, SINGLE, Site, SiteMaker
 
@@ -87,16 +87,16 @@ def test_room_that_vanishes_in_the_middle_of_a_write_leaves_nothing_torn(
     small_disk("size=16m")
     site = make(SINGLE, service={**ONE_BATCH, "workers": "1"})
     content = deliver(site, count=2, size=5_000_000)
-    prepare = archive_plan.prepare
+    prepare = placement.prepare
 
-    def prepare_then_fill(*arguments: Any) -> archive_plan.Archived:
+    def prepare_then_fill(*arguments: Any) -> placement.Archived:
         planned = prepare(*arguments)
         fill(site.archive)
         os.truncate(site.archive / "hog", (site.archive / "hog").stat().st_size - 8_000_000)
         return planned
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive_plan, "prepare", prepare_then_fill)
+        patch.setattr(placement, "prepare", prepare_then_fill)
         site.one_pass()
     (site.archive / "hog").unlink()
     assert waits_for_room(site, content, 1, "No space left on device")

@@ -7,8 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.claim import Offer, claim
-from carbonation_core.pipeline import BatchReport
+from carbonation_core.pipeline.claim import (
+    Offer,
+    claim,
+)
+from carbonation_core.pipeline.work import BatchReport
 from carbonation_dagster import build_defs
 from carbonation_dagster.naming import run_tags
 from carbonation_dagster.resources import RESOURCE, Carbonation

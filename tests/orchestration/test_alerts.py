@@ -8,7 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.notify import NotifyError, unreached
+from carbonation_core.reports.notify import (
+    NotifyError,
+    unreached,
+)
 from carbonation_dagster import alerts
 from carbonation_dagster.resources import RESOURCE
 from tests.core.test_notify import Hook

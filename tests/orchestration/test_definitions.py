@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.config import load_config
+from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError
 from carbonation_dagster import build_defs
 from carbonation_dagster.naming import Names, service_of

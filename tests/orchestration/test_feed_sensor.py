@@ -9,7 +9,7 @@ from types import ModuleType
 import dagster as dg
 import pytest
 
-from carbonation_core.reconcile_archive import reconcile_archive
+from carbonation_core.reconcile.archive import reconcile_archive
 from tests.core.pages import DOCS
 from tests.site import Site, SiteMaker, touch
 

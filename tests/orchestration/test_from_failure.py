@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.claim import claim
+from carbonation_core.pipeline.claim import claim
 from carbonation_dagster.naming import run_tags
 from tests.orchestration.again import projects, watch_incoming
 from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION

@@ -116,7 +116,7 @@ def test_a_directory_that_cannot_be_written_is_a_sentence(site: Site) -> None:
 
 def test_one_service_runs_for_a_project_and_a_killed_one_is_in_nobodys_way(site: Site) -> None:
     config = site.project.config
-    holder = "import sys; from carbonation_core.config import load_config\n"
+    holder = "import sys; from carbonation_core.config.loading import load_config\n"
     holder += "from carbonation_dagster.alone import alone\n"
     holder += "with alone(load_config(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.errors import DagsterCodeLocationNotFoundError
 from dagster._core.workspace.context import WorkspaceProcessContext
 
-from carbonation_core.logs import JsonForm
+from carbonation_core.logs.records import JsonForm
 from carbonation_dagster.log_lines import WITHIN, Lines, Repeats
 
 RUN = "f42a739f-2a76-45c3-913e-ad7d8aeebdd8"
@@ -170,7 +170,7 @@ def test_a_thread_that_ended_by_it_is_a_sentence() -> None:
     fault = "OperationalError: (sqlite3.OperationalError) disk I/O error"
     record = logging.makeLogRecord(
         {
-            "name": "carbonation_core.logs",
+            "name": "carbonation_core.logs.records",
             "levelname": "CRITICAL",
             "msg": f"{ended}: {fault}\n(more)",
             "exc_text": f"Traceback …\nsqlalchemy.exc.{fault}",

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
-from carbonation_core.config import Config, load_config
+from carbonation_core.config.loading import (
+    Config,
+    load_config,
+)
 from carbonation_core.errors import ConfigError
-from carbonation_core.logs import JsonForm
+from carbonation_core.logs.records import JsonForm
 from carbonation_dagster import log_sender
 from carbonation_dagster.log_lines import Lines
 from carbonation_dagster.log_sender import Sender
@@ -56,7 +59,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 PART = """
 import logging, subprocess, sys
-from carbonation_core.logs import SUCCESS, about
+from carbonation_core.logs.records import SUCCESS, about
 from carbonation_dagster.log_sender import begin_as_part
 begin_as_part()
 with about(watch="w", group_key="g", run_id="r"):

@@ -14,10 +14,13 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from carbonation_core.claim import claim, open_batches
-from carbonation_core.owner import this_process
+from carbonation_core.pipeline.claim import (
+    claim,
+    open_batches,
+)
+from carbonation_core.process import this_process
 from carbonation_core.project import utc_now
-from carbonation_core.status import status
+from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
 from carbonation_dagster.home import HOME_VARIABLE, prepare_home
@@ -339,7 +342,7 @@ def _catches(status: str, number: signal.Signals) -> bool:
 @pytest.mark.slow
 def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
     code = (
-        "from carbonation_core.config import load_config\n"
+        "from carbonation_core.config.loading import load_config\n"
         "from carbonation_dagster.home import prepare_home\n"
         "import sys, dagster as dg\n"
         "prepare_home(load_config(sys.argv[1]))\n"

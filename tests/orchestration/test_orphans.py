@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from carbonation_core.config import Config
+from carbonation_core.config.loading import Config
 from carbonation_dagster import runs
 from carbonation_dagster.home import dagster_yaml
 from tests.orchestration.conftest import Shown

@@ -11,9 +11,9 @@ from types import ModuleType
 import dagster as dg
 import pytest
 
-from carbonation_core.claim import claim
 from carbonation_core.db import migrate
-from carbonation_core.observe import observe
+from carbonation_core.delivery.observe import observe
+from carbonation_core.pipeline.claim import claim
 from carbonation_core.project import open_project, open_unchecked
 from carbonation_dagster import CarbonationComponent, build_defs
 from carbonation_dagster.naming import run_tags

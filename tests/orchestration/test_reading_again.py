@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from carbonation_core.config import Config, load_config
+from carbonation_core.config.loading import (
+    Config,
+    load_config,
+)
 from carbonation_dagster.reading_again import changes
 
 BEFORE = """

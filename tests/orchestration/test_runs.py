@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from carbonation_core.claim import give_back
-from carbonation_core.pipeline import Outcome
+from carbonation_core.pipeline.claim import give_back
+from carbonation_core.pipeline.work import Outcome
 from carbonation_dagster.resources import STOP_VARIABLE
 from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import SiteMaker
@@ -222,7 +222,7 @@ def test_a_transfer_that_fails_turns_the_check_of_its_archive(
         return 1, 0
 
     with monkeypatch.context() as patch:
-        patch.setattr("carbonation_core.disk.free_space", full)
+        patch.setattr("carbonation_core.disk.file_system.free_space", full)
         result = one_batch(packed, a=b"1")
     assert not result.success
     assert packed.checks(result) == {**ALL_WELL, "failed_groups": False, "verified_transfers": False}
@@ -258,6 +258,6 @@ def test_a_fault_of_ours_in_a_stage_fails_the_run_and_gives_the_batch_back(
         raise OSError("no database today")
 
     with monkeypatch.context() as patch:
-        patch.setattr("carbonation_core.stages.select", break_down)
+        patch.setattr("carbonation_core.pipeline.stages.select", break_down)
         assert not one_batch(shown, a=b"1").success
     assert shown.site.group("a.dat").batch_id is None

@@ -6,12 +6,18 @@ import dagster as dg
 import pytest
 from sqlalchemy import update
 
-from carbonation_core.claim import claim, open_batches
+from carbonation_core.config.sections import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.errors import DatabaseError, ScanError
-from carbonation_core.pipeline import Stage, work
-from carbonation_core.sections import Watch
+from carbonation_core.pipeline.claim import (
+    claim,
+    open_batches,
+)
+from carbonation_core.pipeline.work import (
+    Stage,
+    work,
+)
 from carbonation_dagster import recovery
 from carbonation_dagster.naming import BATCH_TAG, PASS_TAG
 from carbonation_dagster.resources import STOP_VARIABLE
@@ -113,8 +119,8 @@ def test_a_group_whose_run_lost_its_database_comes_again_at_once(
         raise DatabaseError("database x cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr("carbonation_core.stages.select", lose_it)
-        patch.setattr("carbonation_core.pipeline.give_back", lose_it)
+        patch.setattr("carbonation_core.pipeline.stages.select", lose_it)
+        patch.setattr("carbonation_core.pipeline.work.give_back", lose_it)
         job = shown.defs.resolve_job_def("watch_incoming")
         job.execute_in_process(instance=shown.instance, tags=request.tags, raise_on_error=False)
     (again,) = shown.tick().run_requests

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db.engine import make_engine
-from carbonation_core.sections import DatabaseSection
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 sys.path += [str(PLUGINS), str(PLUGINS / "shapefile"), str(PLUGINS / "shapefile" / "demo")]

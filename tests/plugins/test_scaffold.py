@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.config import load_config
+from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError
 from carbonation_dagster.cli.scaffold import scaffold
 
@@ -26,11 +26,11 @@ FILES = {
 LOAD = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[2])
-from carbonation_core.config import load_config
+from carbonation_core.config.loading import load_config
 from carbonation_core.db import engine, migrate
 from carbonation_core.plugin import checked_metadata, load_plugin
-from carbonation_core.ruleset import load_rules
-from carbonation_core.template import fill
+from carbonation_core.rules.rule_sets import load_rules
+from carbonation_core.config.templates import fill
 
 config = load_config(sys.argv[1])
 plugin = load_plugin(config)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from samples import write_samples
 from shapefile_plugin.extractors import ShapefileError, layer
 
-from carbonation_core.config import load_config
+from carbonation_core.config.loading import load_config
 from carbonation_core.plugin import checked_metadata, load_plugin
-from carbonation_core.ruleset import load_rules
+from carbonation_core.rules.rule_sets import load_rules
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 NATURAL_EARTH = Path(__file__).parents[3] / "shared" / "data" / "shapefiles"

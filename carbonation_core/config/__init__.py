@@ -1,0 +1,1 @@
+"""config.toml as frozen values; every fault names file, table and key."""

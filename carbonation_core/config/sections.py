@@ -1,0 +1,325 @@
+"""The tables of config.toml as frozen values, each checked by itself."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from carbonation_core.config.labels import (
+    Owner,
+    Tags,
+)
+from carbonation_core.config.templates import check_template
+from carbonation_core.config.toml import (
+    DirectoryPath,
+    Duration,
+    FilePath,
+    Section,
+    at_home,
+    shown,
+)
+from carbonation_core.logs.file import (
+    Retention,
+    Rotation,
+    parse_retention,
+    parse_rotation,
+)
+
+Observer = Literal["auto", "native", "polling"]
+Symlinks = Literal["refuse", "follow_inside"]
+Redelivery = Literal["replace", "version", "ignore", "error"]
+Action = Literal["copy", "move", "hardlink", "symlink"]
+OnConflict = Literal["error", "version"]
+Durability = Literal["batch", "file", "none"]
+Verify = Literal["written", "read"]
+Occasion = Literal["run_failure", "check_failure"]
+Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
+Driver = Literal[
+    "sqlite",
+    "postgresql",
+    "postgresql+psycopg2",
+    "mysql",
+    "mysql+mysqldb",
+    "mysql+pymysql",
+    "mariadb",
+    "mariadb+mysqldb",
+    "mariadb+pymysql",
+]
+
+FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
+DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
+LONGEST_NAME = 200  # characters; the database has room for 255, with what else they are part of
+YEAR = 365 * 86_400  # seconds
+LONGEST_HOOK = timedelta(seconds=40)  # Dagster ends a tick after 60 s
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+        raise ValueError('should be of letters, digits, "_", "-" and "." only')
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"should have at most {LONGEST_NAME} characters")
+    return value
+
+
+def _mode(allowed: tuple[int, ...]) -> Any:
+    choices = ", ".join(f"0o{choice:o}" for choice in allowed)
+
+    def check(value: object) -> int:
+        mode, hint, found = value, "", shown(value)
+        if isinstance(value, str):
+            if re.fullmatch(r"(0o?)?[0-7]{3}", value):
+                mode = int(value[-3:], 8)
+        elif type(value) is int:
+            found = f"{value} (0o{value:o})"
+            if f"0o{value}" in choices.split(", "):
+                hint = f"; did you mean 0o{value}?"
+        if type(mode) is not int or mode not in allowed:
+            raise ValueError(f"{found} is none of {choices}{hint}")
+        return mode
+
+    return BeforeValidator(check)
+
+
+def _fraction(value: object) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError('should be a share such as "10%", at most "100%"')
+    return float(match[1]) / 100
+
+
+def _level(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _database_name(value: str) -> str:
+    if value == ":memory:":
+        raise ValueError('":memory:" would be another database in each process; name a file')
+    at_home(value)
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        found = urlsplit(value)
+        wrong = found.scheme not in ("http", "https") or not found.hostname
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError('is no address of the form "https://host/path"')
+    return value
+
+
+def _token(value: str) -> str:
+    if not value or not value.isascii() or not value.isprintable():
+        raise ValueError("should be of printable ASCII characters")
+    return value
+
+
+def _hook_timeout(value: timedelta) -> timedelta:
+    if value > LONGEST_HOOK:
+        raise ValueError(f"should be at most {LONGEST_HOOK.total_seconds():.0f} seconds")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Url = Annotated[str, AfterValidator(_url)]
+
+
+class ServiceSection(Section):
+    """How often, how many, how long."""
+
+    poll_interval: Duration = Field(
+        timedelta(seconds=5), description="how often a watch without file events is scanned"
+    )
+    reconcile_interval: Duration = Field(
+        timedelta(hours=24), description="how often disk and database are compared"
+    )
+    heartbeat_interval: Duration = Field(
+        timedelta(seconds=60), description="how often the service says that it lives"
+    )
+    workers: int = Field(4, ge=1, description="transfers at a time")
+    max_retries: int = Field(3, ge=0, description="attempts after the first before a group has failed")
+    retry_delay: Duration = Field(timedelta(minutes=30), description="wait before the second attempt")
+    retry_backoff: float = Field(
+        2.0, ge=1, allow_inf_nan=False, description="growth of that wait with each attempt"
+    )
+    retry_delay_max: Duration = Field(timedelta(hours=6), description="the longest wait between attempts")
+    stale_threshold: Duration = Field(
+        timedelta(days=1),
+        description="a group that waits longer is reported as stale, and so is a consumer of the feed",
+    )
+    stats_recompute_every: int = Field(
+        10, ge=1, description="heartbeats after which the numbers that `status` shows are counted anew"
+    )
+    groups_per_run: int = Field(500, ge=1, description="groups in one run at most")
+    single_group_runs: int = Field(
+        4, ge=0, description="up to so many ready groups get a run each while the watch is idle"
+    )
+    max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
+        0.1, description="share of an archive that a reconcile may call missing without `--force`"
+    )
+    max_runtime: Duration = Field(timedelta(hours=6), description="a run that takes longer is ended")
+    history_retention: Duration = Field(
+        timedelta(days=365), description="how long changes of status are kept"
+    )
+    run_retention: Duration = Field(timedelta(days=30), description="how long Dagster's runs are kept")
+
+
+class LoggingSection(Section):
+    """Where the service's log goes, and in what form."""
+
+    level: Annotated[Level, BeforeValidator(_level)] = Field(
+        "INFO", description="the least level that is written, in any case"
+    )
+    file: FilePath | None = Field(
+        None, description="a file that `carbonation run` writes, too; absent: standard error only"
+    )
+    rotation: Annotated[Rotation, BeforeValidator(parse_rotation), PlainSerializer(str)] = Field(
+        parse_rotation("10 MB"),
+        description="a new file before it has more bytes (`kB`, `MB`, `GB`), or when a full period of UTC "
+        "begins (`seconds` to `weeks`)",
+    )
+    retention: Annotated[Retention, BeforeValidator(parse_retention), PlainSerializer(str)] = Field(
+        parse_retention("30 days"), description="how long old files are kept, or how many: `10 files`"
+    )
+    format: Literal["text", "json"] = Field("text", description="one line of text, or one JSON object a line")
+
+
+class DatabaseSection(Section):
+    """The database that remembers every file."""
+
+    drivername: Driver = Field("sqlite", description="SQLAlchemy's name of database and driver")
+    username: str | None = Field(None, description="absent: from the environment or secrets.toml")
+    password: str | None = Field(None, repr=False, description="absent: from the environment or secrets.toml")
+    host: str | None = Field(None, description="absent: from the environment or secrets.toml")
+    port: int | None = Field(None, ge=1, le=65535, description="absent: from the environment or secrets.toml")
+    name: Annotated[str, AfterValidator(_database_name)] = Field(
+        "carbonation.db", min_length=1, description="database; for SQLite its file"
+    )
+    echo: bool = Field(False, description="log every statement")
+
+
+class PluginsSection(Section):
+    """The package that gives typed columns and callables."""
+
+    package: str | None = Field(
+        None,
+        min_length=1,
+        description="import path, `module` or `module:plugin`; absent: the one registered entry point",
+    )
+
+
+class RulesSection(Section):
+    """The file of rule sets."""
+
+    file: FilePath = Field(Path("rules.toml"), description="the file of rule sets")
+
+
+class NotifySection(Section):
+    """Who is told of runs that fail, and of checks that begin to fail."""
+
+    on: tuple[Occasion, ...] = Field(
+        ("run_failure", "check_failure"), strict=False, description="of what; an empty array: of nothing"
+    )
+    log: bool = Field(True, description="a line each in the service's log")
+    command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), strict=False, description="program and arguments; it gets the message as JSON on standard input"
+    )
+    webhook: Url | None = Field(
+        None,
+        repr=False,
+        description="address to which the message is sent as JSON; absent: from the environment or "
+        "secrets.toml",
+    )
+    token: Annotated[str, AfterValidator(_token)] | None = Field(
+        None,
+        repr=False,
+        description="sent to it as `Authorization: Bearer …`; absent: from the environment or secrets.toml",
+    )
+    timeout: Annotated[Duration, AfterValidator(_hook_timeout)] = Field(
+        timedelta(seconds=10), description="how long command or webhook may take; at most 40s"
+    )
+    interval: Duration = Field(
+        timedelta(minutes=1), description="at most one message in so long; what fails meanwhile comes in one"
+    )
+
+
+class Watch(Section):
+    """A directory that is watched, with its rule set."""
+
+    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
+    type: str | None = Field(None, description="label, stored as `file_type`")
+    path: DirectoryPath = Field(description="the directory that is watched")
+    recursive: bool = Field(False, description="look into its directories, too")
+    patterns: tuple[str, ...] = Field(
+        (), strict=False, description="globs on the file's name; absent: all files"
+    )
+    ignore_patterns: tuple[str, ...] = Field(
+        ("*.tmp", ".*"), strict=False, description="globs of what is left alone; they win"
+    )
+    rules: str = Field(description="the rule set of rules.toml that holds here")
+    archive: str | None = Field(None, description="default archive, if the rule set names none")
+    settle_seconds: float = Field(
+        2.0, gt=0, le=YEAR, allow_inf_nan=False, description="a file unchanged for so long has settled"
+    )
+    symlinks: Symlinks = Field(
+        "refuse", description="`follow_inside`: follow a symlink whose target lies inside the watch"
+    )
+    redelivery: Redelivery = Field(
+        "replace",
+        description="a known path with other bytes: `replace` what is archived, keep both (`version`), "
+        "`ignore` it, or mark it failed (`error`)",
+    )
+    expect_every: Duration | None = Field(
+        None, description="a feed that brings nothing for longer is late; absent: nothing is expected"
+    )
+    observer: Observer = Field(
+        "auto", description="`native`: file events; `polling`: scans; `auto`: whichever works"
+    )
+    owners: tuple[Owner, ...] = Field(
+        (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"
+    )
+    tags: Tags = Field({}, description="tags in Dagster, to search and select by")
+    url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
+
+
+class Archive(Section):
+    """A destination of files."""
+
+    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
+    destination: Annotated[str, AfterValidator(check_template)] = Field(
+        description="directory, as a template over the metadata; a relative one lies under `base_path`"
+    )
+    base_path: DirectoryPath | None = Field(
+        None,
+        description="nothing is ever written outside it; absent: `destination` up to its first placeholder",
+    )
+    action: Action = Field("copy", description="how files get there")
+    create_directories: bool = Field(True, description="make directories that are missing")
+    file_mode: Annotated[int, _mode(FILE_MODES)] = Field(0o640, description="mode of archived files")
+    dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(0o750, description="mode of directories made")
+    on_conflict: OnConflict = Field(
+        "error",
+        description="other bytes at the destination: `error`, the group fails; `version`: `name.v2.ext`",
+    )
+    durability: Durability = Field(
+        "batch",
+        description="bytes are forced to the disk once per `batch`, after each `file`, or by the system",
+    )
+    verify: Verify = Field(
+        "written", description="digest of the bytes as they are written, or of the durable file `read` back"
+    )
+    owners: tuple[Owner, ...] = Field(
+        (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"
+    )
+    tags: Tags = Field({}, description="tags in Dagster, to search and select by")
+    url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
+
+    @property
+    def base(self) -> Path:
+        """The directory that nothing leaves. Absolute once the file is loaded."""
+        assert self.base_path is not None
+        return self.base_path

@@ -1,0 +1,103 @@
+"""Destinations: format strings over the metadata that never leave their base."""
+
+import os
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
+
+from carbonation_core.config.toml import at_home
+from carbonation_core.errors import Unroutable
+
+_LITERAL = re.compile(r"(?:[^{]|\{\{)*")
+LONGEST_NAME = 255  # bytes; NAME_MAX of Linux file systems
+
+
+def check_template(text: str) -> str:
+    """The text itself if it is a usable template; raises `ValueError`."""
+    if not text or "\0" in text:
+        raise ValueError('should be a directory, such as "{category}/{start:%Y/%m/%d}"')
+    at_home(text)
+    try:
+        fields = list(string.Formatter().parse(text))
+    except ValueError as error:
+        raise ValueError(
+            f'"{text}" is not a valid template: {error}; a brace that is meant as such is written twice'
+        ) from None
+    for _, name, form, conversion in fields:
+        if name is None:
+            continue
+        if not name.isidentifier():
+            raise ValueError(
+                f'placeholder "{{{name}}}" should be the plain name of a metadata key; '
+                'parts of a date go into its format, such as "{start:%Y/%m/%d}"'
+            )
+        if "{" in (form or ""):
+            raise ValueError(f'placeholder "{{{name}:{form}}}" has another placeholder in its format')
+        if conversion not in (None, "r", "s", "a"):
+            raise ValueError(
+                f'placeholder "{{{name}!{conversion}}}" has an unknown conversion; known: r, s, a'
+            )
+    if ".." in _split(text)[1].split("/"):
+        raise ValueError(f'"{text}" has ".." after a placeholder, where it is never allowed')
+    return text
+
+
+def constant_directory(template: str) -> str:
+    """The directories before the first placeholder: `/a/b` of `/a/b/x{y}`."""
+    return _split(template)[0].replace("{{", "{").replace("}}", "}") or "."
+
+
+def under(template: str, root: Path) -> str:
+    """The template with an absolute, normalised beginning."""
+    template = at_home(template)
+    if not template.startswith("/"):
+        template = f"{str(root).replace('{', '{{').replace('}', '}}')}/{template}"
+    constant, rest = _split(template)
+    # POSIX lets two leading slashes mean something of their own; here they are one.
+    constant = "/" + os.path.normpath(constant).lstrip("/")
+    return f"{constant.rstrip('/')}/{rest}" if rest else constant
+
+
+def _split(template: str) -> tuple[str, str]:
+    """The directories before the first placeholder, and the rest, both still templates."""
+    literal = _LITERAL.match(template)
+    assert literal is not None
+    if literal.end() == len(template):
+        return template, ""
+    slash = template.rfind("/", 0, literal.end())
+    return (template[:slash] or "/", template[slash + 1 :]) if slash >= 0 else ("", template)
+
+
+def fill(template: str, values: Mapping[str, object], base: Path) -> Path:
+    """The directory that `values` lead to, inside `base`.
+
+    Raises `Unroutable` when a key is missing, a value does not take its format,
+    or the result is no directory that could lie inside `base`.
+    """
+    for _, name, _, _ in string.Formatter().parse(template):
+        if name is not None and values.get(name, "") is None:
+            raise Unroutable(f'destination "{template}" names "{name}", which has no value')
+    try:
+        text = string.Formatter().vformat(template, (), values)
+    except KeyError as error:
+        known = ", ".join(sorted(values)) or "none"
+        raise Unroutable(
+            f'destination "{template}" names "{error.args[0]}", which the metadata lack; keys there: {known}'
+        ) from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Unroutable(f'destination "{template}" cannot be filled: {error}') from None
+    if "\0" in text:
+        raise Unroutable("destination has a NUL character in it")
+    if ".." in text.split("/"):
+        raise Unroutable(f'destination "{text}" has ".." in it')
+    try:
+        too_long = [part for part in text.split("/") if len(os.fsencode(part)) > LONGEST_NAME]
+    except UnicodeEncodeError:
+        raise Unroutable(f"destination {text!a} has a character that no file name can hold") from None
+    if too_long:
+        raise Unroutable(f'destination has a name of more than {LONGEST_NAME} bytes: "{too_long[0][:60]}…"')
+    directory = Path(os.path.normpath(text))
+    if not directory.is_relative_to(base):
+        raise Unroutable(f'destination "{text}" lies outside base_path "{base}"')
+    return directory

@@ -1,0 +1,270 @@
+"""The groups as people and programs ask for them, and the feed of completed ones."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Select,
+    Table,
+    and_,
+    collate,
+    false,
+    func,
+    or_,
+    select,
+)
+
+from carbonation_core.config.toml import listing
+from carbonation_core.db.filters import (
+    Between,
+    Condition,
+    Exactly,
+    Filter,
+    Like,
+    conditions,
+    filters_of,
+)
+from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
+from carbonation_core.errors import QueryError
+from carbonation_core.lifecycle import FeedEvent
+
+# What of the core's columns a row has when nobody names columns; the rest is
+# how the service does its work.
+PUBLIC = (
+    "id",
+    "watch_name",
+    "file_type",
+    "group_key",
+    "complete",
+    "archive_name",
+    "archive_path",
+    "created_at",
+    "completed_at",
+    "modified_at",
+    "retention_date",
+    "metadata",
+)
+SHORT = MappingProxyType(
+    {
+        "file_type": "type",
+        "created_at": "created",
+        "completed_at": "completed",
+        "modified_at": "modified",
+    }
+)
+SEQUENCE, EVENT = "sequence", "event"  # what a row of the feed has besides
+_PORTION = 1000  # rows fetched at a time
+
+
+@dataclass(frozen=True)
+class FileQuery:
+    """A question that was found valid: which groups, which columns, in what order."""
+
+    model: type[FileBase]
+    conditions: tuple[Condition, ...]
+    columns: tuple[str, ...]
+    order_by: tuple[str, ...]
+    limit: int | None
+
+
+def known_filters(model: type[FileBase]) -> dict[str, Filter]:
+    """The filters on the core's and the plugin's columns, by each of their names."""
+    columns = [column for column in _table(model).columns if column.name != "group_key_sha256"]
+    base = [column for column in columns if column.name in BASE_COLUMNS]
+    own = [column for column in columns if column.name not in BASE_COLUMNS]
+    return filters_of([*base, *own], SHORT)
+
+
+def default_columns(model: type[FileBase]) -> tuple[str, ...]:
+    """The columns of a row when nobody names any: the public ones and the plugin's."""
+    own = [column.name for column in _table(model).columns if column.name not in BASE_COLUMNS]
+    return (*PUBLIC, *own)
+
+
+def file_query(
+    model: type[FileBase],
+    filters: Mapping[str, object] | None = None,
+    columns: Sequence[str] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+) -> FileQuery:
+    """The question, checked; raises `QueryError` that lists what is known.
+
+    `order_by` names columns, each with a leading "-" for descending; groups
+    that are equal then come in the order of their ids, and those without a
+    value last.
+    """
+    table = _table(model)
+    chosen = default_columns(model) if columns is None else _columns(table, columns)
+    order = (order_by,) if isinstance(order_by, str) else tuple(order_by or ())
+    for name in order:
+        column = table.columns.get(name.removeprefix("-"))
+        if column is None or isinstance(column.type, JSON):
+            sortable = [c.name for c in table.columns if not isinstance(c.type, JSON)]
+            raise QueryError(f'order_by: there is no column "{name}"; known: {listing(sortable)}')
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise QueryError(f"limit: should be a whole number, 0 or more, not {limit!r}")
+    found = conditions(known_filters(model), filters or {})
+    return FileQuery(model, found, chosen, order, limit)
+
+
+def count(connection: Connection, query: FileQuery) -> int:
+    """How many groups answer the question, whatever its limit."""
+    table = _table(query.model)
+    statement = select(func.count()).select_from(table).where(*_conditions(connection, query))
+    return connection.execute(statement).scalar_one()
+
+
+def stream(connection: Connection, query: FileQuery) -> Iterator[dict[str, Any]]:
+    """The groups that answer the question; only a portion of them is held at a time."""
+    table = _table(query.model)
+    statement = select(*(table.c[name] for name in query.columns))
+    statement = statement.where(*_conditions(connection, query))
+    for name in query.order_by:
+        column = table.c[name.removeprefix("-")]
+        if column.nullable:
+            # Databases differ in where they put what has no value.
+            statement = statement.order_by(column.is_(None))
+        statement = statement.order_by(column.desc() if name.startswith("-") else column)
+    statement = statement.order_by(table.c.id)
+    if query.limit is not None:
+        statement = statement.limit(query.limit)
+    return _rows(connection, statement, table, query.columns)
+
+
+def feed(
+    connection: Connection,
+    model: type[FileBase],
+    after: int,
+    end: int,
+    watch_name: str | None,
+    limit: int,
+    retractions: bool,
+) -> list[dict[str, Any]]:
+    """The feed's entries after that sequence and up to `end`, each with its group as it is now.
+
+    The keys "sequence" and "event" are the feed's, even if the plugin has such
+    columns. What was retracted is told only if asked for.
+    """
+    table = _table(model)
+    columns = [name for name in default_columns(model) if name not in (SEQUENCE, EVENT)]
+    statement = (
+        select(*(table.c[name] for name in columns), FeedEntry.sequence, FeedEntry.event)
+        .join(FeedEntry, FeedEntry.group_id == table.c.id)
+        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
+        .order_by(FeedEntry.sequence)
+        .limit(limit)
+    )
+    if watch_name is not None:
+        statement = statement.where(FeedEntry.watch_name == watch_name)
+    if not retractions:
+        statement = statement.where(FeedEntry.event != FeedEvent.RETRACTED)
+    return list(_rows(connection, statement, table, (*columns, SEQUENCE, EVENT)))
+
+
+def feed_end(connection: Connection) -> int:
+    """The sequence of the feed's last entry; 0 when it is empty."""
+    return connection.execute(select(func.coalesce(func.max(FeedEntry.sequence), 0))).scalar_one()
+
+
+def feed_position(connection: Connection, at: datetime, group_id: int) -> int | None:
+    """The sequence after which everything stands that is later than that time and group; None: nothing is."""
+    later = or_(FeedEntry.at > at, and_(FeedEntry.at == at, FeedEntry.group_id > group_id))
+    first = connection.execute(select(func.min(FeedEntry.sequence)).where(later)).scalar()
+    return None if first is None else first - 1
+
+
+def has_groups(connection: Connection, watch_name: str) -> bool:
+    """Whether the watch, configured or not, ever had a group."""
+    query = select(Group.id).where(Group.watch_name == watch_name).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _columns(table: Table, columns: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        raise QueryError(f'columns: should be a list of names, not the text "{columns}"')
+    for name in columns:
+        if name not in table.columns:
+            raise QueryError(f'columns: there is no column "{name}"; known: {listing(table.columns.keys())}')
+    if not columns:
+        raise QueryError(f"columns: should name at least one; known: {listing(table.columns.keys())}")
+    return tuple(dict.fromkeys(columns))
+
+
+def _rows(
+    connection: Connection, statement: Select[Any], table: Table, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    # A plugin's plain DateTime gives naive times; they are in UTC like all others.
+    naive = [name for name in names if name in table.columns and isinstance(table.c[name].type, DateTime)]
+    result = connection.execute(statement, execution_options={"yield_per": _PORTION})
+    for values in result:
+        row = dict(zip(names, values, strict=True))
+        for name in naive:
+            row[name] = _in_utc(row[name])
+        yield row
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _conditions(connection: Connection, query: FileQuery) -> list[ColumnElement[bool]]:
+    table, dialect = _table(query.model), connection.dialect.name
+    return [_where(dialect, table, condition) for condition in query.conditions]
+
+
+def _where(dialect: str, table: Table, condition: Condition) -> ColumnElement[bool]:
+    columns = [table.c[name] for name in condition.columns]
+    column: ColumnElement[Any] = columns[0] if len(columns) == 1 else func.coalesce(*columns)
+    # A database that has no time zones would take an aware time for a local one.
+    plain = isinstance(columns[0].type, DateTime) and not columns[0].type.timezone
+
+    def bound(value: object) -> object:
+        return value.replace(tzinfo=None) if plain and isinstance(value, datetime) else value
+
+    exact = [
+        bound(one.value)
+        for one in condition.alternatives
+        if isinstance(one, Exactly) and one.value is not None
+    ]
+    found: list[ColumnElement[bool]] = [column.in_(exact)] if exact else []
+    if exact and column is table.c.group_key:
+        # A key is text of any length, which only its digest is an index of.
+        digests = [path_digest(str(key)) for key in exact]
+        found = [and_(table.c.group_key_sha256.in_(digests), *found)]
+    for one in condition.alternatives:
+        if isinstance(one, Like):
+            found.append(_like(dialect, column, one.pattern))
+        elif isinstance(one, Between):
+            ends = [column >= bound(one.low)] if one.low is not None else []
+            ends += [column <= bound(one.high)] if one.high is not None else []
+            found.append(and_(*ends))
+        elif one.value is None:
+            found.append(column.is_(None))
+    return or_(false(), *found)
+
+
+def _like(dialect: str, column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    """Whether the column's text is that of the pattern, in which only `%` is special and case counts."""
+    parts = pattern.split("%")
+    if dialect == "sqlite":  # whose LIKE is blind to the case of letters
+        return column.op("GLOB", is_comparison=True)("*".join(re.sub(r"([*?[])", r"[\1]", p) for p in parts))
+    if dialect in ("mysql", "mariadb"):  # where it is a matter of the column's collation
+        column = collate(column, "utf8mb4_bin")
+    return column.like("%".join(re.sub(r"([!_])", r"!\1", part) for part in parts), escape="!")
+
+
+def _table(model: type[FileBase]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table

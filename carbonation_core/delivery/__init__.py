@@ -1,0 +1,1 @@
+"""Looks at what was delivered, and keeps groups true to their files."""

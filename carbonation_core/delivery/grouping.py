@@ -1,0 +1,126 @@
+"""Keeps the rows of groups true to their files: who is due, who waits until when."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import components, groups
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
+from carbonation_core.rules.decide import (
+    Member,
+    readiness,
+)
+from carbonation_core.rules.rule_sets import RuleSet
+
+
+def refresh(
+    connection: Connection,
+    rules: RuleSet,
+    group_ids: Iterable[int],
+    unsettled_keys: Collection[str],
+    now: datetime,
+) -> int:
+    """Say anew of these groups whether they are due; returns how many are.
+
+    Groups that somebody owns are left to their owner.
+    """
+    found = groups.by_id(connection, group_ids)
+    files = components.of_groups(connection, found)
+    rows: list[dict[str, Any]] = []
+    waiting: list[Change] = []
+    for group in found.values():
+        if group.batch_id is not None:
+            continue
+        state = readiness(
+            [member_of(component) for component in files[group.id]],
+            rules,
+            unsettled=group.group_key in unsettled_keys,
+            timed_out=group.timed_out_at is not None,
+        )
+        waits = not state.ready and not state.idle
+        due_at = None
+        if state.ready:
+            due_at = _due(files[group.id], now)
+            # Since when it is due, unless the clock went back and that is to come.
+            due_at = min(group.due_at or due_at, due_at)
+        deadline_at = _deadline(group, rules) if waits else None
+        if waits:  # for its siblings, and no longer for the time of an attempt
+            pending = [file for file in files[group.id] if file.status is FileStatus.RETRY_PENDING]
+            waiting += [Change(file, Event.DUE, "its group is not whole any more") for file in pending]
+        if (due_at, deadline_at) != (group.due_at, group.deadline_at):
+            rows.append({"id": group.id, "due_at": due_at, "deadline_at": deadline_at})
+    components.apply(connection, waiting, now)
+    groups.store(connection, rows, now)
+    return sum(row["due_at"] is not None for row in rows)
+
+
+def expire(
+    connection: Connection,
+    watch_name: str,
+    rules: RuleSet,
+    now: datetime,
+) -> Sequence[GroupRow]:
+    """Deal once with the groups that have waited too long; returns them."""
+    late = groups.overdue(connection, watch_name, now)
+    if not late:
+        return ()
+    completeness = rules.patience
+    groups.store(
+        connection,
+        [{"id": group.id, "timed_out_at": now, "deadline_at": None} for group in late],
+        now,
+    )
+    files = components.of_groups(connection, [group.id for group in late])
+    changes: list[Change] = []
+    for group in late:
+        waiting = [file for file in files[group.id] if file.status is FileStatus.WAITING]
+        lacking = ", ".join(readiness([member_of(f) for f in files[group.id]], rules, False, False).missing)
+        reason = f"waited {completeness.timeout_minutes:g} minutes for {lacking}"
+        for file in waiting:
+            if completeness.on_timeout == "skip":
+                changes.append(Change(file, Event.TIMED_OUT, reason))
+            else:
+                changes.append(Change(file, values={"error_message": reason}))
+    components.apply(connection, changes, now)
+    refresh(connection, rules, [group.id for group in late], (), now)
+    return late
+
+
+def tell_losses(connection: Connection, group_ids: Iterable[int], now: datetime) -> set[int]:
+    """Retract the groups whose archived files are gone; complete again those whose files are back.
+
+    The feed tells of both. Returns the ids of those that are complete again.
+    """
+    found = groups.by_id(connection, group_ids).values()
+    bereft = components.groups_with_losses(connection, [group.id for group in found])
+    gone = [group for group in found if group.complete and group.id in bereft]
+    # Only a group that was retracted has been complete once and is not.
+    back = [g for g in found if g.completed_at and not g.complete and g.id not in bereft]
+    for retold, event in ((gone, FeedEvent.RETRACTED), (back, FeedEvent.COMPLETED)):
+        is_complete = event is FeedEvent.COMPLETED
+        groups.store(connection, [{"id": group.id, "complete": is_complete} for group in retold], now)
+        groups.announce(connection, [(group, event) for group in retold], now)
+    return {group.id for group in back}
+
+
+def member_of(component: Component) -> Member:
+    """What a group's completeness depends on, of this component."""
+    return Member(component.filename, component.status, component.in_delivery, component.in_archive)
+
+
+def _due(files: Iterable[Component], now: datetime) -> datetime:
+    """Now, unless every file that asks for work waits for a later attempt."""
+    asking = [file for file in files if file.status in (FileStatus.WAITING, FileStatus.RETRY_PENDING)]
+    if all(file.status is FileStatus.RETRY_PENDING for file in asking):
+        return max((file.retry_at or now for file in asking), default=now)
+    return now
+
+
+def _deadline(group: GroupRow, rules: RuleSet) -> datetime | None:
+    if rules.patience.timeout is None or group.timed_out_at is not None:
+        return None
+    return (group.reopened_at or group.created_at) + rules.patience.timeout

@@ -1,0 +1,67 @@
+"""Whether directories can be reached, and how much room is left there, asked in time.
+
+A mount whose server has gone makes whoever asks wait for ever; so each place is
+asked by a thread that can be left behind.
+"""
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 5.0  # seconds for all places together
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory now: a `fault` says why it cannot be listed; `free` and `total` are bytes, if known."""
+
+    path: Path
+    fault: str | None = None
+    is_empty: bool = False
+    free: int | None = None
+    total: int | None = None
+
+
+def ask(paths: Iterable[Path], patience: float = PATIENCE) -> dict[Path, Place]:
+    """Each of these directories as it is now; one that is missing has the room of where it would be."""
+    answers: dict[Path, Place] = {}
+
+    def look(path: Path) -> None:
+        answers[path] = _look(path)
+
+    threads = {path: threading.Thread(target=look, args=(path,), daemon=True) for path in set(paths)}
+    for thread in threads.values():
+        thread.start()
+    end = time.monotonic() + patience
+    for thread in threads.values():
+        thread.join(max(0.0, end - time.monotonic()))
+    silent = f"does not answer within {patience:g} s"
+    return {path: answers.get(path) or Place(path, silent) for path in threads}
+
+
+def mode_of(path: Path) -> int | None:
+    """The mode of what lies there; None when nothing does, or nobody can tell."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+
+
+def _look(path: Path) -> Place:
+    fault, is_empty = None, False
+    try:
+        with os.scandir(path) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        fault = f"cannot be looked at: {error.strerror}"
+    # Path.is_dir raises where a directory above may not be entered.
+    there = next((one for one in (path, *path.parents) if os.path.isdir(one)), path)
+    try:
+        found = os.statvfs(there)
+    except OSError:
+        return Place(path, fault, is_empty)
+    return Place(path, fault, is_empty, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)

@@ -1,0 +1,207 @@
+"""What lies in a delivery directory, as values. Unreadable is an error, never "empty"."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbonation_core.config.sections import Symlinks
+from carbonation_core.errors import ScanError
+from carbonation_core.names import to_path, to_text
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one state of a file from another, without reading it.
+
+    `inode` is device and inode number; times are nanoseconds since 1970.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: str
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Stamp":
+        """The stamp of a stat result."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, f"{found.st_dev}:{found.st_ino}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A directory entry that could be a delivered file.
+
+    `path` is relative to the watch and spelled as text; `fault` says why it can
+    never be archived as it is.
+    """
+
+    path: str
+    stamp: Stamp
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a tree: its files, and the directories that could not be read."""
+
+    files: tuple[Seen, ...]
+    unreadable: tuple[tuple[str, str], ...] = ()  # relative directory, reason
+
+    def could_see(self, path: str) -> bool:
+        """Whether a file of that relative path would have been seen."""
+        return not any(path.startswith(f"{directory}/") for directory, _ in self.unreadable)
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Where something may have changed, relative to the watch and spelled as text.
+
+    Of `directories` the whole content is to be looked at anew; `everything` is to
+    be looked at whatever else is said. `by_events`: file events say it, or do not
+    come, None when nobody listens; `trouble` says why they do not though they should.
+    """
+
+    files: frozenset[str] = frozenset()
+    directories: frozenset[str] = frozenset()
+    everything: bool = False
+    by_events: bool | None = None
+    trouble: str | None = None
+
+    def told_of(self, path: str) -> bool:
+        """Whether a file event told of that path, or of a directory that it lies in."""
+        if not self.by_events:
+            return False
+        found = path in self.files
+        while not found and "/" in path:
+            path = path.rpartition("/")[0]
+            found = path in self.directories
+        return found
+
+
+EVERYTHING = Hints(everything=True)
+
+
+def look(
+    root: Path,
+    recursive: bool,
+    symlinks: Symlinks,
+    wanted: Callable[[str], bool],
+    hints: Hints = EVERYTHING,
+) -> Look:
+    """What lies under `root` now, where the hints point.
+
+    `wanted` is asked with each file name. Raises `ScanError` when `root` itself
+    cannot be read.
+    """
+    return _Looking(root, recursive, symlinks, wanted).at(hints)
+
+
+class _Looking:
+    def __init__(
+        self, root: Path, recursive: bool, symlinks: Symlinks, wanted: Callable[[str], bool]
+    ) -> None:
+        self._root, self._recursive, self._symlinks = root, recursive, symlinks
+        self._wanted = wanted
+        self._unreadable: list[tuple[str, str]] = []
+
+    def at(self, hints: Hints) -> Look:
+        if hints.everything:
+            return Look(tuple(self._below("")), tuple(self._unreadable))
+        self._require_root()
+        found: dict[str, Seen] = {}
+        if self._recursive:
+            for directory in hints.directories:
+                found |= {seen.path: seen for seen in self._below(to_path(directory))}
+        for path in hints.files:
+            if path not in found and (self._recursive or "/" not in path):
+                seen = self._one(to_path(path))
+                if seen is not None:
+                    found[path] = seen
+        return Look(tuple(found.values()), tuple(self._unreadable))
+
+    def _require_root(self) -> None:
+        """Refuse to look where a root that has gone would make its files look gone."""
+        try:
+            with os.scandir(self._root):
+                pass
+        except OSError as error:
+            raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
+
+    def _below(self, relative: str) -> Iterator[Seen]:
+        for entry in self._listed(relative):
+            inner = f"{relative}/{entry.name}" if relative else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if self._recursive:
+                    yield from self._below(inner)
+            elif (seen := self._one(inner)) is not None:
+                yield seen
+
+    def _listed(self, relative: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(os.path.join(self._root, relative)) as found:
+                return list(found)
+        except OSError as error:
+            if not relative:
+                raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                self._unreadable.append((to_text(relative), error.strerror or str(error)))
+            return []
+
+    def _one(self, relative: str) -> Seen | None:
+        """A file, or None if it has left since it was listed or is nothing to archive."""
+        if not self._wanted(to_text(os.path.basename(relative))):
+            return None
+        path = os.path.join(self._root, relative)
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._unreadable.append((to_text(os.path.dirname(relative)), error.strerror or str(error)))
+            return None
+        fault = None
+        if stat.S_ISLNK(found.st_mode):
+            found, fault = self._followed(path, found)
+        elif stat.S_ISDIR(found.st_mode):
+            return None
+        if fault is None and not stat.S_ISREG(found.st_mode):
+            fault = f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file"
+        return Seen(to_text(relative), Stamp.of(found), fault)
+
+    def _followed(self, path: str, link: os.stat_result) -> tuple[os.stat_result, str | None]:
+        """What a symlink leads to, or the link itself and why it is not followed."""
+        if self._symlinks == "refuse":
+            return link, "is a symlink, which this watch refuses"
+        try:
+            target = os.path.realpath(path, strict=True)
+            found = os.stat(target, follow_symlinks=False)
+        except OSError:
+            return link, "is a symlink that leads nowhere"
+        if not Path(target).is_relative_to(os.path.realpath(self._root)):
+            return link, "is a symlink to something outside its watch"
+        return found, None
+
+
+def unreadable(path: str) -> str | None:
+    """Why the file may not be read, or None if it may.
+
+    An error of the disk is no fault of the file; whoever reads on meets it again
+    and waits for the disk.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError as error:
+        return f"cannot be read: {error.strerror}"
+    except OSError:
+        return None
+    return None

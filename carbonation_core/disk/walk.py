@@ -1,0 +1,148 @@
+"""Trees of any size, a directory at a time and several at once; unreadable is an error, never "empty"."""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from carbonation_core.disk.scan import Stamp
+from carbonation_core.errors import ScanError
+
+T = TypeVar("T")
+R = TypeVar("R")
+AT_ONCE = 1000  # entries or files that a thread takes in one go
+_OF_THE_DISK = "lost+found"  # of the file system itself, at the root of a mount, and closed to us
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A directory entry that is no directory, by its absolute path as the system spells it."""
+
+    path: str
+    is_symlink: bool
+
+
+class Crew:
+    """Threads that look at many places at once, never far ahead of whoever takes the answers."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = ThreadPoolExecutor(workers)
+        self._ahead = 2 * workers
+
+    def shut(self) -> None:
+        """Let the threads go, and what they have not begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def each(self, ask: Callable[[T], R], questions: Iterable[T]) -> Iterator[R]:
+        """The answers in the order of the questions, of which a few are taken in advance."""
+        asked: deque[Future[R]] = deque()
+        for question in questions:
+            asked.append(self._pool.submit(ask, question))
+            if len(asked) > self._ahead:
+                yield asked.popleft().result()
+        while asked:
+            yield asked.popleft().result()
+
+    def walk(self, root: str, recursive: bool = True) -> Iterator[list[Entry]]:
+        """What lies under `root`, in lists that each are of one directory.
+
+        Symlinks are never followed. A root that is not there has nothing under
+        it. Raises `ScanError` for a directory that cannot be read.
+        """
+        waiting = [_Listing(root)]
+        asked: set[Future[_Part]] = set()
+        while waiting or asked:
+            while waiting and len(asked) <= self._ahead:
+                asked.add(self._pool.submit(waiting.pop().part))
+            done, asked = wait(asked, return_when=FIRST_COMPLETED)
+            for part in (one.result() for one in done):
+                if recursive:
+                    waiting += [_Listing(path) for path in part.directories]
+                if part.rest is not None:
+                    waiting.append(part.rest)
+                if part.entries:
+                    yield part.entries
+
+
+@contextmanager
+def crew(workers: int) -> Iterator[Crew]:
+    """So many threads, which end with the block."""
+    made = Crew(workers)
+    try:
+        yield made
+    finally:
+        made.shut()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of what a directory holds; `rest` goes on with it."""
+
+    entries: list[Entry]
+    directories: list[str]
+    rest: "_Listing | None"
+
+
+class _Listing:
+    """A directory that is listed a part at a time, so that a huge one is never held whole."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._found: Iterator[os.DirEntry[str]] | None = None
+
+    def part(self) -> _Part:
+        entries: list[Entry] = []
+        directories: list[str] = []
+        try:
+            if self._found is None:
+                self._found = os.scandir(self._path)
+            for entry in self._found:
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(entry.path)
+                else:
+                    entries.append(Entry(entry.path, entry.is_symlink()))
+                if len(entries) + len(directories) >= AT_ONCE:
+                    return _Part(entries, directories, self)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it left since it was listed
+        except PermissionError as error:
+            if os.path.basename(self._path) != _OF_THE_DISK:
+                raise _unreadable(self._path, error) from None
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        return _Part(entries, directories, None)
+
+
+def look_at(path: str) -> Stamp | str:
+    """The stamp of the file there, of a symlink that of its target; or why there is none.
+
+    Raises `ScanError` when nobody can tell.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a symlink that leads nowhere" if os.path.islink(path) else "is not there"
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return Stamp.of(found) if stat.S_ISREG(found.st_mode) else "is not a file"
+
+
+def own_stamp(path: str) -> Stamp | None:
+    """The stamp of what lies there, of a symlink its own; None if nothing does.
+
+    Raises `ScanError` when nobody can tell.
+    """
+    try:
+        return Stamp.of(os.stat(path, follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> ScanError:
+    return ScanError(f"{path}: cannot be looked at: {error.strerror or error}")

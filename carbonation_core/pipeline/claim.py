@@ -1,0 +1,198 @@
+"""Who works on which groups: offers, open batches, and giving back."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import batches, components, groups
+from carbonation_core.db.batches import BatchRow
+from carbonation_core.db.components import Change
+from carbonation_core.db.engine import database_now, reading, repeatable, writing
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.delivery.grouping import refresh
+from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.logs.records import about
+from carbonation_core.pipeline.rollback import take_back
+from carbonation_core.process import is_dead
+from carbonation_core.project import Project, rules_in_force, rules_of
+from carbonation_core.rules import decide
+from carbonation_core.rules.rule_sets import RuleSet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A batch that a run may take. `group_key` is given when it is of one group."""
+
+    batch_id: str
+    watch_name: str
+    size: int
+    group_key: str | None
+    attempt: int
+    rules_digest: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenBatch:
+    """A batch that has not ended, and whether its lease holds nothing any more."""
+
+    offer: Offer
+    instance: str
+    status: str
+    run_id: str | None
+    lease_is_dead: bool
+
+
+@repeatable
+def claim(project: Project, watch_name: str, instance: str) -> list[Offer]:
+    """Put the groups that are due into batches, offered to the Dagster instance of that name.
+
+    While the watch is idle and few are ready each gets a batch of its own;
+    else they are packed, so that a burst costs one run.
+    """
+    service = project.config.service
+    rules = rules_in_force(project)
+    now = project.clock()
+    with reading(project.engine) as connection:
+        if not groups.count_due(connection, watch_name, now):
+            return []
+    with writing(project.engine) as connection:
+        components.lock(connection, f"watch:{watch_name}")
+        ready = groups.due(connection, watch_name, now, service.groups_per_run)
+        busy = bool(batches.not_ended(connection, watch_name))
+        if busy or len(ready) > service.single_group_runs:
+            parts: list[Sequence[GroupRow]] = [ready]
+        else:
+            parts = [[group] for group in ready]
+        offers = []
+        for part in parts:
+            ids = [group.id for group in part]
+            batch = batches.make(connection, watch_name, instance, rules.digest, ids, now)
+            if batch is not None:
+                _wake(connection, ids, now)
+                offers.append(_offer(batch, part))
+    return offers
+
+
+def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:
+    """The watch's batches that have not ended, the oldest first."""
+    with reading(project.engine) as connection:
+        now = database_now(connection)
+        found = []
+        for batch in batches.not_ended(connection, watch_name):
+            ids = [member.group_id for member in batches.members(connection, batch.id)]
+            part = list(groups.by_id(connection, ids).values())
+            dead = batch.status == batches.RUNNING and (
+                batches.is_expired(batch, now) or (batch.holder is not None and is_dead(batch.holder))
+            )
+            found.append(OpenBatch(_offer(batch, part), batch.instance, batch.status, batch.run_id, dead))
+    return found
+
+
+@repeatable
+def give_back(
+    project: Project, batch_id: str, reason: str, died: bool = False, holder: str | None = None
+) -> int:
+    """End a batch that nobody works on any more; returns how many groups were still open.
+
+    `died`: its process ended without a word. Then a batch of several is halved,
+    and a group that was alone has used an attempt, so that what kills its
+    process cannot take its neighbours with it for ever. `holder`: only if it is
+    still theirs. Doing it twice is harmless.
+    """
+    with reading(project.engine) as connection:
+        batch = batches.get(connection, batch_id)
+        if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
+            return 0
+    rule_set = rules_of(project, batch.rules_digest).sets.get(
+        project.config.watch_named(batch.watch_name).rules
+    )
+    now = project.clock()
+    with writing(project.engine) as connection:
+        components.lock(connection, f"watch:{batch.watch_name}")
+        if not batches.end(connection, batch_id, now, reason, holder):
+            return 0
+        members = batches.members(connection, batch_id)
+        ids = [member.group_id for member in members]
+        owned = {
+            group.id: group for group in groups.by_id(connection, ids).values() if group.batch_id == batch_id
+        }
+        still_open = [m.group_id for m in members if m.outcome is None and m.group_id in owned]
+        components.apply(connection, take_back(connection, batch_id, members, owned), now)
+        batches.set_members(
+            connection,
+            batch_id,
+            [{"group_id": id_, "outcome": "given_back", "reason": reason} for id_ in still_open],
+        )
+        batches.release(connection, batch_id, owned)
+        if died and len(still_open) == 1:
+            _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
+        refresh(connection, rule_set or RuleSet(), owned, (), now)
+        if died and len(still_open) > 1:
+            half = len(still_open) // 2
+            for part in (still_open[:half], still_open[half:]):
+                batches.make(connection, batch.watch_name, batch.instance, batch.rules_digest, part, now)
+    if still_open:
+        with about(watch=batch.watch_name, run_id=batch.run_id):
+            log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
+    return len(still_open)
+
+
+def _wake(connection: Connection, group_ids: Sequence[int], now: datetime) -> None:
+    """Let the components that waited for their next attempt wait for their run."""
+    pending = components.pending_of(connection, group_ids)
+    changes = [Change(component, Event.DUE, "its next attempt is due") for component in pending]
+    components.apply(connection, changes, now)
+
+
+def _used_an_attempt(
+    project: Project,
+    connection: Connection,
+    group: GroupRow,
+    reason: str,
+    now: datetime,
+    run_id: str | None,
+) -> None:
+    decision = decide.after_failure(
+        group.attempts + 1, project.config.service, now, f"the process died: {reason}", 0.5
+    )
+    fail(connection, group, components.of_groups(connection, [group.id])[group.id], decision, now, run_id)
+
+
+def fail(
+    connection: Connection,
+    group: GroupRow,
+    files: Sequence[components.Component],
+    decision: decide.RetryDecision,
+    now: datetime,
+    run_id: str | None,
+) -> None:
+    """Record a group's failed attempt and what follows from it."""
+    event = Event.GAVE_UP if decision.at is None else Event.ATTEMPT_FAILED
+    values = {"retry_count": decision.attempts, "retry_at": decision.at}
+    waiting = [file for file in files if file.status is FileStatus.WAITING]
+    components.apply(
+        connection, [Change(file, event, decision.reason, values) for file in waiting], now, run_id
+    )
+    groups.store(
+        connection,
+        [{"id": group.id, "attempts": decision.attempts, "due_at": decision.at, "deadline_at": None}],
+        now,
+    )
+
+
+def _offer(batch: BatchRow, part: Sequence[GroupRow]) -> Offer:
+    return Offer(
+        batch.id,
+        batch.watch_name,
+        batch.size,
+        part[0].group_key if batch.size == 1 and part else None,
+        max((group.attempts for group in part), default=0) + 1,
+        batch.rules_digest,
+        batch.created_at,
+    )

@@ -1,0 +1,112 @@
+"""How a group's way through a batch ends: its outcome, its next attempt, and the line in the log."""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import batches, components, groups
+from carbonation_core.db.components import Change
+from carbonation_core.delivery.grouping import refresh
+from carbonation_core.lifecycle import Event, may
+from carbonation_core.logs.records import (
+    SUCCESS,
+    about,
+)
+from carbonation_core.pipeline.stages import (
+    Bench,
+    Closing,
+    Outcome,
+)
+from carbonation_core.rules import decide
+
+log = logging.getLogger(__name__)
+
+_LEVELS = {
+    Outcome.ARCHIVED: SUCCESS,
+    Outcome.FAILED: logging.ERROR,
+    Outcome.RETRY_PENDING: logging.WARNING,
+    Outcome.INTEGRITY_FAILED: logging.WARNING,
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a group's way through its batch ended; `at`: when its next attempt is, if there is one."""
+
+    group_key: str
+    outcome: Outcome
+    reason: str
+    at: datetime | None = None
+
+
+def end(
+    bench: Bench,
+    connection: Connection,
+    batch_id: str,
+    run_id: str,
+    closed: Sequence[Closing],
+    now: datetime,
+) -> list[Ended]:
+    """Record for these groups that their way has ended, and how; they are free then."""
+    ends: list[Ended] = []
+    if not closed:
+        return ends
+    changes: list[Change] = []
+    attempts: list[dict[str, Any]] = []
+    members: list[dict[str, Any]] = []
+    files = components.of_groups(connection, [closing.group.row.id for closing in closed])
+    for closing in closed:
+        group = closing.group.row
+        carried = {file.id: file.stamp for file in closing.group.asking}
+        asking = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
+        waiting = [file for file in asking if carried.get(file.id) == file.stamp]
+        outcome, reason, at = closing.outcome, closing.reason, None
+        if len(waiting) < len(asking):
+            # What was decided without the new file does not hold for it, nor for its group.
+            outcome, reason = Outcome.WAITING, f"got another file; {reason}"
+        elif outcome is Outcome.NOT_SELECTED:
+            changes += [Change(file, Event.REJECTED, reason) for file in waiting]
+        elif outcome in (Outcome.RETRY_PENDING, Outcome.FAILED):
+            decision = _next_attempt(bench, closing, now)
+            at = decision.at
+            outcome = Outcome.FAILED if at is None else Outcome.RETRY_PENDING
+            event = Event.GAVE_UP if at is None else Event.ATTEMPT_FAILED
+            values = {"retry_count": decision.attempts, "retry_at": at}
+            changes += [Change(file, event, reason, values) for file in waiting]
+            attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": at})
+        ends.append(Ended(group.group_key, outcome, reason, at))
+        members.append({"group_id": group.id, "outcome": outcome, "reason": reason})
+    components.apply(connection, changes, now, run_id)
+    groups.store(connection, attempts, now)
+    batches.set_members(connection, batch_id, members)
+    ids = [closing.group.row.id for closing in closed]
+    batches.release(connection, batch_id, ids)
+    refresh(connection, bench.rules, ids, (), now)
+    return ends
+
+
+def _next_attempt(bench: Bench, closing: Closing, now: datetime) -> decide.RetryDecision:
+    """When the next attempt is, if there is one."""
+    used, service = closing.group.row.attempts, bench.project.config.service
+    if closing.at is not None:
+        return decide.RetryDecision(used, closing.at, closing.reason)
+    if closing.outcome is Outcome.FAILED:
+        return decide.RetryDecision(used + 1, None, closing.reason)
+    jitter = random.random()  # noqa: S311  # spreads load, hides nothing
+    if closing.counts:
+        return decide.after_failure(used + 1, service, now, closing.reason, jitter)
+    wait = decide.delay(max(used, 1), service, jitter)
+    return decide.RetryDecision(used, now + wait, closing.reason)
+
+
+def tell(ended: Ended) -> None:
+    """The line in the log."""
+    what = ended.outcome + (f" at {ended.at:%Y-%m-%d %H:%M:%S}" if ended.at else "")
+    with about(group_key=ended.group_key):
+        level = _LEVELS.get(ended.outcome, logging.INFO)
+        log.log(level, "group %s: %s: %s", ended.group_key, what, ended.reason)

@@ -1,0 +1,184 @@
+"""What the database remembers of an archived batch: copies, statuses, groups, members and feed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import batches, components, groups
+from carbonation_core.db.batches import BatchRow
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.disk.transfer import Written
+from carbonation_core.lifecycle import Event, FeedEvent, may
+from carbonation_core.names import to_text
+from carbonation_core.pipeline.outcomes import Ended
+from carbonation_core.pipeline.placement import (
+    Kept,
+    Transfer,
+)
+from carbonation_core.pipeline.publish import CleanedUp
+from carbonation_core.pipeline.stages import (
+    Bench,
+    Outcome,
+    Stage,
+)
+from carbonation_core.rules import decide
+
+
+def record(
+    bench: Bench,
+    connection: Connection,
+    batch: BatchRow,
+    run_id: str,
+    transfers: Sequence[Transfer],
+    now: datetime,
+) -> tuple[list[str], list[Ended]]:
+    """Record what is in place; returns the paths of copies that this supersedes, and each group's end.
+
+    Whoever saw a file change meanwhile is not overruled: the stamp that is
+    stored is the one that was taken, so the next look finds the difference.
+    """
+    ids = [written.order.component_id for job in transfers for written in job.written]
+    ids += [kept.order.component_id for job in transfers for kept in job.kept]
+    ids += [one.file.id for job in transfers for one in job.aside]
+    current = {file.id: file for file in components.by_id(connection, ids)}
+    changes: list[Change] = []
+    copies: list[dict[str, Any]] = []
+    superseding: list[int] = []
+    for job in transfers:
+        for written in job.written:
+            file = current[written.order.component_id]
+            if written.order.supersedes or (file.digest is not None and bench.watch.redelivery == "replace"):
+                superseding.append(file.id)
+            changes.append(_archived(file, written, job.archive.name, now))
+            copies.append(_copy_row(written, job.archive.name, run_id, now))
+        changes += [_kept(current[kept.order.component_id], kept, now) for kept in job.kept]
+        changes += [
+            Change(one.file, Event.LEFT_ALONE, one.reason)
+            for one in job.aside
+            if (now_is := current[one.file.id]).status is one.file.status and now_is.stamp == one.file.stamp
+        ]
+    replaced = components.supersede_copies(connection, superseding, now)
+    components.record_copies(connection, copies)
+    components.apply(connection, changes, now, run_id)
+    before = groups.by_id(connection, [job.group.row.id for job in transfers])
+    # What joins a group that was retracted does not make it complete.
+    bereft = components.groups_with_losses(connection, before)
+    rows = [_group_row(bench, job, batch.rules_digest, now) for job in transfers]
+    groups.store(connection, [{**row, "complete": row["id"] not in bereft} for row in rows], now)
+    news = [(before[job.group.row.id], job) for job in transfers if job.written]
+    news = [(row, job) for row, job in news if row.id not in bereft]
+    groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
+    members = [_member_row(job) for job in transfers]
+    batches.set_members(connection, batch.id, members)
+    kept = {copy["path"] for copy in copies}
+    superseded = [path for path in replaced if path not in kept]
+    return superseded, [_ended(job, member) for job, member in zip(transfers, members, strict=True)]
+
+
+def record_clean_up(connection: Connection, cleaned: CleanedUp, now: datetime) -> None:
+    """Remember what `clean_up` did."""
+    changes = []
+    for file in components.by_id(connection, cleaned.values.keys() | cleaned.stamps.keys()):
+        values = dict(cleaned.values.get(file.id, {}))
+        before, after = cleaned.stamps.get(file.id, (None, None))
+        if after is not None and file.stamp == before:
+            values |= components.stamp_values(after)
+        if values:
+            changes.append(Change(file, values=values))
+    components.apply(connection, changes, now)
+
+
+def _event(row: GroupRow, job: Transfer, current: Mapping[int, Component]) -> FeedEvent:
+    """What the feed says of a group: that it is complete, has other bytes, or more of them."""
+    if not row.complete:
+        return FeedEvent.COMPLETED
+    again = any(current[written.order.component_id].in_archive for written in job.written)
+    return FeedEvent.REPLACED if again else FeedEvent.UPDATED
+
+
+def _kept(file: Component, kept: Kept, now: datetime) -> Change:
+    if kept.refused:
+        return Change(file, Event.GAVE_UP, kept.reason)
+    values = {"in_archive": True, "archived_at": now}
+    # What was ignored stays in delivery, and says why.
+    message = {} if kept.same_bytes else {"error_message": kept.reason}
+    return Change(file, Event.ARCHIVED, kept.reason, {**values, **message})
+
+
+def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> Change:
+    order = written.order
+    values: dict[str, Any] = {
+        "archive_name": archive_name,
+        "archive_path": to_text(order.target),
+        "digest": written.digest,
+        "in_archive": True,
+        "archived_at": now,
+    }
+    if not may(file.status, Event.ARCHIVED):
+        # Overtaken: it stands elsewhere by now, but this is what is in the archive.
+        return Change(file, values=values)
+    values |= {"retry_count": 0, **components.stamp_values(written.stamp)}
+    return Change(file, Event.ARCHIVED, f"as {to_text(order.target)}", values)
+
+
+def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "component_id": written.order.component_id,
+        "archive_name": archive_name,
+        "path": to_text(written.order.target),
+        "digest": written.digest,
+        "size_bytes": written.stamp.size,
+        "mtime_ns": written.stamp.mtime_ns,
+        "copied_at": now,
+        "run_id": run_id,
+    }
+
+
+def _group_row(bench: Bench, job: Transfer, rules_digest: str, now: datetime) -> dict[str, Any]:
+    paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
+    names = {file.id: file.filename for file in job.group.files}
+    paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
+    primary = min(paths, key=lambda name: decide.in_order(name, bench.rules), default=None)
+    return {
+        "id": job.group.row.id,
+        "archive_path": paths.get(primary) if primary else None,
+        "archive_name": job.archive.name,
+        "archive_directory": job.group.member.archive_directory,
+        "rules_digest": rules_digest,
+        "completed_at": job.group.row.completed_at or now,
+        "attempts": 0,
+        "due_at": None,
+        "deadline_at": None,
+        "timed_out_at": None,
+    }
+
+
+def _member_row(job: Transfer) -> dict[str, Any]:
+    refused = [kept for kept in job.kept if kept.refused]
+    reason: str | None
+    if refused:
+        outcome = Outcome.FAILED
+        reason = "; ".join(f"{to_text(kept.order.name)}: {kept.reason}" for kept in refused)
+    elif job.written:
+        outcome, reason = Outcome.ARCHIVED, job.group.member.reason
+    else:
+        reasons = {kept.reason for kept in job.kept} or {file.reason for file in job.aside}
+        outcome, reason = Outcome.UNCHANGED, "; ".join(sorted(reasons))
+    return {
+        "group_id": job.group.row.id,
+        "stage": Stage.ARCHIVE,
+        "outcome": outcome,
+        "reason": reason,
+        "files": len(job.written),
+        "bytes": sum(written.stamp.size for written in job.written),
+    }
+
+
+def _ended(job: Transfer, member: Mapping[str, Any]) -> Ended:
+    told = [member["reason"]]
+    if member["outcome"] is Outcome.ARCHIVED:
+        told.insert(0, f"{member['files']} files to {job.archive.name}")
+    return Ended(job.group.row.group_key, member["outcome"], "; ".join(filter(None, told)))

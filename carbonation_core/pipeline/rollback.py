@@ -1,0 +1,88 @@
+"""What a batch that died has left in the archive is taken back, or carried to its end.
+
+Its groups then come again as if it had never begun. What it had recorded stays,
+and what should have followed the record is done here.
+"""
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import components
+from carbonation_core.db.batches import Member
+from carbonation_core.db.components import Change, Component
+from carbonation_core.disk import (
+    source,
+    transfer,
+)
+from carbonation_core.disk.source import Source
+from carbonation_core.disk.temporary import (
+    clear,
+    inode_of,
+    published,
+    put_back,
+    temporary_name,
+)
+from carbonation_core.names import to_path, to_text
+
+log = logging.getLogger(__name__)
+
+
+def take_back(
+    connection: Connection, batch_id: str, members: Iterable[Member], owned: Collection[int]
+) -> list[Change]:
+    """Clear what a batch has left in the archive; only who ended it may.
+
+    `owned` are the groups that were in its hands to the end. Returns how that left
+    their files: a link of the batch, and its removal, have changed a source's ctime.
+    """
+    routed = {member.group_id: member for member in members if member.archive_directory}
+    files = components.of_groups(connection, routed)
+    changes = []
+    for group_id, member in routed.items():
+        directory = to_path(member.archive_directory or "")
+        for file in files[group_id]:
+            temporary = temporary_name(batch_id, file.id)
+            inode = inode_of(directory, temporary)
+            if inode is None:
+                continue
+            if member.outcome is None and group_id in owned:
+                _withdraw(connection, directory, temporary, file)
+            clear(directory, temporary)
+            if inode == file.stamp.inode:
+                stamp = source.stamp_after_link(Source("", to_path(file.source_path), file.stamp))
+                changes.append(Change(file, values=components.stamp_values(stamp)))
+    recorded = [file.id for id_ in owned if id_ in routed and routed[id_].outcome for file in files[id_]]
+    remove_superseded(connection, components.superseded_at_last(connection, recorded))
+    return changes
+
+
+def remove_superseded(connection: Connection, paths: Sequence[str]) -> None:
+    """Remove copies that were superseded, unless something of ours lies there by now."""
+    taken = components.live_copies(connection, paths)
+    for path in paths:
+        if path in taken:
+            continue
+        try:
+            transfer.remove_copy(to_path(path))
+        except OSError as error:
+            log.warning("the superseded copy %s cannot be removed: %s", path, error.strerror)
+
+
+def _withdraw(connection: Connection, directory: str, temporary: str, file: Component) -> None:
+    """Take back the final name that was given to a file and never recorded."""
+    paths = published(directory, temporary, to_path(file.filename))
+    owners = components.live_copies(connection, map(to_text, paths))
+    for path in paths:
+        owner = owners.get(to_text(path))
+        if owner == file.id:
+            put_back(directory, temporary, path)
+        elif owner is not None:
+            continue
+        elif os.path.lexists(to_path(file.source_path)):
+            transfer.remove_copy(path)
+        else:
+            # Whoever delivered it may have seen it here and removed it there.
+            log.warning("%s was archived and never recorded, and its source is gone; it stays", path)

@@ -1,0 +1,410 @@
+"""A batch's way through the stages. Commits are visible here, and nowhere below."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from carbonation_core.db import (
+    batches,
+    components,
+    groups,
+    metadata,
+)
+from carbonation_core.db.batches import BatchRow
+from carbonation_core.db.components import (
+    Change,
+    Component,
+)
+from carbonation_core.db.engine import (
+    reading,
+    repeatable,
+    writing,
+)
+from carbonation_core.delivery.grouping import refresh
+from carbonation_core.errors import (
+    CarbonationError,
+    LostOwnership,
+)
+from carbonation_core.lifecycle import (
+    Event,
+    FileStatus,
+    may,
+)
+from carbonation_core.logs.records import about
+from carbonation_core.pipeline import (
+    outcomes as endings,
+)
+from carbonation_core.pipeline import (
+    placement,
+    publish,
+    record,
+    stages,
+)
+from carbonation_core.pipeline.claim import give_back
+from carbonation_core.pipeline.stages import (
+    Bench,
+    Closing,
+    OpenGroup,
+    Outcome,
+    Stage,
+    StageResult,
+)
+from carbonation_core.process import this_process
+from carbonation_core.project import (
+    Project,
+    rules_in_force,
+    rules_of,
+)
+from carbonation_core.rules import decide
+
+__all__ = ["BatchReport", "GroupReport", "Outcome", "Stage", "Work", "work"]
+
+log = logging.getLogger(__name__)
+
+ORDER = tuple(Stage)
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """How far a group has come in its batch. `files` and `bytes` were archived in it.
+
+    `delivered_at`: when its last file was first seen as it is.
+    """
+
+    group_id: int
+    group_key: str
+    stage: str | None
+    outcome: Outcome | None
+    reason: str | None
+    archive_name: str | None
+    archive_directory: str | None
+    files: int
+    bytes: int
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """How far each group of a batch has come."""
+
+    batch_id: str
+    watch_name: str
+    rules_digest: str
+    groups: tuple[GroupReport, ...]
+
+    def with_outcome(self, *outcomes: Outcome) -> tuple[GroupReport, ...]:
+        """The groups that came to one of these ends."""
+        return tuple(group for group in self.groups if group.outcome in outcomes)
+
+
+@contextmanager
+def work(
+    project: Project,
+    batch_id: str,
+    run_id: str,
+    stop: Callable[[], bool] = lambda: False,
+    again: bool = False,
+) -> Iterator["Work"]:
+    """Take a batch and hold it, for one stage or all of them.
+
+    Whoever leaves without `finish()` hands the batch on to the next step of the
+    same run, whose lease it stays under; an exception gives it back. `stop` is
+    asked between groups. `again`: the run repeats an earlier one; an
+    ended batch is opened again, and its groups that failed are taken up at
+    once if nobody else has them. Raises `LostOwnership` when the batch is
+    somebody else's, or has ended.
+    """
+    holder = this_process(run_id)
+    batch = _taken(project, batch_id, run_id, holder, again)
+    job = Work(project, batch, run_id, holder, stop)
+    with about(watch=batch.watch_name, run_id=run_id), _kept(project, batch_id, holder):
+        if again:
+            job.retake_failed()
+        try:
+            yield job
+        except LostOwnership:
+            raise
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            # An interrupted run did not fail; its groups come again as they are.
+            failed = isinstance(error, Exception)
+            if failed and not isinstance(error, CarbonationError):
+                log.exception("batch %s broke off: %s", batch_id, reason)
+            give_back(project, batch_id, reason, failed, holder)
+            raise
+
+
+@repeatable
+def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: bool) -> BatchRow:
+    rules = rules_in_force(project)
+    with writing(project.engine) as connection:
+        batch = batches.get(connection, batch_id)
+        if batch is None:
+            raise LostOwnership(f"there is no batch {batch_id}")
+        if again and batch.status == batches.ENDED:
+            batches.retake(connection, batch_id, run_id, holder, rules.digest)
+            return replace(batch, rules_digest=rules.digest)
+        batches.take(connection, batch_id, run_id, holder)
+        return batch
+
+
+class Work:
+    """A batch in the hands of its owner."""
+
+    def __init__(
+        self, project: Project, batch: BatchRow, run_id: str, holder: str, stop: Callable[[], bool]
+    ) -> None:
+        self.batch_id = batch.id
+        self._project = project
+        self._batch = batch
+        self._run_id = run_id
+        self._holder = holder
+        self._stop = stop
+        watch = project.config.watch_named(batch.watch_name)
+        rules = rules_of(project, batch.rules_digest)
+        self._bench = Bench(project, watch, rules.sets[watch.rules])
+
+    def advance(self, stage: Stage) -> BatchReport:
+        """Bring every open group up to that stage, through all that it still lacks.
+
+        Raises `LostOwnership` when the batch was given to somebody else.
+        """
+        self._require_ownership()
+        for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
+            before = ORDER[number - 1].value if number else None
+            opened = self._opened(before)
+            if opened and self._stop():
+                stopping = [Closing(g, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for g in opened]
+                self._record(step, StageResult(closed=stopping))
+            elif opened:
+                self._run(step, opened)
+        return self.report()
+
+    def report(self) -> BatchReport:
+        """How far each group has come."""
+        with reading(self._project.engine) as connection:
+            members = batches.members(connection, self.batch_id)
+            ids = [member.group_id for member in members]
+            rows = groups.by_id(connection, ids)
+            files = components.of_groups(connection, ids)
+        return BatchReport(
+            self.batch_id,
+            self._batch.watch_name,
+            self._batch.rules_digest,
+            tuple(
+                GroupReport(
+                    member.group_id,
+                    rows[member.group_id].group_key,
+                    member.stage,
+                    Outcome(member.outcome) if member.outcome else None,
+                    member.reason,
+                    member.archive_name,
+                    member.archive_directory,
+                    member.files,
+                    member.bytes,
+                    max((file.quiet_since for file in files[member.group_id]), default=None),
+                )
+                for member in members
+            ),
+        )
+
+    @repeatable
+    def retake_failed(self) -> int:
+        """Take up the batch's failed groups at once, those that nobody else has; how many."""
+        again = (Outcome.RETRY_PENDING, Outcome.FAILED, Outcome.GIVEN_BACK)
+        now = self._project.clock()
+        with self._recording() as connection:
+            ids = [m.group_id for m in batches.members(connection, self.batch_id) if m.outcome in again]
+            owned = batches.own_again(connection, self.batch_id, ids)
+            files = components.of_groups(connection, owned)
+            resumed = [
+                Change(file, Event.RESUMED, "its run was executed again")
+                for members in files.values()
+                for file in members
+                if may(file.status, Event.RESUMED)
+            ]
+            components.apply(connection, resumed, now, self._run_id)
+            rows = [{"group_id": id_, "stage": None, "outcome": None, "reason": None} for id_ in owned]
+            batches.set_members(connection, self.batch_id, rows)
+        return len(owned)
+
+    def finish(self) -> BatchReport:
+        """End the batch; what is still open is given back."""
+        give_back(self._project, self.batch_id, "the run ended", holder=self._holder)
+        return self.report()
+
+    def _require_ownership(self) -> None:
+        with reading(self._project.engine) as connection:
+            batch = batches.get(connection, self.batch_id)
+        if batch is None or batch.holder != self._holder:
+            raise LostOwnership(f"batch {self.batch_id} was given to somebody else")
+
+    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> None:
+        if stage is Stage.ARCHIVE:
+            self._archive(opened)
+            return
+        if stage is Stage.INTEGRITY:
+            now = self._project.clock()
+            result = stages.integrity(self._bench, opened, self._manifests(), now)
+        elif stage is Stage.COMPLETENESS:
+            result = stages.completeness(self._bench, opened)
+        elif stage is Stage.EXTRACT:
+            result = stages.extract(self._bench, opened)
+        elif stage is Stage.SELECT:
+            result = stages.select(self._bench, opened, self._metadata(opened))
+        else:
+            result = stages.route(self._bench, opened, self._metadata(opened))
+        self._record(stage, result)
+
+    def _archive(self, opened: Sequence[OpenGroup]) -> None:
+        # A look may have found a change meanwhile.
+        whole = stages.completeness(self._bench, opened)
+        same = stages.as_judged(whole.passed)
+        planned = placement.prepare(self._bench, self.batch_id, same.passed)
+        written = publish.write(self._bench, planned.transfers, self._stop)
+        try:
+            self._hold()
+        except LostOwnership:
+            publish.discard(written.transfers)
+            raise
+        placed = publish.publish(written.transfers)
+        superseded, ends = self._record_archived(placed.transfers)
+        for ended in ends:
+            endings.tell(ended)
+        # Owned until their sources are gone: who looks meanwhile must not take
+        # a source that is about to be removed for one that was left behind.
+        self._let_go(placed.transfers, publish.clean_up(self._bench, placed.transfers, superseded))
+        closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
+        stamps = written.stamps | placed.stamps
+        self._record(Stage.ARCHIVE, StageResult(closed=closed, stamps=stamps))
+
+    @repeatable
+    def _hold(self) -> None:
+        with writing(self._project.engine) as connection:
+            batches.require_owner(connection, self.batch_id, self._holder)
+
+    @repeatable
+    def _record_archived(
+        self, transfers: Sequence[placement.Transfer]
+    ) -> tuple[list[str], list[endings.Ended]]:
+        """Commit what was archived; returns the copies that it superseded, and how it ended."""
+        now = self._project.clock()
+        with self._recording() as connection:
+            return record.record(self._bench, connection, self._batch, self._run_id, transfers, now)
+
+    @repeatable
+    def _let_go(self, transfers: Sequence[placement.Transfer], cleaned: publish.CleanedUp) -> None:
+        """Commit what cleaning up did, and own the groups no more."""
+        now = self._project.clock()
+        ids = [job.group.row.id for job in transfers]
+        with writing(self._project.engine) as connection:
+            components.lock(connection, f"watch:{self._batch.watch_name}")
+            record.record_clean_up(connection, cleaned, now)
+            batches.release(connection, self.batch_id, ids)
+            # A look left groups that were owned as they were, whatever joined them.
+            refresh(connection, self._bench.rules, ids, (), now)
+
+    @repeatable
+    def _record(self, stage: Stage, result: StageResult) -> None:
+        """Commit what a stage decided."""
+        now = self._project.clock()
+        with self._recording() as connection:
+            components.apply(connection, result.changes, now, self._run_id)
+            metadata.store(connection, self._bench.plugin.file_model, result.metadata, now)
+            if result.routes:
+                rows = [
+                    {"group_id": id_, "archive_name": name, "archive_directory": directory}
+                    for id_, (name, directory) in result.routes.items()
+                ]
+                batches.set_members(connection, self.batch_id, rows)
+            states = [{"group_id": id_, "judged": state} for id_, state in result.judged.items()]
+            batches.set_members(connection, self.batch_id, states)
+            reasons = [{"group_id": id_, "reason": reason} for id_, reason in result.reasons.items()]
+            batches.set_members(connection, self.batch_id, reasons)
+            passed = [group.row.id for group in result.passed]
+            batches.set_stage(connection, self.batch_id, passed, stage)
+            ends = endings.end(self._bench, connection, self.batch_id, self._run_id, result.closed, now)
+            changes = [
+                Change(file, values=components.stamp_values(result.stamps[file.id][1]))
+                for file in components.by_id(connection, result.stamps)
+                if file.stamp == result.stamps[file.id][0]
+            ]
+            components.apply(connection, changes, now)
+        for ended in ends:
+            endings.tell(ended)
+
+    def _opened(self, after: str | None) -> list[OpenGroup]:
+        """The open groups that have passed that stage and no further one."""
+        with reading(self._project.engine) as connection:
+            members = [
+                member
+                for member in batches.members(connection, self.batch_id)
+                if member.outcome is None and member.stage == after
+            ]
+            ids = [member.group_id for member in members]
+            rows = groups.by_id(connection, ids)
+            files = components.of_groups(connection, ids)
+        return [
+            OpenGroup(rows[member.group_id], member, files[member.group_id])
+            for member in members
+            if rows[member.group_id].batch_id == self.batch_id
+        ]
+
+    def _manifests(self) -> list[Component]:
+        """The lists of checksums that lie in delivery and have settled."""
+        if not self._bench.rules.manifests:
+            return []
+        with reading(self._project.engine) as connection:
+            left_alone = components.in_status(connection, self._batch.watch_name, [FileStatus.NOT_SELECTED])
+        rules = self._bench.rules
+        return [one for one in left_alone if one.in_delivery and decide.is_manifest(one.filename, rules)]
+
+    def _metadata(self, opened: Sequence[OpenGroup]) -> dict[int, dict[str, Any]]:
+        ids = [group.row.id for group in opened]
+        with reading(self._project.engine) as connection:
+            return metadata.of_groups(connection, self._bench.plugin.file_model, ids)
+
+    @contextmanager
+    def _recording(self) -> Iterator[Connection]:
+        """A transaction that commits only if the batch is still ours."""
+        with writing(self._project.engine) as connection:
+            components.lock(connection, f"watch:{self._batch.watch_name}")
+            batches.require_owner(connection, self.batch_id, self._holder)
+            yield connection
+
+
+@repeatable
+def _renewed(project: Project, batch_id: str, holder: str) -> bool:
+    with writing(project.engine) as connection:
+        return batches.renew(connection, batch_id, holder)
+
+
+@contextmanager
+def _kept(project: Project, batch_id: str, holder: str) -> Iterator[None]:
+    """Renew the lease from another thread, so that a long stage does not lose it."""
+    done = threading.Event()
+
+    def renew() -> None:
+        pause: timedelta = batches.LEASE / 4
+        while not done.wait(pause.total_seconds()):
+            try:
+                if not _renewed(project, batch_id, holder):
+                    return
+            except Exception:  # the next one may work; recording asks for ownership anyway
+                log.exception("lease of batch %s could not be renewed", batch_id)
+
+    of_batch = copy_context()  # for the log
+    thread = threading.Thread(target=of_batch.run, args=(renew,), name=f"lease-{batch_id[:8]}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""How the service does, where a file stands, what would happen."""

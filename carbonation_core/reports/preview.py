@@ -1,0 +1,217 @@
+"""What a pass would do to each group, without doing any of it."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from carbonation_core.config.sections import Watch
+from carbonation_core.db import components, groups, migrate
+from carbonation_core.db.batches import Member
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import reading
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.disk.scan import (
+    Seen,
+    look,
+    unreadable,
+)
+from carbonation_core.errors import ScanError
+from carbonation_core.lifecycle import FileStatus
+from carbonation_core.names import to_path, to_text
+from carbonation_core.pipeline import stages
+from carbonation_core.pipeline.stages import (
+    Bench,
+    Closing,
+    OpenGroup,
+)
+from carbonation_core.project import Project, rules_on_disk
+from carbonation_core.rules import decide
+
+ARCHIVE, DONE = "archive", "archived already"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would become of a group, or of a file that gets no group, and why."""
+
+    watch_name: str
+    group_key: str
+    verdict: str
+    reason: str
+    destination: str | None = None
+
+
+def preview(project: Project) -> list[Preview]:
+    """What a pass would do now, with everything taken as settled; nothing is written.
+
+    rules.toml is read as it is, accepted or not. Raises `ConfigError`.
+    """
+    rules = rules_on_disk(project)
+    return [
+        verdict
+        for watch in project.config.watch
+        for verdict in _of_watch(Bench(project, watch, rules.sets[watch.rules]))
+    ]
+
+
+def _of_watch(bench: Bench) -> Iterator[Preview]:
+    watch, rule_set, now = bench.watch, bench.rules, bench.project.clock()
+    try:
+        seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch))
+    except ScanError as error:
+        yield Preview(watch.name, "", "cannot be looked at", str(error))
+        return
+    known, rows = _known(bench, [entry.path for entry in seen.files])
+    by_key: dict[str, list[Component]] = defaultdict(list)
+    manifests: list[Component] = []
+    for number, entry in enumerate(seen.files, 1):
+        component = _as_component(bench, entry, -number, known.get(entry.path), now)
+        if component.status is not FileStatus.WAITING:
+            by_key[_known_key(component, rows) or entry.path].append(component)
+            continue
+        path = Path(to_path(component.source_path))
+        fault = (
+            entry.fault
+            or decide.stat_fault(component.filename, entry.stamp.size, rule_set)
+            or unreadable(str(path))
+        )
+        if fault is not None:
+            yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, fault)
+            continue
+        if decide.is_manifest(component.filename, rule_set):
+            manifests.append(component)
+            yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, "is a manifest of checksums")
+            continue
+        key, reason = _key(bench, entry.path, path)
+        if key is None:
+            yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, reason)
+        else:
+            by_key[key].append(component)
+    since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
+    opened = [
+        OpenGroup(
+            _row(watch, key, -number, since.get(key, now)),
+            Member(-number, None, None, None, None, None, 0, 0),
+            files,
+        )
+        for number, (key, files) in enumerate(sorted(by_key.items()), 1)
+    ]
+    yield from _of_groups(bench, opened, manifests, now)
+
+
+def _of_groups(
+    bench: Bench, opened: list[OpenGroup], manifests: list[Component], now: datetime
+) -> Iterator[Preview]:
+    name = bench.watch.name
+    for group in opened:
+        if not group.asking:
+            yield Preview(name, group.row.group_key, DONE, "its files are in the archive")
+    asking = [group for group in opened if group.asking]
+    result = stages.integrity(bench, asking, manifests, now)
+    closed: list[Closing] = list(result.closed)
+    metadata: dict[int, dict[str, object]] = defaultdict(dict)
+    result.passed = [_with(group, result.changes) for group in result.passed]
+    for stage in (stages.completeness, stages.extract):
+        result = stage(bench, result.passed)
+        closed += result.closed
+    metadata |= {id_: dict(values) for id_, (_, values) in result.metadata.items()}
+    for decision in (stages.select, stages.route):
+        result = decision(bench, result.passed, metadata)
+        closed += result.closed
+    for ended in closed:
+        yield Preview(name, ended.group.row.group_key, ended.outcome, ended.reason)
+    for group in result.passed:
+        archive, directory = result.routes[group.row.id]
+        names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, bench.rules)]
+        files = ", ".join(sorted(names))
+        yield Preview(name, group.row.group_key, ARCHIVE, f"{files} to {archive}", directory)
+
+
+def _with(group: OpenGroup, changes: list[Change]) -> OpenGroup:
+    """The group as it is when what was decided of its files has been recorded."""
+    failed = {change.component.id: change.reason for change in changes}
+    files = [
+        replace(file, status=FileStatus.INTEGRITY_FAILED, error_message=failed[file.id])
+        if file.id in failed
+        else file
+        for file in group.files
+    ]
+    return replace(group, files=files)
+
+
+def _known(bench: Bench, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
+    """What the database knows of these files, by their relative path; nothing if there is none."""
+    engine = bench.project.engine
+    if not migrate.status(engine, bench.project.plugin.migrations_path).is_current:
+        return {}, {}
+    root = to_text(str(bench.watch.path)) + "/"
+    with reading(engine) as connection:
+        found = components.by_path(connection, bench.watch.name, [root + path for path in paths])
+        rows = groups.by_id(connection, {file.group_id for file in found if file.group_id is not None})
+    return {file.source_path.removeprefix(root): file for file in found}, rows
+
+
+def _as_component(
+    bench: Bench, entry: Seen, number: int, known: Component | None, now: datetime
+) -> Component:
+    """The file as a pass would find it: done with as it is, or waiting for its run."""
+    watch = bench.watch
+    unchanged = known is not None and known.stamp == entry.stamp
+    if known is not None and unchanged:
+        is_read = known.status is FileStatus.NOT_SELECTED and known.group_id is not None
+        if known.status is FileStatus.ARCHIVED or (
+            is_read and decide.is_set_aside(known.filename, bench.rules)
+        ):
+            return known
+    fresh = Component(
+        id=number,
+        watch_name=watch.name,
+        filename=os.path.basename(entry.path),
+        source_path=to_text(str(watch.path)) + "/" + entry.path,
+        stamp=entry.stamp,
+        quiet_since=now,
+        status=FileStatus.WAITING,
+        in_delivery=True,
+        in_archive=False,
+        group_id=None,
+        digest=None,
+        archive_name=None,
+        archive_path=None,
+        error_message=None,
+        retry_count=0,
+        retry_at=None,
+        detected_at=_EPOCH,
+    )
+    if known is None:
+        return fresh
+    quiet_since = known.quiet_since if unchanged else now
+    return replace(
+        known, stamp=entry.stamp, quiet_since=quiet_since, status=FileStatus.WAITING, in_delivery=True
+    )
+
+
+def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
+    row = rows.get(component.group_id) if component.group_id is not None else None
+    return row.group_key if row else None
+
+
+def _key(bench: Bench, relative: str, path: Path) -> tuple[str | None, str]:
+    completeness = bench.rules.completeness
+    if completeness is None or completeness.group_function is None:
+        return decide.group_key(relative, bench.rules), ""
+    name = completeness.group_function
+    try:
+        key = bench.plugin.group_functions[name](file_path=path)
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
+        return None, f'group function "{name}" raised {type(error).__name__}: {error}'
+    return key, f'group function "{name}" gives it no group'
+
+
+def _row(watch: Watch, key: str, number: int, opened_at: datetime) -> GroupRow:
+    return GroupRow(
+        number, watch.name, key, False, None, None, opened_at, None, None, 0, None, None, None, None
+    )

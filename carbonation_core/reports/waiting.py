@@ -1,0 +1,277 @@
+"""What waits, for what and until when; which groups have waited too long."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from carbonation_core.config.sections import Watch
+from carbonation_core.db import (
+    batches,
+    components,
+    counts,
+    groups,
+    rule_versions,
+)
+from carbonation_core.db.batches import (
+    OFFERED,
+    BatchRow,
+)
+from carbonation_core.db.components import Component
+from carbonation_core.db.engine import reading
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.delivery.grouping import member_of
+from carbonation_core.errors import ConfigError
+from carbonation_core.lifecycle import FileStatus
+from carbonation_core.names import to_text
+from carbonation_core.project import (
+    Project,
+    rules_of,
+)
+from carbonation_core.rules.decide import (
+    group_key,
+    readiness,
+)
+from carbonation_core.rules.rule_sets import (
+    Rules,
+    RuleSet,
+)
+
+STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
+OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
+_AFTERWARDS = {  # by on_timeout
+    "warn": "then goes on waiting, with a warning",
+    "skip": "then has timed out",
+    "archive_partial": "then is archived as it is",
+}
+LONGEST_LIST = 100  # groups that are named; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What something waits for, as a sentence without its subject, and until when if that is known."""
+
+    says: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A group that has waited too long, or a file that has no group yet (`group_key` is None)."""
+
+    watch_name: str
+    group_key: str | None
+    name: str  # the key, or the file's path
+    since: datetime
+    waits_for: str
+    until: datetime | None
+    is_overdue: bool  # its timeout has passed
+    is_stale: bool  # it waits longer than `stale_threshold`
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """Who has waited too long: the longest first, at most `LONGEST_LIST` of them, and how many there are."""
+
+    waiters: tuple[Waiter, ...]
+    number: int
+
+
+def group_waits(
+    group: GroupRow,
+    files: Sequence[Component],
+    rules: RuleSet | None,
+    watch: Watch | None,
+    now: datetime,
+    batch: BatchRow | None = None,
+    strays: Sequence[Component] = (),
+) -> Wait | None:
+    """What a group waits for; None when nothing of it waits.
+
+    `batch` is the one that holds it, `strays` are files that have not joined it
+    yet, see `strays_of`. Without rules or watch, as of a watch that is configured no more, it cannot
+    say what is missing.
+    """
+    if group.batch_id is not None and batch is not None:
+        return _held(batch)
+    detected = [file for file in (*files, *strays) if _is_unsettled(file)]
+    asking = [file for file in files if file.status in OPEN]
+    if not asking and not detected:
+        return None
+    if watch is None:
+        return Wait(f"waits for watch {group.watch_name}, which is configured no more")
+    if detected:
+        return _settling(detected, watch, now)
+    if group.due_at is not None and group.due_at > now:
+        return Wait(f"waits for its next attempt, at {shown(group.due_at)}", group.due_at)
+    if group.due_at is not None:
+        return Wait(f"is whole, and waits for a run since {shown(group.due_at)}")
+    state = readiness([member_of(file) for file in files], rules, False, False) if rules else None
+    if rules is None or state is None or not state.missing:
+        return Wait("waits for the next look at its watch")
+    return _missing(group, (*files, *strays), state.missing, rules)
+
+
+def file_waits(file: Component, watch: Watch | None, now: datetime) -> Wait | None:
+    """What a file without a group waits for; None when it does not wait."""
+    if file.status not in OPEN:
+        return None
+    if watch is None:
+        return Wait(f"waits for watch {file.watch_name}, which is configured no more")
+    if file.status is FileStatus.RETRY_PENDING and file.retry_at is not None and file.retry_at > now:
+        return Wait(f"waits for its next attempt, at {shown(file.retry_at)}", file.retry_at)
+    return (
+        _settling([file], watch, now) if _is_unsettled(file) else Wait("waits for the next look at its watch")
+    )
+
+
+def strays_of(
+    connection: Connection, watch: Watch, rules: RuleSet, keys: Collection[str]
+) -> dict[str, list[Component]]:
+    """Files of the watch that by their name belong to these groups and have not joined them, by group key.
+
+    They have not settled, or failed a check. Where a plugin gives keys, nobody can tell.
+    """
+    found: dict[str, list[Component]] = {key: [] for key in keys}
+    if not keys or key_by_name("", watch, rules) is None:
+        return found
+    for file in components.without_group(connection, watch.name, STRAY):
+        key = key_by_name(file.source_path, watch, rules)
+        if key in found:
+            found[key].append(file)
+    return found
+
+
+def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:
+    """The group key of a file by its absolute path; None if a plugin decides."""
+    if rules.completeness is not None and rules.completeness.group_by == "plugin":
+        return None
+    return group_key(path.removeprefix(to_text(str(watch.path)) + "/"), rules)
+
+
+def shown(at: datetime) -> str:
+    """A time as people read it, in UTC."""
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(age: timedelta) -> str:
+    """A span of time in whole units, the largest of which there are two."""
+    seconds = int(age.total_seconds())
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def rules_accepted(project: Project, connection: Connection) -> Rules | None:
+    """The rules in force, without a look at rules.toml; None before the first were accepted.
+
+    Also None when the plugin or config.toml no longer go with them.
+    """
+    version = rule_versions.accepted(connection)
+    try:
+        return rules_of(project, version.digest) if version is not None else None
+    except ConfigError:
+        return None
+
+
+def overlong(project: Project, watch_names: Collection[str]) -> Overlong:
+    """The groups, and files without one, of these watches that wait longer than they should.
+
+    That is longer than `stale_threshold`, or than their rule set's timeout.
+    """
+    now = project.clock()
+    threshold = project.config.service.stale_threshold
+    with reading(project.engine) as connection:
+        rules = rules_accepted(project, connection)
+        found, number = counts.overlong_groups(connection, watch_names, now - threshold, LONGEST_LIST)
+        rows = groups.by_id(connection, found)
+        files = components.of_groups(connection, found)
+        held = batches.by_id(connection, {row.batch_id for row in rows.values() if row.batch_id})
+        alone = counts.overlong_files(connection, watch_names, now - threshold)
+        strays: dict[int, list[Component]] = {}
+        for watch in project.config.watch:
+            keys = {row.group_key: row.id for row in rows.values() if row.watch_name == watch.name}
+            if rules and watch.rules in rules.sets:
+                by_key = strays_of(connection, watch, rules.sets[watch.rules], keys)
+                strays |= {keys[key]: others for key, others in by_key.items()}
+    watches = {watch.name: watch for watch in project.config.watch}
+    waiters = [_file_waiter(file, since, watches.get(file.watch_name), now) for file, since in alone]
+    for row in rows.values():
+        watch = watches[row.watch_name]
+        rule_set = rules.sets.get(watch.rules) if rules else None
+        batch = held.get(row.batch_id or "")
+        wait = group_waits(row, files[row.id], rule_set, watch, now, batch, strays.get(row.id, ()))
+        waiters.append(_group_waiter(row, files[row.id], wait, now - threshold))
+    waiters.sort(key=lambda waiter: waiter.since)
+    return Overlong(tuple(waiters[:LONGEST_LIST]), number + len(alone))
+
+
+def _group_waiter(
+    group: GroupRow, files: Sequence[Component], wait: Wait | None, stale_before: datetime
+) -> Waiter:
+    since = group.reopened_at or group.created_at
+    return Waiter(
+        group.watch_name,
+        group.group_key,
+        group.group_key,
+        since,
+        wait.says if wait else _given_up(files),
+        wait.until if wait else None,
+        is_overdue=group.timed_out_at is not None,
+        is_stale=wait is not None and since <= stale_before,
+    )
+
+
+def _file_waiter(file: Component, since: datetime, watch: Watch | None, now: datetime) -> Waiter:
+    wait = file_waits(file, watch, now)
+    says, until = (wait.says, wait.until) if wait else ("", None)
+    return Waiter(file.watch_name, None, file.source_path, since, says, until, False, True)
+
+
+def _given_up(files: Sequence[Component]) -> str:
+    reasons = {file.error_message for file in files if file.status is FileStatus.TIMED_OUT}
+    return "timed out: " + ("; ".join(sorted(filter(None, reasons))) or "it waited too long")
+
+
+def _held(batch: BatchRow) -> Wait:
+    if batch.status == OFFERED:
+        return Wait(
+            f"waits for its run to start; it was offered as batch {batch.id} at {shown(batch.created_at)}"
+        )
+    return Wait(f"is worked on by run {batch.run_id} in batch {batch.id}")
+
+
+def _is_unsettled(file: Component) -> bool:
+    return file.status is FileStatus.DETECTED and file.in_delivery
+
+
+def _settling(files: Sequence[Component], watch: Watch, now: datetime) -> Wait:
+    last = max(files, key=lambda file: file.quiet_since)
+    until = last.quiet_since + timedelta(seconds=watch.settle_seconds)
+    if until <= now:
+        return Wait(f"waits for the next look at its watch, as {last.filename} has settled")
+    return Wait(
+        f"waits for {last.filename} to settle: unchanged for {watch.settle_seconds:g} s, "
+        f"at {shown(until)} at the earliest",
+        until,
+    )
+
+
+def _missing(group: GroupRow, files: Sequence[Component], missing: Sequence[str], rules: RuleSet) -> Wait:
+    broken = [
+        f"; {file.filename} failed a check: it {file.error_message}"
+        for file in files
+        if file.status is FileStatus.INTEGRITY_FAILED and file.in_delivery
+    ]
+    says = f"waits for {', '.join(missing)}"
+    if group.deadline_at is None:
+        late = (
+            f"; its timeout passed at {shown(group.timed_out_at)}"
+            if group.timed_out_at
+            else ", without a timeout"
+        )
+        return Wait(f"{says}{late}{''.join(broken)}")
+    then = _AFTERWARDS[rules.completeness.on_timeout if rules.completeness else "warn"]
+    return Wait(f"{says} until {shown(group.deadline_at)}, {then}{''.join(broken)}", group.deadline_at)

@@ -1,0 +1,1 @@
+"""rules.toml as values, and what follows from them. Pure."""

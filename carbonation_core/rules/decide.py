@@ -1,0 +1,355 @@
+"""Decisions: settled, which group, whole, intact, selected, where to, when again.
+
+All of them are pure; each verdict carries its reason. Plugin callables come in
+as arguments.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from carbonation_core.config.sections import (
+    ServiceSection,
+    Watch,
+)
+from carbonation_core.errors import AttemptFailed, Unroutable
+from carbonation_core.lifecycle import FileStatus
+from carbonation_core.rules.rule_sets import (
+    FieldCondition,
+    IntegrityRule,
+    RuleSet,
+    Selection,
+    matches_any,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A yes or no with its reason."""
+
+    holds: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """What follows a failed attempt: another one at a time, or none."""
+
+    attempts: int  # used so far
+    at: datetime | None  # None: gave up
+    reason: str
+
+
+def wanted(name: str, watch: Watch) -> bool:
+    """Whether the watch takes a file of that name."""
+    if matches_any(name, watch.ignore_patterns):
+        return False
+    return not watch.patterns or matches_any(name, watch.patterns)
+
+
+def settles_in(quiet_since: datetime, now: datetime, settle_seconds: float) -> timedelta:
+    """How long until a file unchanged since then has settled; 0 or less: it has."""
+    return quiet_since + timedelta(seconds=settle_seconds) - now
+
+
+def stat_fault(filename: str, size: int, rules: RuleSet) -> str | None:
+    """Which integrity rule a file of that name and size fails, as far as a stat can tell."""
+    for rule in rules.integrity:
+        if rule.type == "min_size" and size < rule.size and holds_for(rule, filename, rules):
+            return f"has {size} bytes, fewer than min_size = {rule.value}"
+        if rule.type == "max_size" and size > rule.size and holds_for(rule, filename, rules):
+            return f"has {size} bytes, more than max_size = {rule.value}"
+    return None
+
+
+def holds_for(rule: IntegrityRule, filename: str, rules: RuleSet) -> bool:
+    """Whether an integrity rule of the rule set is about a file of that name."""
+    if is_manifest(filename, rules) or (rule.type == "checksum" and sidecar_extension(filename, rules)):
+        return False
+    if rule.extensions:
+        return _ends_with(filename, rule.extensions) is not None
+    return sidecar_extension(filename, rules) is None
+
+
+def sidecar_extension(filename: str, rules: RuleSet) -> str | None:
+    """The extension that says that a file holds the checksum of another; None: it does not."""
+    return _ends_with(filename, rules.sidecars)
+
+
+def is_manifest(filename: str, rules: RuleSet) -> bool:
+    """Whether a file lists the checksums of its directory, and so belongs to no group."""
+    return matches_any(filename, rules.manifests)
+
+
+def is_set_aside(filename: str, rules: RuleSet) -> bool:
+    """Whether a file is only read, and stays in delivery when its group is archived."""
+    sidecar = sidecar_extension(filename, rules)
+    return sidecar is not None and not any(
+        rule.archive_sidecar for rule in rules.checksums if rule.sidecar == sidecar
+    )
+
+
+def may_fail_by_sums(filename: str, rules: RuleSet) -> bool:
+    """Whether checksums have a say about a file of that name, or it holds some."""
+    return sidecar_extension(filename, rules) is not None or any(
+        holds_for(rule, filename, rules) for rule in rules.checksums
+    )
+
+
+def extension(filename: str, rules: RuleSet) -> str:
+    """The file's extension: the longest known one that fits, else its last suffix.
+
+    That of a sidecar begins with that of the file it names: ".dat.sha256". Where
+    the rule set lists extensions, a name that ends in none of them is a stem.
+    """
+    known = rules.completeness.extensions if rules.completeness is not None else ()
+    found = _ends_with(filename, known)
+    sidecar = sidecar_extension(filename, rules)
+    if sidecar is not None and (found is None or found == sidecar):
+        named = filename.removesuffix(sidecar)
+        listed = [*known, *(one for rule in rules.checksums for one in rule.extensions)]
+        if not known or _ends_with(named, listed):
+            return (_ends_with(named, known) or _last_suffix(named)) + sidecar
+        return sidecar
+    return found if found is not None else _last_suffix(filename)
+
+
+def _ends_with(filename: str, extensions: Iterable[str]) -> str | None:
+    return next((one for one in extensions if filename.endswith(one) and filename != one), None)
+
+
+def _last_suffix(filename: str) -> str:
+    stem, dot, suffix = filename.rpartition(".")
+    return f".{suffix}" if dot and stem else ""
+
+
+def group_key(path: str, rules: RuleSet) -> str:
+    """The key of a file by its path relative to the watch, when no plugin decides.
+
+    A sidecar has that of the file it names.
+    """
+    directory, _, filename = path.rpartition("/")
+    if rules.completeness is None:
+        return path.removesuffix(sidecar_extension(filename, rules) or "")
+    stem = filename.removesuffix(extension(filename, rules))
+    return f"{directory}/{stem}" if directory and not rules.completeness.across_directories else stem
+
+
+def missing(filenames: Collection[str], rules: RuleSet) -> tuple[str, ...]:
+    """The expected extensions that none of these files has."""
+    if rules.completeness is None:
+        return ()
+    there = {extension(filename, rules) for filename in filenames}
+    there |= {sidecar for filename in filenames if (sidecar := sidecar_extension(filename, rules))}
+    return tuple(wanted for wanted in rules.completeness.expected_extensions if wanted not in there)
+
+
+def names_of_sums(filename: str, sidecar: str, rules: RuleSet) -> tuple[str, str]:
+    """The names that a file's sidecar may have: by its whole name, or by its stem."""
+    return f"{filename}{sidecar}", f"{filename.removesuffix(extension(filename, rules))}{sidecar}"
+
+
+def unaccompanied(asking: Collection[str], there: Collection[str], rules: RuleSet) -> tuple[str, ...]:
+    """The sidecars that files asking for work lack, and the files that sidecars asking for work lack.
+
+    A rule that also names a manifest waits for no sidecar.
+    """
+    lacking = [
+        f"{filename}{rule.sidecar}"
+        for rule in rules.checksums
+        if rule.sidecar is not None and rule.manifest is None
+        for filename in asking
+        if holds_for(rule, filename, rules)
+        and not any(name in there for name in names_of_sums(filename, rule.sidecar, rules))
+    ]
+    for filename in asking:
+        sidecar = sidecar_extension(filename, rules)
+        if sidecar is not None and not any(
+            filename in names_of_sums(one, sidecar, rules)
+            for one in there
+            if sidecar_extension(one, rules) is None
+        ):
+            lacking.append(filename.removesuffix(sidecar))
+    return tuple(sorted(set(lacking)))
+
+
+@dataclass(frozen=True)
+class Member:
+    """What the completeness of a group depends on, of one of its files."""
+
+    filename: str
+    status: FileStatus
+    in_delivery: bool
+    in_archive: bool
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a group may be worked on, and what it waits for if not."""
+
+    ready: bool
+    idle: bool  # none of its files asks for work
+    missing: tuple[str, ...] = ()
+
+
+def readiness(members: Collection[Member], rules: RuleSet, unsettled: bool, timed_out: bool) -> Readiness:
+    """Whether a group with these files is whole.
+
+    `unsettled`: a file that belongs to it has not settled yet. `timed_out`: its
+    timeout has passed, which under "archive_partial" makes it whole.
+    """
+    if not any(member.status in _ASKING for member in members):
+        return Readiness(ready=False, idle=True)
+    asking = [m.filename for m in members if m.status in _ASKING and m.in_delivery]
+    there = asking + [m.filename for m in members if _is_done(m, rules)]
+    lacking = missing(there, rules)
+    # A name says nothing new beside its extension.
+    lacking += tuple(n for n in unaccompanied(asking, there, rules) if not n.endswith(lacking))
+    unsettled = unsettled or any(m.status is FileStatus.DETECTED and m.in_delivery for m in members)
+    partial = (
+        timed_out and rules.completeness is not None and rules.completeness.on_timeout == "archive_partial"
+    )
+    return Readiness(ready=(not lacking or partial) and not unsettled, idle=False, missing=lacking)
+
+
+def _is_done(member: Member, rules: RuleSet) -> bool:
+    if member.status is FileStatus.NOT_SELECTED:
+        return member.in_delivery and is_set_aside(member.filename, rules)
+    return member.status is FileStatus.ARCHIVED and member.in_archive
+
+
+_ASKING = (FileStatus.WAITING, FileStatus.RETRY_PENDING)
+
+
+def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:
+    """Sorts a group's files: primary first, then as the rule set lists extensions, then by name.
+
+    Sidecars come last.
+    """
+    is_sidecar = sidecar_extension(filename, rules) is not None
+    completeness = rules.completeness
+    if completeness is None:
+        return (is_sidecar, 0, filename)
+    listed = [
+        *([completeness.primary_extension] if completeness.primary_extension else []),
+        *completeness.expected_extensions,
+        *completeness.optional_extensions,
+    ]
+    own = extension(filename, rules)
+    return (is_sidecar, listed.index(own) if own in listed else len(listed), filename)
+
+
+def selected(
+    metadata: Mapping[str, Any],
+    rules: RuleSet,
+    functions: Mapping[str, Callable[..., bool]],
+) -> Verdict:
+    """Whether a group with these metadata is wanted.
+
+    Raises `AttemptFailed` when a plugin's function raises.
+    """
+    if not rules.selection:
+        return Verdict(True, "there is no selection")
+    reasons = []
+    for number, block in enumerate(rules.selection, 1):
+        reason = _objection(metadata, block, functions)
+        if reason is None:
+            return Verdict(True, f"selection number {number} holds")
+        reasons.append(f"selection number {number}: {reason}")
+    return Verdict(False, "; ".join(reasons))
+
+
+def _objection(
+    metadata: Mapping[str, Any], block: Selection, functions: Mapping[str, Callable[..., bool]]
+) -> str | None:
+    for key in block.has_keys:
+        if metadata.get(key) is None:
+            return f'metadata lack "{key}"'
+    for key in block.lacks_keys:
+        if metadata.get(key) is not None:
+            return f'metadata have "{key}"'
+    for condition in block.field:
+        reason = _mismatch(metadata.get(condition.name), condition)
+        if reason is not None:
+            return reason
+    if block.function is not None:
+        try:
+            wanted = functions[block.function](metadata=dict(metadata), **block.kwargs)
+        except Exception as error:
+            raise AttemptFailed(
+                f'selection function "{block.function}" raised {type(error).__name__}: {error}'
+            ) from error
+        if not wanted:
+            return f'function "{block.function}" said no'
+    return None
+
+
+def _mismatch(value: object, condition: FieldCondition) -> str | None:
+    name = condition.name
+    for pattern in condition.matches:
+        if value is None:
+            return f'"{name}" has no value, so it does not match "{pattern.pattern}"'
+        if not pattern.search(str(value)):
+            return f'"{name}" is "{value}", which does not match "{pattern.pattern}"'
+    for pattern in condition.not_matches:
+        if value is not None and pattern.search(str(value)):
+            return f'"{name}" is "{value}", which matches "{pattern.pattern}"'
+    return None
+
+
+def route(
+    key: str,
+    metadata: Mapping[str, Any],
+    rules: RuleSet,
+    watch: Watch,
+    functions: Mapping[str, Callable[..., str | None]],
+) -> tuple[str, str]:
+    """The archive's name for a group, and why.
+
+    Raises `Unroutable` when nothing leads to an archive, `AttemptFailed` when a
+    plugin's function raises.
+    """
+    by_plugin = rules.completeness is not None and rules.completeness.group_by == "plugin"
+    matched = key if by_plugin else key.rpartition("/")[2]
+    for number, block in enumerate(rules.routing, 1):
+        if block.match is not None and block.archive is not None:
+            if matches_any(matched, [block.match]):
+                return block.archive, f'routing number {number}: "{matched}" matches "{block.match}"'
+        elif block.function is not None:
+            try:
+                name = functions[block.function](metadata=dict(metadata))
+            except Exception as error:
+                raise AttemptFailed(
+                    f'routing function "{block.function}" raised {type(error).__name__}: {error}'
+                ) from error
+            if name is not None:
+                return name, f'routing number {number}: function "{block.function}" chose it'
+    if rules.archive is not None:
+        return rules.archive, "the rule set's archive"
+    if watch.archive is not None:
+        return watch.archive, "the watch's archive"
+    raise Unroutable("no routing matches, and neither rule set nor watch names an archive")
+
+
+def after_failure(
+    attempts: int, service: ServiceSection, now: datetime, reason: str, jitter: float
+) -> RetryDecision:
+    """What follows the failed attempt that makes it `attempts`.
+
+    `jitter` is from 0 to 1 and spreads the wait over ±10 %.
+    """
+    if attempts > service.max_retries:
+        return RetryDecision(attempts, None, reason)
+    return RetryDecision(attempts, now + delay(attempts, service, jitter), reason)
+
+
+def delay(attempts: int, service: ServiceSection, jitter: float) -> timedelta:
+    """The wait after so many attempts (at least one)."""
+    longest = service.retry_delay_max.total_seconds()
+    first = service.retry_delay.total_seconds()
+    # Growth is bounded by its logarithm: a float's power may overflow.
+    grown = (attempts - 1) * math.log(service.retry_backoff)
+    seconds = longest if grown > math.log(longest / first) else first * math.exp(grown)
+    return timedelta(seconds=min(seconds, longest) * (0.9 + 0.2 * jitter))

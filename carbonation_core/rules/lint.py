@@ -1,0 +1,280 @@
+"""What is legal in the two files but surely wrong, a sentence each. Nothing here refuses anything."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from carbonation_core.config.loading import Config
+from carbonation_core.config.sections import (
+    Archive,
+    Watch,
+)
+from carbonation_core.config.toml import (
+    listing,
+    place,
+)
+from carbonation_core.rules.decide import wanted
+from carbonation_core.rules.rule_sets import (
+    Rules,
+    RuleSet,
+    matches_any,
+)
+
+WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes
+LINKS = ("hardlink", "symlink")
+_GLOB_PART = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+_ODD = "qzxj8"  # in place of a `*`: what no sane pattern asks for
+
+
+def advice(config: Config, rules: Rules) -> list[str]:
+    """A sentence for each thing that is legal but surely wrong, as the files themselves show it.
+
+    Both must have been loaded without faults. Each sentence names file, table and key.
+    """
+    config_file, rules_file = str(config.path), str(config.rules.file)
+    return [
+        *_about_service(config, config_file),
+        *_about_notify(config, config_file),
+        *(line for archive in config.archive for line in _about_archive(archive, config_file)),
+        *(line for name, found in rules.sets.items() for line in _about_rule_set(name, found, rules_file)),
+        *(line for watch in config.watch for line in _about_watch(watch, rules.sets[watch.rules], config)),
+        *_shared_files(config),
+    ]
+
+
+def disk_advice(
+    config: Config, is_directory: Callable[[Path], bool], real_path: Callable[[Path], Path]
+) -> list[str]:
+    """A sentence for each watch whose directory is missing, or lies in an archive by way of a symlink.
+
+    The two functions look at the disk: `Path.is_dir` and `Path.resolve`.
+    """
+    found = []
+    for watch in config.watch:
+        where = place(config.path, f'[[watch]] "{watch.name}"', "path")
+        if not is_directory(watch.path):
+            found.append(f'{where}: there is no directory "{watch.path}"')
+            continue
+        path = real_path(watch.path)
+        for archive in config.archive:
+            base = real_path(archive.base)
+            if path.is_relative_to(base) or (watch.recursive and base.is_relative_to(path)):
+                found.append(
+                    f'{where}: by way of a symlink this watch and archive "{archive.name}" share files, '
+                    f'as it is "{path}" and the archive "{base}"; what is archived would be delivered again'
+                )
+    return found
+
+
+def access_advice(config: Config, text: str, mode: Callable[[Path], int | None]) -> list[str]:
+    """A sentence for each file of the service that users may read who have no business with it.
+
+    `text` is config.toml as it stands; `mode` gives the mode of what lies there,
+    None when nothing does. Archives and the log are as open as they were made to be.
+    """
+    private = [(config.directory / ".dagster", "what Dagster keeps")]
+    if config.database.drivername == "sqlite":
+        private += [(Path(config.database.name + end), "the database") for end in ("", "-wal", "-shm")]
+    if any(secret in text for secret in config.secrets):
+        private.append((config.path, "a secret"))
+    return [
+        f'all users can read {what} in "{path}"; run: chmod o-rwx {path}'
+        for path, what in private
+        if (found := mode(path)) is not None and found & 0o004
+    ]
+
+
+def _about_service(config: Config, file: str) -> Iterator[str]:
+    service = config.service
+    if 2 * service.heartbeat_interval > WATCHDOG:
+        yield (
+            f"{place(file, '[service]', 'heartbeat_interval')}: is more than half of "
+            f"WatchdogSec={WATCHDOG.total_seconds():.0f} of carbonation.service, which would not start"
+        )
+    if service.retry_delay_max < service.retry_delay:
+        yield (
+            f'{place(file, "[service]", "retry_delay_max")}: is less than "retry_delay", '
+            "so that no retry ever waits as long as that says"
+        )
+
+
+def _about_notify(config: Config, file: str) -> Iterator[str]:
+    section = config.notify
+    if not section.on and (section.command or section.webhook):
+        yield f"{place(file, '[notify]', 'on')}: is empty, so that nobody is told of anything"
+    if section.token is not None and section.webhook is None:
+        yield f'{place(file, "[notify]", "token")}: is sent to nobody, as there is no "webhook"'
+
+
+def _about_archive(archive: Archive, file: str) -> Iterator[str]:
+    if archive.action not in LINKS:
+        return
+    table = f'[[archive]] "{archive.name}"'
+    yield (
+        f"{place(file, table, 'action')}: a {archive.action} keeps no bytes of its own; "
+        "a file that is changed or lost in delivery is changed or lost in the archive"
+    )
+    if "file_mode" in archive.model_fields_set:
+        yield (
+            f'{place(file, table, "file_mode")}: has no effect with action = "{archive.action}", '
+            "as a link has the mode of its file"
+        )
+
+
+def _about_rule_set(name: str, rules: RuleSet, file: str) -> Iterator[str]:
+    completeness = rules.completeness
+    if completeness and completeness.primary_extension and completeness.extensions:
+        primary = completeness.primary_extension
+        where = place(file, f"[{name}.completeness]", "primary_extension")
+        if primary in completeness.optional_extensions:
+            yield (
+                f'{where}: "{primary}" is only optional, so that a group can be archived '
+                "without the file whose path it bears"
+            )
+        elif primary not in completeness.expected_extensions:
+            yield (
+                f'{where}: "{primary}" is not expected, so that a group may never have it; '
+                f"expected: {listing(completeness.expected_extensions)}"
+            )
+    for number, check in enumerate(rules.integrity, 1):
+        if check.manifest and set(check.manifest) == {"*"}:
+            yield (
+                f"{place(file, f'[[{name}.integrity]] number {number}', 'manifest')}: "
+                f'"{check.manifest}" takes every file for a manifest, so that none is ever archived'
+            )
+    for number, routing in enumerate(rules.routing[:-1], 1):
+        if _matches_all(routing.match):
+            yield (
+                f"{place(file, f'[[{name}.routing]] number {number}', 'match')}: "
+                f'"{routing.match}" matches every group, so that the blocks after it are never asked'
+            )
+            break
+
+
+def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
+    table = f'[[watch]] "{watch.name}"'
+    for key in ("patterns", "ignore_patterns"):
+        for pattern in getattr(watch, key):
+            if "/" in pattern:
+                yield (
+                    f'{place(config.path, table, key)}: "{pattern}" has a "/" and so never matches, '
+                    "as patterns are tested against the file's name alone"
+                )
+    for pattern in watch.patterns:
+        if _is_ignored(pattern, watch.ignore_patterns):
+            yield (
+                f'{place(config.path, table, "patterns")}: "{pattern}" takes nothing, '
+                f'as "ignore_patterns" shuts out all of it: {listing(watch.ignore_patterns)}'
+            )
+    for extension in rules.completeness.expected_extensions if rules.completeness else ():
+        ends = (
+            f'every name that ends in "{extension}", which rule set "{watch.rules}" expects; '
+            "no group will ever be complete"
+        )
+        if watch.patterns and not any(common_name(f"*{_literal(extension)}", p) for p in watch.patterns):
+            yield f"{place(config.path, table, 'patterns')}: shut out {ends}"
+        elif _is_ignored(f"*{_literal(extension)}", watch.ignore_patterns):
+            yield f"{place(config.path, table, 'ignore_patterns')}: shut out {ends}"
+    yield from _about_checksums(watch, rules, config, table)
+    if not (rules.archive or watch.archive or _routes_all(rules)):
+        which = "groups that no routing block matches" if rules.routing else "its groups"
+        yield (
+            f"{place(config.path, table, 'archive')}: {which} have no archive to go to and will fail; "
+            f'name one here, in rule set "{watch.rules}", or in a last routing block with match = "*"'
+        )
+    for what, file in (
+        ("config.toml", config.path),
+        ("the rules", config.rules.file),
+        ("the log", config.logging.file),
+        ("the database", Path(config.database.name) if config.database.drivername == "sqlite" else None),
+    ):
+        if file is not None and _lies_in(file.parent, watch) and wanted(file.name, watch):
+            yield (
+                f'{place(config.path, table, "path")}: {what}, "{file}", lies in this watch '
+                "and would be taken for a delivered file"
+            )
+
+
+def _about_checksums(watch: Watch, rules: RuleSet, config: Config, table: str) -> Iterator[str]:
+    globs = {f"*{sidecar}": f'every sidecar "{sidecar}"' for sidecar in rules.sidecars}
+    globs |= {manifest: f'every manifest "{manifest}"' for manifest in rules.manifests}
+    for glob, what in globs.items():
+        ends = f'{what}, which rule set "{watch.rules}" needs; no file will ever have its checksum'
+        if watch.patterns and not any(common_name(glob, pattern) for pattern in watch.patterns):
+            yield f"{place(config.path, table, 'patterns')}: shut out {ends}"
+        elif _is_ignored(glob, watch.ignore_patterns):
+            yield f"{place(config.path, table, 'ignore_patterns')}: shut out {ends}"
+
+
+def _shared_files(config: Config) -> Iterator[str]:
+    for number, watch in enumerate(config.watch):
+        for other in config.watch[:number]:
+            if (_lies_in(watch.path, other) or _lies_in(other.path, watch)) and _take_alike(watch, other):
+                where = place(config.path, f'[[watch]] "{watch.name}"', "path")
+                yield f'{where}: watch "{other.name}" takes the same files, which are then archived twice'
+
+
+def _lies_in(directory: Path, watch: Watch) -> bool:
+    return directory == watch.path or (watch.recursive and directory.is_relative_to(watch.path))
+
+
+def _take_alike(one: Watch, other: Watch) -> bool:
+    names = (common_name(p, q) for p in one.patterns or ("*",) for q in other.patterns or ("*",))
+    ignored = (*one.ignore_patterns, *other.ignore_patterns)
+    return any(name is not None and not matches_any(name, ignored) for name in names)
+
+
+def _routes_all(rules: RuleSet) -> bool:
+    # A function of the plugin may know an archive for every group; nobody can tell from here.
+    return any(routing.function or _matches_all(routing.match) for routing in rules.routing)
+
+
+def _matches_all(pattern: str | None) -> bool:
+    return bool(pattern) and set(pattern or "") == {"*"}
+
+
+def _is_ignored(pattern: str, ignore_patterns: Collection[str]) -> bool:
+    """Whether all that a pattern matches is ignored, judged by an unlikely name that it matches."""
+    name = common_name(pattern, "*")
+    return name is not None and matches_any(name, ignore_patterns)
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def common_name(one: str, other: str) -> str | None:
+    """A name that both globs match, as unlike a special case as can be; None if there is none."""
+    return _common(tuple(_GLOB_PART.findall(one)), tuple(_GLOB_PART.findall(other)))
+
+
+@lru_cache(maxsize=10_000)
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> str | None:
+    if not one and not other:
+        return ""
+    if one[:1] == other[:1] == ("*",):
+        rest = _first(_common(one[1:], other), _common(one, other[1:]))
+        return None if rest is None else _ODD + rest
+    if other[:1] == ("*",):
+        one, other = other, one
+    if one[:1] == ("*",):
+        longer = _common(one, other[1:]) if other else None
+        found = None if longer is None else f"{_char(other[0], '?')}{longer}"
+        return _first(found, _common(one[1:], other))
+    if not one or not other:
+        return None
+    char, rest = _char(one[0], other[0]), _common(one[1:], other[1:])
+    return None if char is None or rest is None else char + rest
+
+
+def _first(*found: str | None) -> str | None:
+    return next((name for name in found if name is not None), None)
+
+
+def _char(one: str, other: str) -> str | None:
+    """A character that both single parts of a glob match."""
+    candidates = f"{_LETTERS}{one}{other}"
+    return next((c for c in candidates if matches_any(c, [one]) and matches_any(c, [other])), None)
