@@ -9,24 +9,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from carbonation_core.config.toml import listing
-from carbonation_core.db import (
-    catalog,
-    consumers,
-)
-from carbonation_core.db.consumers import (
-    ConsumerRow,
-    Lag,
-    cursor_of,
-)
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
-from carbonation_core.errors import (
-    QueryError,
-    ReadOnlyDatabase,
-)
+from carbonation_core.db import catalog, consumers
+from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.errors import QueryError, ReadOnlyDatabase
 from carbonation_core.project import Project
 
 _CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)

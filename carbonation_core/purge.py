@@ -8,11 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from carbonation_core.db import retention
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.project import Project
 
 T = TypeVar("T")

@@ -6,38 +6,31 @@ from pathlib import Path
 
 import dagster as dg
 
-from carbonation_core.config.loading import (
-    Config,
-    find_config,
-    load_config,
-)
+from carbonation_core.config.loading import Config, find_config, load_config
 from carbonation_core.config.toml import read_toml
 from carbonation_core.disk.watcher import Watchers
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import load_plugin
 from carbonation_core.project import open_project
-from carbonation_core.rules.rule_sets import (
-    Rules,
-    load_rules,
-)
-from carbonation_dagster.agreement import agreement_check
-from carbonation_dagster.alerts import alert_sensors
-from carbonation_dagster.assets import (
+from carbonation_core.rules.rule_sets import Rules, load_rules
+from carbonation_dagster.defs.alert_sensors import alert_sensors
+from carbonation_dagster.defs.archive_checks import agreement_check
+from carbonation_dagster.defs.assets import (
     archive_spec,
     catalog_asset,
     delivery_spec,
     feeding_watches,
     rules_spec,
 )
-from carbonation_dagster.changes import changes_sensor
-from carbonation_dagster.checks import watch_checks
-from carbonation_dagster.jobs import launched_jobs, process_now_job, watch_asset_job
-from carbonation_dagster.naming import Names
-from carbonation_dagster.resources import RESOURCE, Carbonation
-from carbonation_dagster.rules import rules_check
-from carbonation_dagster.schedules import schedules
-from carbonation_dagster.sensors import watch_sensor
-from carbonation_dagster.transfers import transfer_check
+from carbonation_dagster.defs.change_sensor import changes_sensor
+from carbonation_dagster.defs.jobs import launched_jobs, process_now_job, watch_asset_job
+from carbonation_dagster.defs.naming import Names
+from carbonation_dagster.defs.resources import RESOURCE, Carbonation
+from carbonation_dagster.defs.rules_checks import rules_check
+from carbonation_dagster.defs.schedules import schedules
+from carbonation_dagster.defs.sensors import watch_sensor
+from carbonation_dagster.defs.transfer_checks import transfer_check
+from carbonation_dagster.defs.watch_checks import watch_checks
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from carbonation_dagster.assembly import build_defs
-from carbonation_dagster.log_sender import begin_as_part
-from carbonation_dagster.scripts_located import locate_scripts_once
+from carbonation_dagster.logs.sender import begin_as_part
+from carbonation_dagster.service.alembic_memory import locate_scripts_once
 
 begin_as_part()
 locate_scripts_once()

@@ -12,32 +12,18 @@ from datetime import datetime
 import dagster as dg
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.delivery.observe import (
-    Observation,
-    observe,
-)
+from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ScanError
-from carbonation_core.pipeline.claim import (
-    Offer,
-    claim,
-)
-from carbonation_core.pipeline.work import (
-    BatchReport,
-    GroupReport,
-    Outcome,
-)
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-    rules_on_disk,
-)
+from carbonation_core.pipeline.claim import Offer, claim
+from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
+from carbonation_core.project import Project, rules_in_force, rules_on_disk
 from carbonation_core.reports import heartbeat
 from carbonation_dagster.assembly import build_defs
-from carbonation_dagster.home import HomeError, prepare_home, unusable
-from carbonation_dagster.naming import PASS_TAG, Names, run_tags
-from carbonation_dagster.recovery import pass_name, recover, report_dead_passes
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.telling import FAILED
+from carbonation_dagster.defs.messages import FAILED
+from carbonation_dagster.defs.naming import PASS_TAG, Names, run_tags
+from carbonation_dagster.defs.recovery import pass_name, recover, report_dead_passes
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.service.home import HomeError, prepare_home, unusable
 
 # Dagster tells every step to stderr, failures with their stack; what a person
 # needs of that we say ourselves, and the run in Dagster holds all of it.

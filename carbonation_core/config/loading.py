@@ -18,19 +18,8 @@ from carbonation_core.config.sections import (
     ServiceSection,
     Watch,
 )
-from carbonation_core.config.templates import (
-    constant_directory,
-    under,
-)
-from carbonation_core.config.toml import (
-    Section,
-    at_home,
-    listing,
-    parse,
-    parse_toml,
-    place,
-    read_toml,
-)
+from carbonation_core.config.templates import constant_directory, under
+from carbonation_core.config.toml import Section, at_home, listing, parse, parse_toml, place, read_toml
 from carbonation_core.errors import ConfigError
 
 ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"

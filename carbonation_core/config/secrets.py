@@ -9,15 +9,7 @@ from typing import Any
 
 import platformdirs
 
-from carbonation_core.config.toml import (
-    Section,
-    listing,
-    nearest,
-    parse,
-    parse_toml,
-    place,
-    read_toml,
-)
+from carbonation_core.config.toml import Section, listing, nearest, parse, parse_toml, place, read_toml
 from carbonation_core.errors import ConfigError
 
 PREFIX = "CARBONATION_"

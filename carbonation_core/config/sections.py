@@ -8,25 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
-from carbonation_core.config.labels import (
-    Owner,
-    Tags,
-)
+from carbonation_core.config.labels import Owner, Tags
 from carbonation_core.config.templates import check_template
-from carbonation_core.config.toml import (
-    DirectoryPath,
-    Duration,
-    FilePath,
-    Section,
-    at_home,
-    shown,
-)
-from carbonation_core.logs.file import (
-    Retention,
-    Rotation,
-    parse_retention,
-    parse_rotation,
-)
+from carbonation_core.config.toml import DirectoryPath, Duration, FilePath, Section, at_home, shown
+from carbonation_core.logs.file import Retention, Rotation, parse_retention, parse_rotation
 
 Observer = Literal["auto", "native", "polling"]
 Symlinks = Literal["refuse", "follow_inside"]

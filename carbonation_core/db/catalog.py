@@ -23,15 +23,7 @@ from sqlalchemy import (
 )
 
 from carbonation_core.config.toml import listing
-from carbonation_core.db.filters import (
-    Between,
-    Condition,
-    Exactly,
-    Filter,
-    Like,
-    conditions,
-    filters_of,
-)
+from carbonation_core.db.filters import Between, Condition, Exactly, Filter, Like, conditions, filters_of
 from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FeedEvent

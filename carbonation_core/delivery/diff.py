@@ -15,11 +15,7 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.service import PartState
-from carbonation_core.disk.scan import (
-    Look,
-    Seen,
-    unreadable,
-)
+from carbonation_core.disk.scan import Look, Seen, unreadable
 from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project

@@ -10,10 +10,7 @@ from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
-from carbonation_core.rules.decide import (
-    Member,
-    readiness,
-)
+from carbonation_core.rules.decide import Member, readiness
 from carbonation_core.rules.rule_sets import RuleSet
 
 

@@ -14,26 +14,12 @@ from carbonation_core.db import components, groups, service, tallies
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.service import PartState
-from carbonation_core.delivery.diff import (
-    Judging,
-    root_of,
-)
-from carbonation_core.delivery.grouping import (
-    expire,
-    refresh,
-)
-from carbonation_core.disk.scan import (
-    EVERYTHING,
-    Hints,
-    Look,
-    look,
-)
+from carbonation_core.delivery.diff import Judging, root_of
+from carbonation_core.delivery.grouping import expire, refresh
+from carbonation_core.disk.scan import EVERYTHING, Hints, Look, look
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import Event, FileStatus, may
-from carbonation_core.logs.records import (
-    TRACE,
-    about,
-)
+from carbonation_core.logs.records import TRACE, about
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.rules import decide
 

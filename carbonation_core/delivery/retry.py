@@ -8,39 +8,15 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import (
-    components,
-    groups,
-    rule_versions,
-)
-from carbonation_core.db.components import (
-    Change,
-    Component,
-)
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
+from carbonation_core.db import components, groups, rule_versions
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.filters import spelled
 from carbonation_core.delivery.observe import part_name
-from carbonation_core.errors import (
-    ConfigError,
-    QueryError,
-)
-from carbonation_core.lifecycle import (
-    Event,
-    FileStatus,
-)
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-    rules_on_disk,
-)
-from carbonation_core.reports.waiting import (
-    rules_accepted,
-    strays_of,
-)
+from carbonation_core.errors import ConfigError, QueryError
+from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.project import Project, rules_in_force, rules_on_disk
+from carbonation_core.reports.waiting import rules_accepted, strays_of
 from carbonation_core.rules.rule_sets import Rules
 
 RETRIABLE = (

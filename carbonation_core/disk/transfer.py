@@ -14,26 +14,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from carbonation_core.config.sections import (
-    Action,
-    Durability,
-    Verify,
-)
+from carbonation_core.config.sections import Action, Durability, Verify
 from carbonation_core.disk import file_system
 from carbonation_core.disk import source as sources
 from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import Source
-from carbonation_core.disk.temporary import (
-    BEFORE,
-    NEXT,
-    clear,
-    unlink,
-)
-from carbonation_core.errors import (
-    AttemptFailed,
-    EnvironmentFault,
-    SourceChanged,
-)
+from carbonation_core.disk.temporary import BEFORE, NEXT, clear, unlink
+from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
 
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)  # of a file system without them

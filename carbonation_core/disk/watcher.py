@@ -15,10 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.disk.inotify import (
-    Listener,
-    identity,
-)
+from carbonation_core.disk.inotify import Listener, identity
 from carbonation_core.disk.scan import Hints
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_text

@@ -13,25 +13,13 @@ from carbonation_core.db.components import Component
 from carbonation_core.disk import source
 from carbonation_core.disk.file_system import explained
 from carbonation_core.disk.scan import Stamp
-from carbonation_core.disk.source import (
-    BLOCK,
-    Source,
-)
+from carbonation_core.disk.source import BLOCK, Source
 from carbonation_core.errors import AttemptFailed, SourceChanged
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path
 from carbonation_core.rules import decide
-from carbonation_core.rules.checksums import (
-    LARGEST,
-    Sum,
-    Sums,
-    parse,
-)
-from carbonation_core.rules.rule_sets import (
-    IntegrityRule,
-    RuleSet,
-    matches_any,
-)
+from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
+from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet, matches_any
 
 NOTHING = "holds no checksum"
 

@@ -13,15 +13,8 @@ from carbonation_core.db import batches, components, groups
 from carbonation_core.db.components import Change
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.lifecycle import Event, may
-from carbonation_core.logs.records import (
-    SUCCESS,
-    about,
-)
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Closing,
-    Outcome,
-)
+from carbonation_core.logs.records import SUCCESS, about
+from carbonation_core.pipeline.stages import Bench, Closing, Outcome
 from carbonation_core.rules import decide
 
 log = logging.getLogger(__name__)

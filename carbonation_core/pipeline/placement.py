@@ -10,31 +10,14 @@ from carbonation_core.config.sections import Archive
 from carbonation_core.db import components
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
-from carbonation_core.disk import (
-    file_system,
-    transfer,
-)
+from carbonation_core.disk import file_system, transfer
 from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import Source
 from carbonation_core.disk.temporary import temporary_name
-from carbonation_core.disk.transfer import (
-    Order,
-    Written,
-)
-from carbonation_core.errors import (
-    AttemptFailed,
-    EnvironmentFault,
-)
-from carbonation_core.names import (
-    to_path,
-    to_text,
-)
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Closing,
-    OpenGroup,
-    closing,
-)
+from carbonation_core.disk.transfer import Order, Written
+from carbonation_core.errors import AttemptFailed, EnvironmentFault
+from carbonation_core.names import to_path, to_text
+from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup, closing
 from carbonation_core.rules import decide
 
 

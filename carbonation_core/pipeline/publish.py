@@ -12,32 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from carbonation_core.db.engine import reading
-from carbonation_core.disk import (
-    file_system,
-    source,
-    transfer,
-)
+from carbonation_core.disk import file_system, source, transfer
 from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.temporary import clear
-from carbonation_core.disk.transfer import (
-    Order,
-    Written,
-)
-from carbonation_core.errors import (
-    AttemptFailed,
-    Stopped,
-)
-from carbonation_core.pipeline.placement import (
-    Archived,
-    Transfer,
-)
+from carbonation_core.disk.transfer import Order, Written
+from carbonation_core.errors import AttemptFailed, Stopped
+from carbonation_core.pipeline.placement import Archived, Transfer
 from carbonation_core.pipeline.rollback import remove_superseded
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Closing,
-    Outcome,
-    closing,
-)
+from carbonation_core.pipeline.stages import Bench, Closing, Outcome, closing
 
 GIVEN_BACK = "the service is stopping"
 

@@ -14,16 +14,9 @@ from carbonation_core.disk.transfer import Written
 from carbonation_core.lifecycle import Event, FeedEvent, may
 from carbonation_core.names import to_text
 from carbonation_core.pipeline.outcomes import Ended
-from carbonation_core.pipeline.placement import (
-    Kept,
-    Transfer,
-)
+from carbonation_core.pipeline.placement import Kept, Transfer
 from carbonation_core.pipeline.publish import CleanedUp
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Outcome,
-    Stage,
-)
+from carbonation_core.pipeline.stages import Bench, Outcome, Stage
 from carbonation_core.rules import decide
 
 

@@ -20,18 +20,12 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import member_of
 from carbonation_core.disk.file_system import is_of_environment
-from carbonation_core.disk.scan import (
-    Stamp,
-    unreadable,
-)
+from carbonation_core.disk.scan import Stamp, unreadable
 from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, SourceChanged, Unroutable
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline.integrity import (
-    Contents,
-    Fault,
-)
+from carbonation_core.pipeline.integrity import Contents, Fault
 from carbonation_core.plugin import Plugin, checked_metadata, jsonable
 from carbonation_core.project import Project
 from carbonation_core.rules import decide

@@ -11,57 +11,20 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from carbonation_core.db import (
-    batches,
-    components,
-    groups,
-    metadata,
-)
+from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
-from carbonation_core.db.components import (
-    Change,
-    Component,
-)
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
+from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.delivery.grouping import refresh
-from carbonation_core.errors import (
-    CarbonationError,
-    LostOwnership,
-)
-from carbonation_core.lifecycle import (
-    Event,
-    FileStatus,
-    may,
-)
+from carbonation_core.errors import CarbonationError, LostOwnership
+from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.logs.records import about
-from carbonation_core.pipeline import (
-    outcomes as endings,
-)
-from carbonation_core.pipeline import (
-    placement,
-    publish,
-    record,
-    stages,
-)
+from carbonation_core.pipeline import outcomes as endings
+from carbonation_core.pipeline import placement, publish, record, stages
 from carbonation_core.pipeline.claim import give_back
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Closing,
-    OpenGroup,
-    Outcome,
-    Stage,
-    StageResult,
-)
+from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
 from carbonation_core.process import this_process
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-    rules_of,
-)
+from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
 
 __all__ = ["BatchReport", "GroupReport", "Outcome", "Stage", "Work", "work"]

@@ -15,72 +15,27 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.sections import (
-    Archive,
-    Watch,
-)
+from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.config.toml import listing
-from carbonation_core.db import (
-    components,
-    groups,
-    metadata,
-)
-from carbonation_core.db import (
-    copies as pages,
-)
+from carbonation_core.db import components, groups, metadata
+from carbonation_core.db import copies as pages
 from carbonation_core.db.batches import Member
-from carbonation_core.db.components import (
-    Arrival,
-    Change,
-    Component,
-    chunks,
-)
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
+from carbonation_core.db.components import Arrival, Change, Component, chunks
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import (
-    refresh,
-    tell_losses,
-)
+from carbonation_core.delivery.grouping import refresh, tell_losses
 from carbonation_core.disk import file_system
 from carbonation_core.disk.scan import Stamp
-from carbonation_core.disk.walk import (
-    Crew,
-    look_at,
-    own_stamp,
-)
+from carbonation_core.disk.walk import Crew, look_at, own_stamp
 from carbonation_core.errors import QueryError
-from carbonation_core.lifecycle import (
-    Event,
-    FeedEvent,
-    FileStatus,
-)
-from carbonation_core.names import (
-    to_path,
-    to_text,
-)
+from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
+from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import (
-    Bench,
-    OpenGroup,
-)
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-)
-from carbonation_core.reconcile.findings import (
-    Finding,
-    Findings,
-    Kind,
-)
+from carbonation_core.pipeline.stages import Bench, OpenGroup
+from carbonation_core.project import Project, rules_in_force
+from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from carbonation_core.rules import decide
-from carbonation_core.rules.rule_sets import (
-    Rules,
-    RuleSet,
-)
+from carbonation_core.rules.rule_sets import Rules, RuleSet
 
 AT_ONCE = 200  # files registered under one lock
 Sieve = Callable[[Sequence[Finding]], list[Finding]]

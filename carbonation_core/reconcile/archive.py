@@ -15,65 +15,21 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from carbonation_core.config.sections import Archive
-from carbonation_core.db import (
-    components,
-)
-from carbonation_core.db import (
-    copies as pages,
-)
-from carbonation_core.db.components import (
-    Change,
-    Component,
-    chunks,
-)
+from carbonation_core.db import components
+from carbonation_core.db import copies as pages
+from carbonation_core.db.components import Change, Component, chunks
 from carbonation_core.db.copies import Copy
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
-from carbonation_core.delivery.grouping import (
-    refresh,
-    tell_losses,
-)
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.delivery.grouping import refresh, tell_losses
 from carbonation_core.disk import file_system
 from carbonation_core.disk.temporary import batch_of
-from carbonation_core.disk.walk import (
-    Crew,
-    Entry,
-    crew,
-    look_at,
-    own_stamp,
-)
-from carbonation_core.errors import (
-    QueryError,
-    ScanError,
-)
-from carbonation_core.lifecycle import (
-    Event,
-    may,
-)
-from carbonation_core.names import (
-    to_path,
-    to_text,
-)
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-)
-from carbonation_core.reconcile.adoption import (
-    Adopter,
-    adopter_of,
-    may_feed,
-)
-from carbonation_core.reconcile.findings import (
-    Finding,
-    Findings,
-    Kind,
-    is_doubtful,
-    judged,
-    too_much_lost,
-)
+from carbonation_core.disk.walk import Crew, Entry, crew, look_at, own_stamp
+from carbonation_core.errors import QueryError, ScanError
+from carbonation_core.lifecycle import Event, may
+from carbonation_core.names import to_path, to_text
+from carbonation_core.project import Project, rules_in_force
+from carbonation_core.reconcile.adoption import Adopter, adopter_of, may_feed
+from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
 from carbonation_core.rules.rule_sets import Rules
 
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known

@@ -7,43 +7,16 @@ from dataclasses import dataclass, field
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import (
-    components,
-    copies,
-)
-from carbonation_core.db.components import (
-    Change,
-    stamp_values,
-)
+from carbonation_core.db import components, copies
+from carbonation_core.db.components import Change, stamp_values
 from carbonation_core.db.copies import Delivered
-from carbonation_core.db.engine import (
-    reading,
-    repeatable,
-    writing,
-)
-from carbonation_core.delivery.observe import (
-    observe,
-    part_name,
-)
-from carbonation_core.disk.scan import (
-    Hints,
-    Stamp,
-)
-from carbonation_core.disk.walk import (
-    Crew,
-    Entry,
-    crew,
-    own_stamp,
-)
-from carbonation_core.lifecycle import (
-    Event,
-    FileStatus,
-)
+from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.delivery.observe import observe, part_name
+from carbonation_core.disk.scan import Hints, Stamp
+from carbonation_core.disk.walk import Crew, Entry, crew, own_stamp
+from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
-from carbonation_core.names import (
-    to_path,
-    to_text,
-)
+from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
 from carbonation_core.rules import decide
 

@@ -10,24 +10,12 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import (
-    batches,
-    components,
-    groups,
-    tallies,
-)
-from carbonation_core.db import (
-    history as story,
-)
+from carbonation_core.db import batches, components, groups, tallies
+from carbonation_core.db import history as story
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.db.history import (
-    Attempt,
-    Copy,
-    Entry,
-    Step,
-)
+from carbonation_core.db.history import Attempt, Copy, Entry, Step
 from carbonation_core.disk.scan import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
@@ -44,10 +32,7 @@ from carbonation_core.reports.waiting import (
     strays_of,
 )
 from carbonation_core.rules import decide
-from carbonation_core.rules.rule_sets import (
-    Rules,
-    matches_any,
-)
+from carbonation_core.rules.rule_sets import Rules, matches_any
 
 MOST = 20  # files of one name that are told of
 

@@ -9,16 +9,9 @@ from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.reports.heartbeat import (
-    PartReport,
-    Worker,
-)
+from carbonation_core.reports.heartbeat import PartReport, Worker
 from carbonation_core.reports.notify import Unreached
-from carbonation_core.reports.waiting import (
-    Overlong,
-    ago,
-    shown,
-)
+from carbonation_core.reports.waiting import Overlong, ago, shown
 
 MISSED_BEATS = 3  # so many may fail to come before something is wrong
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.

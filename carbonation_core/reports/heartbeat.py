@@ -10,10 +10,7 @@ from typing import Any
 from carbonation_core.db import service
 from carbonation_core.db.engine import repeatable, writing
 from carbonation_core.db.service import PartState
-from carbonation_core.process import (
-    is_dead,
-    this_process,
-)
+from carbonation_core.process import is_dead, this_process
 from carbonation_core.project import Project
 
 SERVICE, PASS = "service", "pass"

@@ -13,20 +13,12 @@ from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.disk.scan import (
-    Seen,
-    look,
-    unreadable,
-)
+from carbonation_core.disk.scan import Seen, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import (
-    Bench,
-    Closing,
-    OpenGroup,
-)
+from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
 

@@ -9,12 +9,7 @@ from typing import Any
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
-from carbonation_core.db import (
-    components,
-    copies,
-    groups,
-    metadata,
-)
+from carbonation_core.db import components, copies, groups, metadata
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
@@ -22,27 +17,11 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import (
-    Bench,
-    OpenGroup,
-    Outcome,
-)
-from carbonation_core.project import (
-    Project,
-    rules_on_disk,
-)
-from carbonation_core.reports.waiting import (
-    STRAY,
-    key_by_name,
-    rules_accepted,
-)
+from carbonation_core.pipeline.stages import Bench, OpenGroup, Outcome
+from carbonation_core.project import Project, rules_on_disk
+from carbonation_core.reports.waiting import STRAY, key_by_name, rules_accepted
 from carbonation_core.rules import decide
-from carbonation_core.rules.rule_sets import (
-    IntegrityRule,
-    Rules,
-    RuleSet,
-    load_rules,
-)
+from carbonation_core.rules.rule_sets import IntegrityRule, Rules, RuleSet, load_rules
 
 _BY_STAT = ("min_size", "max_size")
 _FAILING = (Outcome.INTEGRITY_FAILED, Outcome.RETRY_PENDING, Outcome.FAILED)

@@ -6,55 +6,22 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import (
-    components,
-    consumers,
-    counts,
-    migrate,
-    rule_versions,
-    service,
-    tallies,
-)
+from carbonation_core.db import components, consumers, counts, migrate, rule_versions, service, tallies
 from carbonation_core.db.consumers import Lag
-from carbonation_core.db.counts import (
-    OldestGroup,
-    RetryQueue,
-    Totals,
-)
-from carbonation_core.db.engine import (
-    database_now,
-    reading,
-)
+from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
+from carbonation_core.db.engine import database_now, reading
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.db.service import PartState
-from carbonation_core.delivery.observe import (
-    BY_EVENT,
-    BY_SCAN,
-    LAST_NEW,
-    LISTENS,
-    TROUBLE,
-    part_name,
-)
+from carbonation_core.delivery.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUBLE, part_name
 from carbonation_core.disk import probe
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.project import Project
-from carbonation_core.reports import (
-    health,
-    heartbeat,
-    notify,
-)
-from carbonation_core.reports.health import (
-    ArchiveHealth,
-    Facts,
-    WatchHealth,
-)
+from carbonation_core.reports import health, heartbeat, notify
+from carbonation_core.reports.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.reports.heartbeat import Worker
-from carbonation_core.reports.waiting import (
-    Overlong,
-    overlong,
-)
+from carbonation_core.reports.waiting import Overlong, overlong
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {

@@ -7,17 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import (
-    batches,
-    components,
-    counts,
-    groups,
-    rule_versions,
-)
-from carbonation_core.db.batches import (
-    OFFERED,
-    BatchRow,
-)
+from carbonation_core.db import batches, components, counts, groups, rule_versions
+from carbonation_core.db.batches import OFFERED, BatchRow
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
@@ -25,18 +16,9 @@ from carbonation_core.delivery.grouping import member_of
 from carbonation_core.errors import ConfigError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
-from carbonation_core.project import (
-    Project,
-    rules_of,
-)
-from carbonation_core.rules.decide import (
-    group_key,
-    readiness,
-)
-from carbonation_core.rules.rule_sets import (
-    Rules,
-    RuleSet,
-)
+from carbonation_core.project import Project, rules_of
+from carbonation_core.rules.decide import group_key, readiness
+from carbonation_core.rules.rule_sets import Rules, RuleSet
 
 STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
 OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)

@@ -10,19 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from carbonation_core.config.sections import (
-    ServiceSection,
-    Watch,
-)
+from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.rules.rule_sets import (
-    FieldCondition,
-    IntegrityRule,
-    RuleSet,
-    Selection,
-    matches_any,
-)
+from carbonation_core.rules.rule_sets import FieldCondition, IntegrityRule, RuleSet, Selection, matches_any
 
 
 @dataclass(frozen=True)

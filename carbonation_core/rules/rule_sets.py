@@ -12,15 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import (
-    Duration,
-    Section,
-    listing,
-    nearest,
-    parse,
-    parse_toml,
-    place,
-)
+from carbonation_core.config.toml import Duration, Section, listing, nearest, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]

@@ -9,10 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
-    from carbonation_core.reports.replay import (
-        Difference,
-        Replayed,
-    )
+    from carbonation_core.reports.replay import Difference, Replayed
 
 
 @click.group()
@@ -30,11 +27,7 @@ def config(path: str | None) -> None:
     from carbonation_core.config.toml import read_toml
     from carbonation_core.disk.probe import mode_of
     from carbonation_core.project import rules_on_disk
-    from carbonation_core.rules.lint import (
-        access_advice,
-        advice,
-        disk_advice,
-    )
+    from carbonation_core.rules.lint import access_advice, advice, disk_advice
     from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
@@ -75,11 +68,7 @@ def rules(path: str | None, file: Path, form: str) -> None:
     FILE ends with exit code 1; what would change does not.
     """
     from carbonation_core.project import open_project
-    from carbonation_core.reports.replay import (
-        candidate_rules,
-        left_out,
-        replay,
-    )
+    from carbonation_core.reports.replay import candidate_rules, left_out, replay
 
     project = open_project(path)
     candidate = candidate_rules(project, file)

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.reports.explain import (
-        Explanation,
-        FileStory,
-        GroupStory,
-        WatchVerdict,
-    )
+    from carbonation_core.reports.explain import Explanation, FileStory, GroupStory, WatchVerdict
 
 
 @click.command()

@@ -68,10 +68,7 @@ def _parameter(one: "Filter") -> str:
 
 
 def _option(one: "Filter", taken: set[str]) -> click.Option:
-    from carbonation_core.db.filters import (
-        Kind,
-        Operator,
-    )
+    from carbonation_core.db.filters import Kind, Operator
 
     flag = (*one.other_names, one.name)[0].strip("_").replace("_", "-")
     is_boolean = one.kind is Kind.BOOLEAN
@@ -94,11 +91,7 @@ def _option(one: "Filter", taken: set[str]) -> click.Option:
 
 def _type(one: "Filter") -> "click.ParamType[Any]":
     from carbonation_core.config.toml import parse_duration
-    from carbonation_core.db.filters import (
-        Kind,
-        Operator,
-        parse_time,
-    )
+    from carbonation_core.db.filters import Kind, Operator, parse_time
 
     if one.operator is Operator.OVERLAPS:
         return _Parsed(_range)
@@ -112,10 +105,7 @@ def _type(one: "Filter") -> "click.ParamType[Any]":
 
 
 def _metavar(one: "Filter") -> str:
-    from carbonation_core.db.filters import (
-        Kind,
-        Operator,
-    )
+    from carbonation_core.db.filters import Kind, Operator
 
     if one.operator is Operator.OVERLAPS:
         return "A/B|A/|/B|A"

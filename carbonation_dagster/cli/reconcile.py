@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.reconcile.archive import (
-        ArchiveReconciliation,
-        Progress,
-        Scope,
-    )
+    from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress, Scope
 
 
 @click.group()
@@ -32,10 +28,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     others are done, and the exit code is 1.
     """
     from carbonation_core.errors import ScanError
-    from carbonation_core.reconcile.delivery import (
-        DeliveryReconciliation,
-        reconcile_delivery,
-    )
+    from carbonation_core.reconcile.delivery import DeliveryReconciliation, reconcile_delivery
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.text_table import text_table
 
@@ -88,11 +81,7 @@ def archive(
     """
     from carbonation_core.errors import QueryError, ScanError
     from carbonation_core.reconcile.adoption import adopter_of
-    from carbonation_core.reconcile.archive import (
-        archives_of,
-        paths_in,
-        reconcile_archive,
-    )
+    from carbonation_core.reconcile.archive import archives_of, paths_in, reconcile_archive
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 

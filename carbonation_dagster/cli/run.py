@@ -50,9 +50,9 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
     from carbonation_core.errors import CarbonationError
     from carbonation_core.project import rules_in_force
     from carbonation_dagster.cli.opening import open_project
-    from carbonation_dagster.log_stream import ServiceLog
-    from carbonation_dagster.parts import Address
-    from carbonation_dagster.service import Service
+    from carbonation_dagster.logs.stream import ServiceLog
+    from carbonation_dagster.service.front import Service
+    from carbonation_dagster.service.processes import Address
 
     project = open_project(config, as_service=True)
     with closing(ServiceLog(project.config)) as service_log:

@@ -47,7 +47,7 @@ def status(path: str | None, as_json: bool) -> None:
 def _of_process(config: "Config") -> str:
     """Whether a service runs here, as its lock says, when the database cannot."""
     from carbonation_core.reports.health import START
-    from carbonation_dagster.alone import pid_of_service
+    from carbonation_dagster.service.lock import pid_of_service
 
     pid = pid_of_service(config)
     return f"the service runs, with pid {pid}" if pid else f"no service runs here; {START}"
@@ -64,10 +64,7 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(found: "Status") -> Iterator[str]:
-    from carbonation_core.reports.status import (
-        ALL,
-        WINDOWS,
-    )
+    from carbonation_core.reports.status import ALL, WINDOWS
     from carbonation_dagster.cli.text_table import text_table
 
     if found.is_healthy:

@@ -27,10 +27,7 @@ from carbonation_core.config.loading import load_config
 from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.delivery.observe import observe
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import (
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.project import open_project
 from carbonation_dagster import cli
 from carbonation_dagster.cli.scaffold import scaffold

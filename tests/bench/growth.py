@@ -22,10 +22,10 @@ import dagster as dg
 from carbonation_core.config.loading import load_config
 from carbonation_core.pipeline.work import Outcome
 from carbonation_core.project import open_project, utc_now
-from carbonation_dagster.home import HOME_VARIABLE
-from carbonation_dagster.naming import Names
+from carbonation_dagster.defs.naming import Names
+from carbonation_dagster.defs.runs import Ours, delete_old_runs
 from carbonation_dagster.one_pass import run_pass
-from carbonation_dagster.runs import Ours, delete_old_runs
+from carbonation_dagster.service.home import HOME_VARIABLE
 from tests.site import PLUGIN, make_site
 
 FILES = 1_000_000

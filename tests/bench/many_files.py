@@ -21,14 +21,8 @@ from carbonation_core.disk.watcher import Watcher
 from carbonation_core.names import to_text
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.project import Project
-from carbonation_core.reconcile.archive import (
-    ArchiveReconciliation,
-    reconcile_archive,
-)
-from carbonation_core.reconcile.delivery import (
-    DeliveryReconciliation,
-    reconcile_delivery,
-)
+from carbonation_core.reconcile.archive import ArchiveReconciliation, reconcile_archive
+from carbonation_core.reconcile.delivery import DeliveryReconciliation, reconcile_delivery
 from carbonation_core.reconcile.findings import LOSSES
 from tests.site import PAIRS, Site, make_site
 

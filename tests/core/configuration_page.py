@@ -12,24 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.secrets import (
-    KEYS,
-    variable_of,
-)
-from carbonation_core.config.sections import (
-    DIR_MODES,
-    FILE_MODES,
-)
-from carbonation_core.config.toml import (
-    Section,
-    format_duration,
-    is_array,
-    section_in,
-)
-from carbonation_core.logs.file import (
-    Retention,
-    Rotation,
-)
+from carbonation_core.config.secrets import KEYS, variable_of
+from carbonation_core.config.sections import DIR_MODES, FILE_MODES
+from carbonation_core.config.toml import Section, format_duration, is_array, section_in
+from carbonation_core.logs.file import Retention, Rotation
 from carbonation_core.rules.rule_sets import RuleSet
 from tests.core.pages import table
 

@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.config.loading import (
-    Config,
-    load_config,
-)
+from carbonation_core.config.loading import Config, load_config
 from carbonation_core.errors import ConfigError
-from carbonation_core.rules.rule_sets import (
-    PluginNames,
-    load_rules,
-)
+from carbonation_core.rules.rule_sets import PluginNames, load_rules
 
 WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'
 ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'

@@ -7,10 +7,7 @@ import pytest
 
 from carbonation_core.names import to_text
 from carbonation_core.reconcile import archive as module
-from carbonation_core.reconcile.archive import (
-    ArchiveReconciliation,
-    reconcile_archive,
-)
+from carbonation_core.reconcile.archive import ArchiveReconciliation, reconcile_archive
 from carbonation_core.reconcile.findings import Kind
 from tests.site import Site
 

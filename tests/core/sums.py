@@ -2,10 +2,7 @@
 
 import hashlib
 
-from carbonation_core.reports.preview import (
-    Preview,
-    preview,
-)
+from carbonation_core.reports.preview import Preview, preview
 from tests.site import SINGLE, Site
 
 SIDECARS = """

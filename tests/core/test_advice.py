@@ -7,19 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core.config.loading import (
-    Config,
-    load_config,
-)
-from carbonation_core.rules.lint import (
-    advice,
-    common_name,
-    disk_advice,
-)
-from carbonation_core.rules.rule_sets import (
-    PluginNames,
-    load_rules,
-)
+from carbonation_core.config.loading import Config, load_config
+from carbonation_core.rules.lint import advice, common_name, disk_advice
+from carbonation_core.rules.rule_sets import PluginNames, load_rules
 
 WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'
 OTHER = '[[watch]]\nname = "other"\npath = "other"\nrules = "default"\n'

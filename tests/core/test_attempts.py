@@ -1,11 +1,7 @@
 """Attempts that fail: when the next one comes, and what gives a group another chance."""
 
 from carbonation_core.delivery.retry import retry
-from carbonation_core.pipeline.work import (
-    Outcome,
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.work import Outcome, Stage, work
 from tests.site import PAIRS, SiteMaker, touch
 
 

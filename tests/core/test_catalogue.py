@@ -9,15 +9,8 @@ from sqlalchemy import DateTime, Double, Text, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core import FileBase, Plugin, QueryError
-from carbonation_core.db import (
-    catalog,
-    counts,
-    tallies,
-)
-from carbonation_core.db.engine import (
-    reading,
-    writing,
-)
+from carbonation_core.db import catalog, counts, tallies
+from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import FeedEntry
 from carbonation_core.lifecycle import FileStatus
 from tests.site import Site, SiteMaker

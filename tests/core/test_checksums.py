@@ -10,11 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonation_core.names import to_text
-from carbonation_core.rules.checksums import (
-    DIGITS,
-    Sum,
-    parse,
-)
+from carbonation_core.rules.checksums import DIGITS, Sum, parse
 
 MD5, SHA1, SHA256, SHA512 = (f"{'0123456789abcdef' * 8}"[:digits] for digits in DIGITS.values())
 

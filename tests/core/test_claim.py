@@ -13,15 +13,8 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
-from carbonation_core.pipeline.claim import (
-    give_back,
-    open_batches,
-)
-from carbonation_core.pipeline.work import (
-    Outcome,
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.claim import give_back, open_batches
+from carbonation_core.pipeline.work import Outcome, Stage, work
 from tests.site import SINGLE, Site, SiteMaker
 
 

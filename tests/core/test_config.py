@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from carbonation_core.config.loading import (
-    Config,
-    dagster_name,
-    find_config,
-    load_config,
-)
+from carbonation_core.config.loading import Config, dagster_name, find_config, load_config
 from carbonation_core.errors import ConfigError
 
 WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'

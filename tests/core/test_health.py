@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.disk.probe import (
-    Place,
-    ask,
-)
+from carbonation_core.disk.probe import Place, ask
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.health import (
     ArchiveHealth,
@@ -21,14 +18,8 @@ from carbonation_core.reports.health import (
     problems,
     warnings,
 )
-from carbonation_core.reports.heartbeat import (
-    PartReport,
-    Worker,
-)
-from carbonation_core.reports.waiting import (
-    Overlong,
-    Waiter,
-)
+from carbonation_core.reports.heartbeat import PartReport, Worker
+from carbonation_core.reports.waiting import Overlong, Waiter
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.logs.file import (
-    LogFile,
-    parse_retention,
-    parse_rotation,
-)
+from carbonation_core.logs.file import LogFile, parse_retention, parse_rotation
 from tests.faults.disks import mounted, remount
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()

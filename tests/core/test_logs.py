@@ -14,18 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.config.sections import DatabaseSection
-from carbonation_core.db.engine import (
-    make_engine,
-    writing,
-)
+from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.logs import records
-from carbonation_core.logs.records import (
-    SUCCESS,
-    TRACE,
-    JsonForm,
-    TextForm,
-    about,
-)
+from carbonation_core.logs.records import SUCCESS, TRACE, JsonForm, TextForm, about
 
 ROOT = Path(__file__).parents[2]
 

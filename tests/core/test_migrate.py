@@ -29,14 +29,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import components
 from carbonation_core.db.engine import make_engine, reading, repeatable, writing
-from carbonation_core.db.migrate import (
-    VERSION_TABLE,
-    alembic_config,
-    drift,
-    require_current,
-    status,
-    upgrade,
-)
+from carbonation_core.db.migrate import VERSION_TABLE, alembic_config, drift, require_current, status, upgrade
 from carbonation_core.db.models import Base, Counter, FileBase
 from carbonation_core.db.revisions import new_revision
 from carbonation_core.errors import ConfigError, DatabaseError

@@ -10,18 +10,7 @@ from carbonation_core.pipeline import integrity
 from carbonation_core.pipeline.stages import Stage
 from carbonation_core.pipeline.work import work
 from carbonation_core.reconcile.delivery import reconcile_delivery
-from tests.core.sums import (
-    BAD,
-    GOOD,
-    MINUTE,
-    READ_ONLY,
-    SIDECARS,
-    deliver,
-    refused,
-    run1,
-    sha256,
-    waits,
-)
+from tests.core.sums import BAD, GOOD, MINUTE, READ_ONLY, SIDECARS, deliver, refused, run1, sha256, waits
 from tests.site import Site, SiteMaker, touch
 
 

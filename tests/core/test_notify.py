@@ -14,15 +14,7 @@ import pytest
 
 from carbonation_core.config.sections import NotifySection
 from carbonation_core.reports import notify
-from carbonation_core.reports.notify import (
-    Failure,
-    NotifyError,
-    message,
-    note,
-    post,
-    run_command,
-    unreached,
-)
+from carbonation_core.reports.notify import Failure, NotifyError, message, note, post, run_command, unreached
 from carbonation_core.reports.status import status
 from tests.site import Site, SiteMaker
 

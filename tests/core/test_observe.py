@@ -11,17 +11,11 @@ from sqlalchemy import event, select, update
 from carbonation_core.config.sections import LONGEST_NAME
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import ServiceState
-from carbonation_core.delivery.observe import (
-    Observation,
-    observe,
-)
+from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.disk.scan import Hints
 from carbonation_core.errors import ScanError
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.reports.status import (
-    feed_health,
-    status,
-)
+from carbonation_core.reports.status import feed_health, status
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, touch
 
 

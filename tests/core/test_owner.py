@@ -5,10 +5,7 @@ import signal
 import subprocess
 import sys
 
-from carbonation_core.process import (
-    is_dead,
-    this_process,
-)
+from carbonation_core.process import is_dead, this_process
 
 
 def test_this_process_is_alive() -> None:

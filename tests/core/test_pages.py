@@ -7,10 +7,7 @@ import pytest
 from carbonation_core.config.loading import load_config
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.rules.lint import advice
-from carbonation_core.rules.rule_sets import (
-    PluginNames,
-    load_rules,
-)
+from carbonation_core.rules.rule_sets import PluginNames, load_rules
 from tests.core import configuration_page, glossary_page
 from tests.core.pages import DOCS
 

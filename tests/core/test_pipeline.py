@@ -14,11 +14,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.logs.records import About
 from carbonation_core.pipeline import publish
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import (
-    Outcome,
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.work import Outcome, Stage, work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch

@@ -12,10 +12,7 @@ import pytest
 from sqlalchemy import JSON, DateTime
 from sqlalchemy.orm import Mapped, mapped_column
 
-from carbonation_core.config.loading import (
-    Config,
-    load_config,
-)
+from carbonation_core.config.loading import Config, load_config
 from carbonation_core.db.models import FileBase, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
 from carbonation_core.plugin import Plugin, checked_metadata, jsonable, load_plugin

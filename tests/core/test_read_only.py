@@ -16,10 +16,7 @@ from carbonation_core import DatabaseError, ReadOnlyDatabase
 from carbonation_core.api import Database
 from carbonation_core.db.engine import make_engine, reading, writing
 from carbonation_core.db.models import FileComponent
-from carbonation_core.reports.status import (
-    require_database,
-    status,
-)
+from carbonation_core.reports.status import require_database, status
 from tests.site import Site
 
 NOBODY = 65534

@@ -7,18 +7,12 @@ from sqlalchemy import update
 
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import FileComponent, Group
-from carbonation_core.delivery.observe import (
-    Observation,
-    observe,
-)
+from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.disk.scan import Hints
 from carbonation_core.errors import ScanError
 from carbonation_core.project import Project
 from carbonation_core.reconcile import delivery as module
-from carbonation_core.reconcile.delivery import (
-    DeliveryReconciliation,
-    reconcile_delivery,
-)
+from carbonation_core.reconcile.delivery import DeliveryReconciliation, reconcile_delivery
 from tests.site import Site, SiteMaker, open_site, touch
 
 

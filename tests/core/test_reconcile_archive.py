@@ -8,11 +8,7 @@ from sqlalchemy import update
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import FileComponent
 from carbonation_core.reconcile.archive import ArchiveReconciliation
-from carbonation_core.reconcile.findings import (
-    Finding,
-    Findings,
-    Kind,
-)
+from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from tests.core.reconciling import QUICK, found, reconcile
 from tests.site import Site, SiteMaker, touch
 

@@ -9,17 +9,10 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch, Group
 from carbonation_core.disk import transfer
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import (
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.reconcile import archive as module
 from carbonation_core.reconcile.archive import ArchiveReconciliation
-from carbonation_core.reconcile.findings import (
-    Finding,
-    Findings,
-    Kind,
-)
+from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from tests.core.reconciling import QUICK, between, found, reconcile
 from tests.site import Site, SiteMaker, touch
 

@@ -3,11 +3,7 @@
 import pytest
 
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.reconcile.archive import (
-    Scope,
-    archives_of,
-    paths_in,
-)
+from carbonation_core.reconcile.archive import Scope, archives_of, paths_in
 from carbonation_core.reconcile.findings import Kind
 from tests.core.reconciling import found, reconcile
 from tests.site import Site, SiteMaker

@@ -6,10 +6,7 @@ import shutil
 import pytest
 
 from carbonation_core.errors import ScanError
-from carbonation_core.reconcile.findings import (
-    Kind,
-    too_much_lost,
-)
+from carbonation_core.reconcile.findings import Kind, too_much_lost
 from tests.core.reconciling import QUICK, reconcile
 from tests.site import Site, SiteMaker
 

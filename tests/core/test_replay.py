@@ -7,13 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from carbonation_core import ConfigError
-from carbonation_core.reports.replay import (
-    Difference,
-    Replayed,
-    candidate_rules,
-    left_out,
-    replay,
-)
+from carbonation_core.reports.replay import Difference, Replayed, candidate_rules, left_out, replay
 from tests.site import PAIRS, PLUGIN, Site, SiteMaker
 
 SIZED = PAIRS + '    [pairs.metadata]\n    extract = "sizes"\n'

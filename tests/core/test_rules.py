@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core.config.sections import (
-    ServiceSection,
-    Watch,
-)
-from carbonation_core.errors import (
-    AttemptFailed,
-    Unroutable,
-)
+from carbonation_core.config.sections import ServiceSection, Watch
+from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import decide
 from carbonation_core.rules.decide import Member

@@ -5,10 +5,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.config.secrets import settings
-from carbonation_core.config.sections import (
-    DatabaseSection,
-    NotifySection,
-)
+from carbonation_core.config.sections import DatabaseSection, NotifySection
 from carbonation_core.errors import ConfigError
 
 

@@ -8,15 +8,8 @@ import pytest
 
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine
-from carbonation_core.reports import (
-    health,
-    heartbeat,
-)
-from carbonation_core.reports.status import (
-    feed_health,
-    service_state,
-    status,
-)
+from carbonation_core.reports import health, heartbeat
+from carbonation_core.reports.status import feed_health, service_state, status
 from tests import databases
 from tests.site import Site, SiteMaker
 

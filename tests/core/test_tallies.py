@@ -9,19 +9,9 @@ import pytest
 from sqlalchemy import delete, event, select, update
 
 from carbonation_core.api import Database
-from carbonation_core.db import (
-    counts,
-    tallies,
-)
-from carbonation_core.db.engine import (
-    reading,
-    writing,
-)
-from carbonation_core.db.models import (
-    ArchiveCopy,
-    FileComponent,
-    StatusChange,
-)
+from carbonation_core.db import counts, tallies
+from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.models import ArchiveCopy, FileComponent, StatusChange
 from carbonation_core.delivery.retry import retry
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery

@@ -8,13 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carbonation_core.config.templates import (
-    LONGEST_NAME,
-    check_template,
-    constant_directory,
-    fill,
-    under,
-)
+from carbonation_core.config.templates import LONGEST_NAME, check_template, constant_directory, fill, under
 from carbonation_core.errors import Unroutable
 
 BASE = Path("/archive/main")

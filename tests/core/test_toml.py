@@ -6,14 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core.config.toml import (
-    format_duration,
-    nearest,
-    parse_duration,
-    parse_toml,
-    place,
-    shown,
-)
+from carbonation_core.config.toml import format_duration, nearest, parse_duration, parse_toml, place, shown
 from carbonation_core.errors import ConfigError
 
 

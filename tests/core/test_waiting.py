@@ -13,16 +13,8 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.disk.scan import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports import waiting
-from carbonation_core.reports.waiting import (
-    ago,
-    file_waits,
-    group_waits,
-    overlong,
-)
-from carbonation_core.rules.rule_sets import (
-    Completeness,
-    RuleSet,
-)
+from carbonation_core.reports.waiting import ago, file_waits, group_waits, overlong
+from carbonation_core.rules.rule_sets import Completeness, RuleSet
 from tests.site import Site, SiteMaker
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

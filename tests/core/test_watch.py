@@ -15,12 +15,7 @@ from carbonation_core.disk import inotify
 from carbonation_core.disk import watcher as watching
 from carbonation_core.disk.inotify import PROBE
 from carbonation_core.disk.scan import Hints
-from carbonation_core.disk.watcher import (
-    FULL_LOOK_EVERY,
-    TRY_AGAIN_AFTER,
-    Watcher,
-    file_system,
-)
+from carbonation_core.disk.watcher import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
 
 PATIENCE = 10.0  # seconds for an event to come
 

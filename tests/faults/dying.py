@@ -9,21 +9,9 @@ from typing import Any
 import pytest
 
 from carbonation_core.db.batches import RUNNING
-from carbonation_core.disk import (
-    file_system,
-    source,
-    transfer,
-)
-from carbonation_core.pipeline import (
-    placement,
-    publish,
-    record,
-    work,
-)
-from carbonation_core.pipeline.claim import (
-    give_back,
-    open_batches,
-)
+from carbonation_core.disk import file_system, source, transfer
+from carbonation_core.pipeline import placement, publish, record, work
+from carbonation_core.pipeline.claim import give_back, open_batches
 from tests.site import Site, open_site
 
 # Each is a function that the archive stage calls, in this order.

@@ -8,17 +8,9 @@ from typing import Any
 
 import pytest
 
-from carbonation_core.disk import (
-    source,
-    transfer,
-)
-from carbonation_core.pipeline import (
-    placement,
-    record,
-)
-from carbonation_core.pipeline import (
-    publish as archiving,
-)
+from carbonation_core.disk import source, transfer
+from carbonation_core.pipeline import placement, record
+from carbonation_core.pipeline import publish as archiving
 from tests.faults.dying import in_a_child
 from tests.site import SINGLE, Site, SiteMaker, touch
 

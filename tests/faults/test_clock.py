@@ -6,10 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from carbonation_core.pipeline.work import (
-    Stage,
-    work,
-)
+from carbonation_core.pipeline.work import Stage, work
 from tests.site import SINGLE, Site, SiteMaker, touch
 
 DAY = 86_400

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from carbonation_core.project import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster.cli import main
-from carbonation_dagster.home import HOME_VARIABLE
+from carbonation_dagster.service.home import HOME_VARIABLE
 from tests.faults.disks import fill, mounted, remount
 from tests.site import SINGLE, Site, SiteMaker
 

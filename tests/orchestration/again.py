@@ -4,7 +4,7 @@ import dagster as dg
 
 from carbonation_core.project import Project
 from carbonation_dagster import build_defs
-from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.defs.resources import Carbonation
 
 projects: list[Project] = []  # the last one is the test's
 

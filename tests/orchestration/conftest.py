@@ -7,14 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.pipeline.claim import (
-    Offer,
-    claim,
-)
+from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_dagster import build_defs
-from carbonation_dagster.naming import run_tags
-from carbonation_dagster.resources import RESOURCE, Carbonation
+from carbonation_dagster.defs.naming import run_tags
+from carbonation_dagster.defs.resources import RESOURCE, Carbonation
 from tests.site import Site, SiteMaker
 
 BROKEN = """

@@ -18,11 +18,8 @@ from carbonation_core.db.engine import reading
 from carbonation_core.db.service import parts
 from carbonation_core.project import utc_now
 from carbonation_core.reports.heartbeat import reports_of
-from carbonation_core.reports.status import (
-    Status,
-    status,
-)
-from carbonation_dagster.leftovers import leftovers
+from carbonation_core.reports.status import Status, status
+from carbonation_dagster.service.orphans import leftovers
 from tests.site import PAIRS, Site, SiteMaker
 
 PLUGIN = """

@@ -8,12 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.reports.notify import (
-    NotifyError,
-    unreached,
-)
-from carbonation_dagster import alerts
-from carbonation_dagster.resources import RESOURCE
+from carbonation_core.reports.notify import NotifyError, unreached
+from carbonation_dagster.defs import alert_sensors
+from carbonation_dagster.defs.resources import RESOURCE
 from tests.core.test_notify import Hook
 from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION, Shown, show
 from tests.site import SiteMaker
@@ -135,9 +132,9 @@ def test_the_log_gets_a_line_each(
     told = Told(show(make(BROKEN, more=PLUGIN_SECTION), instance), hook)
     told.tick("log")
     (run,) = told.fail("run7.dat")
-    with caplog.at_level(logging.ERROR, logger=alerts.__name__):
+    with caplog.at_level(logging.ERROR, logger=alert_sensors.__name__):
         told.tick("log")
-    lines = [record.getMessage() for record in caplog.records if record.name == alerts.__name__]
+    lines = [record.getMessage() for record in caplog.records if record.name == alert_sensors.__name__]
     assert lines[0].startswith(
         f"run {run[:8]} of watch_incoming (run7.dat) failed: 1 of 1 groups failed: run7"
     )

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from carbonation_core.project import rules_in_force
-from carbonation_dagster.naming import CHANGES_SENSOR, RULES_CHECK
-from carbonation_dagster.resources import RESOURCE, STOP_VARIABLE
+from carbonation_dagster.defs.naming import CHANGES_SENSOR, RULES_CHECK
+from carbonation_dagster.defs.resources import RESOURCE, STOP_VARIABLE
 from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PAIRS, SiteMaker
 

@@ -13,8 +13,8 @@ import pytest
 from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError
 from carbonation_dagster import build_defs
-from carbonation_dagster.naming import Names, service_of
-from carbonation_dagster.resources import Carbonation
+from carbonation_dagster.defs.naming import Names, service_of
+from carbonation_dagster.defs.resources import Carbonation
 from tests.orchestration.conftest import PLUGIN_SECTION
 from tests.site import SiteMaker
 

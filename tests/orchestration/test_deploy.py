@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from carbonation_dagster.home import dagster_yaml
+from carbonation_dagster.service.home import dagster_yaml
 from tests.site import SiteMaker
 
 FILE = Path(__file__).parents[2] / "deploy" / "postgres" / "dagster.yaml"

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from carbonation_core.pipeline.claim import claim
-from carbonation_dagster.naming import run_tags
+from carbonation_dagster.defs.naming import run_tags
 from tests.orchestration.again import projects, watch_incoming
 from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import PLUGIN, Site, SiteMaker, sizes

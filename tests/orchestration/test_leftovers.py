@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.errors import ConfigError
-from carbonation_dagster.alone import AlreadyRunsError, alone
-from carbonation_dagster.leftovers import STOP_VARIABLE, Guard, end, leftovers
+from carbonation_dagster.service.lock import AlreadyRunsError, alone
+from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard, end, leftovers
 from tests.site import Site
 
 # A part, and a process of its own session that it leaves behind.
@@ -20,7 +20,7 @@ FAMILY = "setsid sleep 1000 & exec sleep 1000"
 SERVICE = f"""
 import subprocess, sys, time
 from pathlib import Path
-from carbonation_dagster.leftovers import STOP_VARIABLE, Guard
+from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard
 guard = Guard(Path(sys.argv[1]))
 subprocess.Popen(["sh", "-c", "{FAMILY}"], env={{STOP_VARIABLE: sys.argv[1], "PATH": "/bin:/usr/bin"}})
 print("ready", flush=True)
@@ -117,7 +117,7 @@ def test_a_directory_that_cannot_be_written_is_a_sentence(site: Site) -> None:
 def test_one_service_runs_for_a_project_and_a_killed_one_is_in_nobodys_way(site: Site) -> None:
     config = site.project.config
     holder = "import sys; from carbonation_core.config.loading import load_config\n"
-    holder += "from carbonation_dagster.alone import alone\n"
+    holder += "from carbonation_dagster.service.lock import alone\n"
     holder += "with alone(load_config(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", holder, str(config.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -10,7 +10,7 @@ from dagster._core.errors import DagsterCodeLocationNotFoundError
 from dagster._core.workspace.context import WorkspaceProcessContext
 
 from carbonation_core.logs.records import JsonForm
-from carbonation_dagster.log_lines import WITHIN, Lines, Repeats
+from carbonation_dagster.logs.lines import WITHIN, Lines, Repeats
 
 RUN = "f42a739f-2a76-45c3-913e-ad7d8aeebdd8"
 STEP_FAILURE = f"""\

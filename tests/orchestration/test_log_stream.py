@@ -14,16 +14,13 @@ from typing import Any
 
 import pytest
 
-from carbonation_core.config.loading import (
-    Config,
-    load_config,
-)
+from carbonation_core.config.loading import Config, load_config
 from carbonation_core.errors import ConfigError
 from carbonation_core.logs.records import JsonForm
-from carbonation_dagster import log_sender
-from carbonation_dagster.log_lines import Lines
-from carbonation_dagster.log_sender import Sender
-from carbonation_dagster.log_stream import ServiceLog
+from carbonation_dagster.logs import sender as log_sender
+from carbonation_dagster.logs.lines import Lines
+from carbonation_dagster.logs.sender import Sender
+from carbonation_dagster.logs.stream import ServiceLog
 
 ROOT = Path(__file__).parents[2]
 LOGGING = '[logging]\nfile = "log/c.log"\nformat = "json"\n'
@@ -60,7 +57,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 PART = """
 import logging, subprocess, sys
 from carbonation_core.logs.records import SUCCESS, about
-from carbonation_dagster.log_sender import begin_as_part
+from carbonation_dagster.logs.sender import begin_as_part
 begin_as_part()
 with about(watch="w", group_key="g", run_id="r"):
     logging.getLogger("my_plugin").log(SUCCESS, "done with s3cret")

@@ -14,17 +14,14 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from carbonation_core.pipeline.claim import (
-    claim,
-    open_batches,
-)
+from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.process import this_process
 from carbonation_core.project import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
-from carbonation_dagster.home import HOME_VARIABLE, prepare_home
-from carbonation_dagster.naming import PASS_TAG
+from carbonation_dagster.defs.naming import PASS_TAG
+from carbonation_dagster.service.home import HOME_VARIABLE, prepare_home
 from tests.orchestration.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import Site, SiteMaker
 
@@ -343,7 +340,7 @@ def _catches(status: str, number: signal.Signals) -> bool:
 def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
     code = (
         "from carbonation_core.config.loading import load_config\n"
-        "from carbonation_dagster.home import prepare_home\n"
+        "from carbonation_dagster.service.home import prepare_home\n"
         "import sys, dagster as dg\n"
         "prepare_home(load_config(sys.argv[1]))\n"
         "dg.DagsterInstance.get().get_run_records()\n"

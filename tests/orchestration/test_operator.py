@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_dagster.telling import WHAT_TO_DO
+from carbonation_dagster.defs.messages import WHAT_TO_DO
 from tests.core.test_notify import Hook
 from tests.orchestration.browser import Browser, opened
 from tests.orchestration.running import Running, running

@@ -6,8 +6,8 @@ import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from carbonation_core.config.loading import Config
-from carbonation_dagster import runs
-from carbonation_dagster.home import dagster_yaml
+from carbonation_dagster.defs import runs
+from carbonation_dagster.service.home import dagster_yaml
 from tests.orchestration.conftest import Shown
 
 Status = dg.DagsterRunStatus

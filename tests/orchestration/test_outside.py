@@ -16,7 +16,7 @@ from carbonation_core.delivery.observe import observe
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.project import open_project, open_unchecked
 from carbonation_dagster import CarbonationComponent, build_defs
-from carbonation_dagster.naming import run_tags
+from carbonation_dagster.defs.naming import run_tags
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
 REPORT, ARCHIVE = dg.AssetKey("report"), dg.AssetKey(["archive", "main"])

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from carbonation_core.config.loading import (
-    Config,
-    load_config,
-)
-from carbonation_dagster.reading_again import changes
+from carbonation_core.config.loading import Config, load_config
+from carbonation_dagster.service.reload import changes
 
 BEFORE = """
 [service]

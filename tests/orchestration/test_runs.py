@@ -5,7 +5,7 @@ import pytest
 
 from carbonation_core.pipeline.claim import give_back
 from carbonation_core.pipeline.work import Outcome
-from carbonation_dagster.resources import STOP_VARIABLE
+from carbonation_dagster.defs.resources import STOP_VARIABLE
 from tests.orchestration.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import SiteMaker
 

@@ -8,13 +8,13 @@ import alembic
 import pytest
 from alembic import util
 
-from carbonation_dagster.scripts_located import locate_scripts_once
+from carbonation_dagster.service.alembic_memory import locate_scripts_once
 
 # How many things are registered for the end of the process after each of some openings.
 OPENED = """
 import atexit, sys
 import dagster as dg
-from carbonation_dagster.scripts_located import locate_scripts_once
+from carbonation_dagster.service.alembic_memory import locate_scripts_once
 
 if "once" in sys.argv:
     locate_scripts_once()

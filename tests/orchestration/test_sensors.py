@@ -10,18 +10,12 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.errors import DatabaseError, ScanError
-from carbonation_core.pipeline.claim import (
-    claim,
-    open_batches,
-)
-from carbonation_core.pipeline.work import (
-    Stage,
-    work,
-)
-from carbonation_dagster import recovery
-from carbonation_dagster.naming import BATCH_TAG, PASS_TAG
-from carbonation_dagster.resources import STOP_VARIABLE
-from carbonation_dagster.runs import instance_id
+from carbonation_core.pipeline.claim import claim, open_batches
+from carbonation_core.pipeline.work import Stage, work
+from carbonation_dagster.defs import recovery
+from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG
+from carbonation_dagster.defs.resources import STOP_VARIABLE
+from carbonation_dagster.defs.runs import instance_id
 from tests.orchestration.conftest import Shown
 
 Status = dg.DagsterRunStatus

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from carbonation_core.errors import CarbonationError
-from carbonation_dagster import supervisor as module
-from carbonation_dagster.home import HomeError
-from carbonation_dagster.parts import STANDS_STILL, Part, Probe, Pulse
-from carbonation_dagster.supervisor import PATIENCE, ServiceError, Supervisor
+from carbonation_dagster.service import supervisor as module
+from carbonation_dagster.service.home import HomeError
+from carbonation_dagster.service.processes import STANDS_STILL, Part, Probe, Pulse
+from carbonation_dagster.service.supervisor import PATIENCE, ServiceError, Supervisor
 
 STUBBORN = ["sh", "-c", "trap '' TERM; echo trapped; while :; do sleep 1; done"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.errors import ConfigError
-from carbonation_dagster.systemd import Systemd
+from carbonation_dagster.service.systemd import Systemd
 from tests.site import SiteMaker
 
 

@@ -7,9 +7,9 @@ import dagster as dg
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import format_duration
-from carbonation_dagster.naming import PURGE_HISTORY_JOB, RECONCILE_ARCHIVE_JOB, RECONCILE_DELIVERY_JOB
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.runs import last_start_of
+from carbonation_dagster.defs.naming import PURGE_HISTORY_JOB, RECONCILE_ARCHIVE_JOB, RECONCILE_DELIVERY_JOB
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.defs.runs import last_start_of
 
 PURGE_INTERVAL = timedelta(days=1)
 OFTEN = timedelta(hours=2)  # what is due more often than this is asked for each minute

@@ -9,18 +9,11 @@ import dagster as dg
 from carbonation_core.config.loading import dagster_name
 from carbonation_core.config.sections import Archive
 from carbonation_core.errors import ScanError
-from carbonation_core.reconcile.archive import (
-    ArchiveReconciliation,
-    reconcile_archive,
-)
-from carbonation_core.reconcile.findings import (
-    DISAGREEMENTS,
-    LOSSES,
-    Kind,
-)
-from carbonation_dagster.naming import AGREEMENT_CHECK, Names, plain
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.telling import LONGEST_TABLE, MetadataMapping
+from carbonation_core.reconcile.archive import ArchiveReconciliation, reconcile_archive
+from carbonation_core.reconcile.findings import DISAGREEMENTS, LOSSES, Kind
+from carbonation_dagster.defs.messages import LONGEST_TABLE, MetadataMapping
+from carbonation_dagster.defs.naming import AGREEMENT_CHECK, Names, plain
+from carbonation_dagster.defs.resources import Carbonation
 
 
 def agreement_check(archive: Archive, names: Names) -> dg.AssetChecksDefinition:

@@ -13,15 +13,12 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.delivery.retry import retry as take_again
 from carbonation_core.errors import CarbonationError, QueryError, ScanError
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.reconcile.archive import (
-    archives_of,
-    paths_in,
-)
+from carbonation_core.reconcile.archive import archives_of, paths_in
 from carbonation_core.reconcile.archive import reconcile_archive as compare_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery as reconcile
 from carbonation_core.reports.stuck import FAILING
-from carbonation_dagster.agreement import agreement_metadata, in_words, unreadable, verdict
-from carbonation_dagster.naming import (
+from carbonation_dagster.defs.archive_checks import agreement_metadata, in_words, unreadable, verdict
+from carbonation_dagster.defs.naming import (
     NO_RETRIES,
     PROCESS_NOW_JOB,
     PURGE_HISTORY_JOB,
@@ -35,8 +32,8 @@ from carbonation_dagster.naming import (
     plain,
     service_of,
 )
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.upkeep import PurgeConfig, RecheckConfig, purge, recheck
+from carbonation_dagster.defs.operator_ops import PurgeConfig, RecheckConfig, purge, recheck
+from carbonation_dagster.defs.resources import Carbonation
 
 if TYPE_CHECKING:
     # What `define_asset_job` returns; Dagster does not export it.

@@ -22,8 +22,8 @@ from carbonation_core.config.toml import place
 from carbonation_core.errors import ConfigError
 from carbonation_core.logs import records as logs
 from carbonation_core.logs.file import LogFile
-from carbonation_dagster.log_lines import Lines, Repeats
-from carbonation_dagster.log_sender import LEVEL_VARIABLE
+from carbonation_dagster.logs.lines import Lines, Repeats
+from carbonation_dagster.logs.sender import LEVEL_VARIABLE
 
 MOST_WAITING = 100_000  # records kept while the log cannot be written fast enough
 LAST_WORDS = 3.0  # seconds that the end of the log may take

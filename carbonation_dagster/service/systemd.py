@@ -7,10 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import (
-    format_duration,
-    place,
-)
+from carbonation_core.config.toml import format_duration, place
 from carbonation_core.errors import ConfigError
 
 # Of the unit's process alone: whatever it starts has nothing to say to systemd.

@@ -7,24 +7,18 @@ import dagster as dg
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
-from carbonation_core.delivery.observe import (
-    Observation,
-    observe,
-)
+from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ConfigError, ScanError
-from carbonation_core.pipeline.claim import (
-    Offer,
-    claim,
-)
+from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules.rule_sets import rules_digest
-from carbonation_dagster.naming import Names, plain, run_tags
-from carbonation_dagster.recovery import recover
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.runs import instance_id
+from carbonation_dagster.defs.naming import Names, plain, run_tags
+from carbonation_dagster.defs.recovery import recover
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.defs.runs import instance_id
 
 if TYPE_CHECKING:
-    from carbonation_dagster.jobs import AssetJob
+    from carbonation_dagster.defs.jobs import AssetJob
 
 
 def watch_sensor(watch: Watch, names: Names, job: "AssetJob") -> dg.SensorDefinition:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from carbonation_core.config.loading import (
-    Config,
-    dagster_name,
-)
+from carbonation_core.config.loading import Config, dagster_name
 from carbonation_core.pipeline.claim import Offer
 
 LOCATION = "carbonation"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from carbonation_core.errors import CarbonationError
 from carbonation_core.reports.heartbeat import PartReport
-from carbonation_dagster.parts import Part, Probe
+from carbonation_dagster.service.processes import Part, Probe
 
 START_TIMEOUT = 120.0  # seconds for a part to answer
 UNANSWERED = 3  # questions in a row, after which a part that lives is taken for hung

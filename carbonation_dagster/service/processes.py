@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
-from carbonation_dagster import code_server
-from carbonation_dagster.home import HomeError
+from carbonation_dagster.service import code_server
+from carbonation_dagster.service.home import HomeError
 
 CODE_SERVER, DAEMON, WEB_SERVER = "code server", "daemon", "web server"
 LOCATION = "carbonation"

@@ -9,9 +9,9 @@ from carbonation_core.config.loading import dagster_name
 from carbonation_core.config.sections import Archive
 from carbonation_core.project import Project
 from carbonation_core.reports.stuck import stuck_transfers
-from carbonation_dagster.naming import VERIFIED_CHECK, Names
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.telling import Told, naming_the_stuck, stuck_table
+from carbonation_dagster.defs.messages import Told, naming_the_stuck, stuck_table
+from carbonation_dagster.defs.naming import VERIFIED_CHECK, Names
+from carbonation_dagster.defs.resources import Carbonation
 
 HOW = {
     "written": "the SHA-256 of its bytes as they were written, and its size after the sync",

@@ -9,10 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from carbonation_core.logs.records import (
-    from_json,
-    level_number,
-)
+from carbonation_core.logs.records import from_json, level_number
 
 WITHIN = 600.0  # seconds in which a warning that repeats itself is written once
 MOST_REMEMBERED = 1000

@@ -15,23 +15,20 @@ from types import FrameType
 
 import dagster as dg
 
-from carbonation_core.config.loading import (
-    ACCEPTED_VARIABLE,
-    ENVIRONMENT_VARIABLE,
-    Config,
-)
+from carbonation_core.config.loading import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
 from carbonation_core.project import Project
-from carbonation_dagster import code_server, leftovers, parts, runs, systemd
-from carbonation_dagster.alone import OwnFiles, alone
-from carbonation_dagster.heart import Heart
-from carbonation_dagster.home import HOME_VARIABLE, HomeError, prepare_home, require_room, unusable
-from carbonation_dagster.leftovers import STOP_VARIABLE, Guard
-from carbonation_dagster.log_stream import ServiceLog
-from carbonation_dagster.parts import CODE_SERVER, DAEMON, LOCATION, Address, Part
-from carbonation_dagster.reading_again import Rereading
-from carbonation_dagster.resources import TICK_WAIT_VARIABLE
-from carbonation_dagster.supervisor import ServiceError, Supervisor
-from carbonation_dagster.systemd import Systemd
+from carbonation_dagster.defs import runs
+from carbonation_dagster.defs.resources import TICK_WAIT_VARIABLE
+from carbonation_dagster.logs.stream import ServiceLog
+from carbonation_dagster.service import code_server, orphans, processes, systemd
+from carbonation_dagster.service.heartbeat import Heart
+from carbonation_dagster.service.home import HOME_VARIABLE, HomeError, prepare_home, require_room, unusable
+from carbonation_dagster.service.lock import OwnFiles, alone
+from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard
+from carbonation_dagster.service.processes import CODE_SERVER, DAEMON, LOCATION, Address, Part
+from carbonation_dagster.service.reload import Rereading
+from carbonation_dagster.service.supervisor import ServiceError, Supervisor
+from carbonation_dagster.service.systemd import Systemd
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +63,7 @@ class Service:
         self.systemd.require_patience(config)
         with alone(config) as own, ExitStack() as stack:
             stack.enter_context(self._signals())
-            leftovers.end(own.stop_mark, time.monotonic() + leftovers.PATIENCE)
+            orphans.end(own.stop_mark, time.monotonic() + orphans.PATIENCE)
             own.stop_mark.unlink(missing_ok=True)
             if self.ui is not None:
                 _require_free(self.ui)
@@ -111,7 +108,7 @@ class Service:
         own.workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
         level = self.service_log.dagster_level
 
-        def heartbeats() -> parts.Heartbeats:
+        def heartbeats() -> processes.Heartbeats:
             if HOME_VARIABLE not in given:
                 require_room(home)
             try:
@@ -119,7 +116,7 @@ class Service:
             except Exception as error:
                 raise HomeError(unusable(home, error)) from error
 
-        chosen = [parts.code_server_part(config, port, level)]
+        chosen = [processes.code_server_part(config, port, level)]
         if HOME_VARIABLE in given and self._has_daemon(instance):
             log.warning(
                 "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "
@@ -128,9 +125,9 @@ class Service:
                 own.workspace,
             )
         else:
-            chosen.append(parts.daemon_part(own.workspace, heartbeats, level))
+            chosen.append(processes.daemon_part(own.workspace, heartbeats, level))
         if self.ui is not None:
-            chosen.append(parts.web_server_part(self.ui, own.workspace, level))
+            chosen.append(processes.web_server_part(self.ui, own.workspace, level))
         environment = {
             **_environment(config, own, runs.tick_threads(instance)),
             **self.service_log.environment,
@@ -148,7 +145,7 @@ class Service:
 
         def start(part: Part) -> subprocess.Popen[bytes]:
             with self.service_log.outlet(part.name) as streams:
-                return parts.start(part, environment, home, streams)
+                return processes.start(part, environment, home, streams)
 
         self._apply = apply
         self._supervisor = Supervisor(chosen, start, log.warning, before_start)
@@ -166,7 +163,7 @@ class Service:
     def _report_orphans(self, own: OwnFiles, instance: dg.DagsterInstance) -> None:
         """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any."""
         ours = {report.pid for report in self._supervisor.reports()}
-        with leftovers.leftovers(own.stop_mark) as alive:
+        with orphans.leftovers(own.stop_mark) as alive:
             if any(one.pid not in ours for one in alive):
                 return
         try:
@@ -231,7 +228,7 @@ class Service:
             self.systemd.stopping()
             own.stop_mark.touch()
             self._supervisor.stop(began + PARTS_TIMEOUT)
-            leftovers.end(own.stop_mark, began + STOP_TIMEOUT)
+            orphans.end(own.stop_mark, began + STOP_TIMEOUT)
             if any(report.name == DAEMON for report in self._supervisor.reports()):
                 with suppress(Exception):
                     runs.forget_heartbeats(instance)

@@ -6,19 +6,11 @@ import dagster as dg
 
 from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.errors import DatabaseError
-from carbonation_core.pipeline.claim import (
-    Offer,
-    OpenBatch,
-    give_back,
-    open_batches,
-)
-from carbonation_core.process import (
-    is_dead,
-    this_process,
-)
+from carbonation_core.pipeline.claim import Offer, OpenBatch, give_back, open_batches
+from carbonation_core.process import is_dead, this_process
 from carbonation_core.project import Project
-from carbonation_dagster.naming import PASS_TAG
-from carbonation_dagster.runs import failed_by, report_dead, run_of_batch
+from carbonation_dagster.defs.naming import PASS_TAG
+from carbonation_dagster.defs.runs import failed_by, report_dead, run_of_batch
 
 PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
 PAUSE = timedelta(seconds=10)  # from one offer of a group to the next when no run can begin

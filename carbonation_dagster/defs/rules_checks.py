@@ -9,12 +9,9 @@ from carbonation_core.config.loading import Config
 from carbonation_core.db import rule_versions
 from carbonation_core.db.engine import reading
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.project import (
-    Project,
-    rules_in_force,
-)
-from carbonation_dagster.naming import RULES_CHECK, Names, plain
-from carbonation_dagster.resources import Carbonation
+from carbonation_core.project import Project, rules_in_force
+from carbonation_dagster.defs.naming import RULES_CHECK, Names, plain
+from carbonation_dagster.defs.resources import Carbonation
 
 MOST_AT_ONCE = 50  # versions that one tick tells of
 

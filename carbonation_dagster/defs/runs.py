@@ -12,7 +12,7 @@ from datetime import datetime
 import dagster as dg
 
 from carbonation_core.config.loading import Config
-from carbonation_dagster.naming import BATCH_TAG, SERVICE_TAG, Names, service_of
+from carbonation_dagster.defs.naming import BATCH_TAG, SERVICE_TAG, Names, service_of
 
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PAGE = 100  # runs that are asked for at a time

@@ -20,16 +20,10 @@ from carbonation_core.config.toml import format_duration
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project
 from carbonation_core.reports.status import feed_health
-from carbonation_core.reports.stuck import (
-    FAILING,
-    stuck,
-)
-from carbonation_core.reports.waiting import (
-    Waiter,
-    overlong,
-    shown,
-)
-from carbonation_dagster.naming import (
+from carbonation_core.reports.stuck import FAILING, stuck
+from carbonation_core.reports.waiting import Waiter, overlong, shown
+from carbonation_dagster.defs.messages import LONGEST_TABLE, naming_the_stuck, sentence, stuck_table
+from carbonation_dagster.defs.naming import (
     COMPLETENESS_CHECK,
     FAILED_GROUPS_CHECK,
     FRESHNESS_CHECK,
@@ -37,8 +31,7 @@ from carbonation_dagster.naming import (
     Names,
     plain,
 )
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.telling import LONGEST_TABLE, naming_the_stuck, sentence, stuck_table
+from carbonation_dagster.defs.resources import Carbonation
 
 
 @dataclass(frozen=True)

@@ -13,24 +13,8 @@ import dagster as dg
 from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import (
-    BatchReport,
-    Stage,
-    work,
-)
-from carbonation_dagster.checks import evaluations
-from carbonation_dagster.naming import (
-    BATCH_TAG,
-    FAILED_TAG,
-    SERVICE_TAG,
-    batch_tag_of,
-    plain,
-    service_of,
-    tag_value,
-)
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.runs import add_tags, instance_id, run_tags_now, seconds_since_start
-from carbonation_dagster.telling import (
+from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_dagster.defs.messages import (
     Told,
     decisions,
     failure,
@@ -39,7 +23,19 @@ from carbonation_dagster.telling import (
     sentence,
     stage_metadata,
 )
-from carbonation_dagster.transfers import transfer_evaluations
+from carbonation_dagster.defs.naming import (
+    BATCH_TAG,
+    FAILED_TAG,
+    SERVICE_TAG,
+    batch_tag_of,
+    plain,
+    service_of,
+    tag_value,
+)
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.defs.runs import add_tags, instance_id, run_tags_now, seconds_since_start
+from carbonation_dagster.defs.transfer_checks import transfer_evaluations
+from carbonation_dagster.defs.watch_checks import evaluations
 
 DESCRIPTIONS = {
     Stage.INTEGRITY: "Takes the batch and checks its files, those checks included that read content.",

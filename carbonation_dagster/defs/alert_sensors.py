@@ -19,14 +19,10 @@ from carbonation_core.config.loading import Config
 from carbonation_core.db import service
 from carbonation_core.db.engine import reading
 from carbonation_core.project import Project
-from carbonation_core.reports import (
-    heartbeat,
-    notify,
-)
+from carbonation_core.reports import heartbeat, notify
 from carbonation_core.reports.notify import Failure
 from carbonation_core.reports.waiting import shown
-from carbonation_dagster.checks import checks_of
-from carbonation_dagster.naming import (
+from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
     GROUP_KEY_TAG,
     GROUPS_TAG,
@@ -36,8 +32,9 @@ from carbonation_dagster.naming import (
     Names,
     service_of,
 )
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.runs import Ours, failed_runs, last_evaluation
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.defs.runs import Ours, failed_runs, last_evaluation
+from carbonation_dagster.defs.watch_checks import checks_of
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,8 @@ from pathlib import Path
 
 from carbonation_core.config.loading import Config
 from carbonation_core.errors import CarbonationError, ConfigError
-from carbonation_core.process import (
-    is_dead,
-    this_process,
-)
-from carbonation_dagster.home import MODE, own_directory
+from carbonation_core.process import is_dead, this_process
+from carbonation_dagster.service.home import MODE, own_directory
 
 LOCK = "service.lock"
 

@@ -6,19 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from carbonation_core.config.loading import (
-    Config,
-    dagster_name,
-)
-from carbonation_core.config.sections import (
-    Archive,
-    Watch,
-)
+from carbonation_core.config.loading import Config, dagster_name
+from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.config.toml import format_duration
 from carbonation_core.reconcile.adoption import may_feed
 from carbonation_core.rules.rule_sets import Rules
-from carbonation_dagster.naming import Names, plain
-from carbonation_dagster.ops import archive_op, early_ops
+from carbonation_dagster.defs.naming import Names, plain
+from carbonation_dagster.defs.ops import archive_op, early_ops
 
 ARCHIVES_GROUP = "archives"
 RULES_GROUP = "rules"

@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.disk.scan import (
-    EVERYTHING,
-    Hints,
-)
+from carbonation_core.disk.scan import EVERYTHING, Hints
 from carbonation_core.disk.watcher import Watchers
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
-from carbonation_dagster.leftovers import STOP_VARIABLE
-from carbonation_dagster.naming import Names
+from carbonation_dagster.defs.naming import Names
+from carbonation_dagster.service.orphans import STOP_VARIABLE
 
 RESOURCE = "carbonation"
 # Set by `carbonation run` for its processes. A tick that waits needs a server

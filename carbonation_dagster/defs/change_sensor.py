@@ -8,10 +8,10 @@ import dagster as dg
 
 from carbonation_core.config.loading import Config
 from carbonation_core.project import Project
-from carbonation_dagster.checks import checks_of
-from carbonation_dagster.naming import CHANGES_SENSOR, Names
-from carbonation_dagster.resources import Carbonation
-from carbonation_dagster.rules import rules_told
+from carbonation_dagster.defs.naming import CHANGES_SENSOR, Names
+from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.defs.rules_checks import rules_told
+from carbonation_dagster.defs.watch_checks import checks_of
 
 
 def changes_sensor(names: Names) -> dg.SensorDefinition:

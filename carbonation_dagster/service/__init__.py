@@ -1,0 +1,1 @@
+"""`carbonation run`: its processes, kept alive."""
