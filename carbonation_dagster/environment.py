@@ -1,0 +1,1 @@
+"""The variables by which the service speaks to its processes."""

@@ -1,0 +1,147 @@
+"""Batches and their leases: one owner each, and none that a dead process keeps."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from carbonation_core.db.batches import LEASE
+from carbonation_core.db.engine import writing
+from carbonation_core.db.models import Batch
+from carbonation_core.disk.source import BLOCK
+from carbonation_core.errors import LostOwnership
+from carbonation_core.pipeline.claim import give_back, open_batches
+from carbonation_core.pipeline.work import Outcome, Stage, work
+from tests.site import SINGLE, Site, SiteMaker
+
+
+def test_a_batch_has_one_owner(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    assert site.claim() == []
+    with work(site.project, offer.batch_id, "run-1") as job:
+        with pytest.raises(LostOwnership), work(site.project, offer.batch_id, "run-2"):
+            pass
+        job.advance(Stage.ARCHIVE)
+        job.finish()
+    assert site.feed() == [("run1", "completed")]
+
+
+def test_whoever_lost_its_batch_records_nothing_and_leaves_nothing(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with work(site.project, offer.batch_id, "run-1") as job:
+        job.advance(Stage.ROUTE)
+        give_back(site.project, offer.batch_id, "taken away")
+        with pytest.raises(LostOwnership):
+            job.advance(Stage.ARCHIVE)
+    assert site.archived() == {}
+    site.run_all()
+    assert site.feed() == [("run1", "completed")]
+
+
+@pytest.mark.parametrize("off_by", [-LEASE, 2 * LEASE])
+def test_a_lease_that_ended_is_dead_and_so_is_one_from_a_wrong_clock(site: Site, off_by: timedelta) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with work(site.project, offer.batch_id, "run-1"):
+        assert not open_batches(site.project, "incoming")[0].lease_is_dead
+        with writing(site.project.engine) as connection:
+            connection.execute(update(Batch).values(lease_until=datetime.now(UTC) + off_by))
+        assert open_batches(site.project, "incoming")[0].lease_is_dead
+
+
+def test_a_batch_that_died_is_halved_and_a_lone_group_has_used_an_attempt(make: SiteMaker) -> None:
+    site = make(service={"single_group_runs": "0"})
+    for number in range(3):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    (offer,) = site.claim()
+    give_back(site.project, offer.batch_id, "killed", died=True)
+    halves = open_batches(site.project, "incoming")
+    assert sorted(half.offer.size for half in halves) == [1, 2]
+    alone = next(half.offer for half in halves if half.offer.size == 1)
+    give_back(site.project, alone.batch_id, "killed", died=True)
+    assert site.group(alone.group_key or "").attempts == 1
+    assert "the process died" in site.component(f"{alone.group_key}.dat").error_message
+
+
+def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker) -> None:
+    site = make(service={"single_group_runs": "2", "groups_per_run": "3"})
+    for number in range(2):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    assert [offer.group_key for offer in site.claim()] == ["run0", "run1"]
+    for number in range(2, 7):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    assert [offer.size for offer in site.claim()] == [3]
+    assert [offer.size for offer in site.claim()] == [2]
+
+
+def test_a_file_is_given_back_in_its_middle_without_an_attempt(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    site.deliver("large.dat", content=b"x" * 3 * BLOCK)
+    site.settle()
+    (offer,) = site.claim()
+    asked: list[int] = []
+
+    def stop() -> bool:  # each stage asks, then the transfer, then each block of the file
+        asked.append(1)
+        return len(asked) > 8
+
+    with work(site.project, offer.batch_id, "run-1", stop) as job:
+        report = job.advance(Stage.ARCHIVE)
+        job.finish()
+    assert len(asked) == 9
+    assert [group.outcome for group in report.groups] == [Outcome.GIVEN_BACK]
+    assert site.archived() == {}
+    assert site.group("large.dat").attempts == 0
+    assert [offer.attempt for offer in site.claim()] == [1]
+
+
+def test_work_that_is_told_to_stop_gives_its_groups_back(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with work(site.project, offer.batch_id, "run-1", stop=lambda: True) as job:
+        job.advance(Stage.ARCHIVE)
+        assert job.finish().groups[0].outcome is Outcome.GIVEN_BACK
+    assert site.tick().ready == 1
+    site.run_all()
+    assert site.group("run1").complete
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.site import open_site
+from carbonation_core.pipeline.work import Stage, work
+site = open_site(Path({directory!r}))
+site.settle()
+(offer,) = site.claim()
+with work(site.project, offer.batch_id, "run-1") as job:
+    job.advance(Stage.ROUTE)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_owner_is_known_to_be_dead_at_once(site: Site, tmp_path: Path) -> None:
+    site.deliver("run1.dat", "run1.json")
+    root = Path(__file__).parents[3]
+    code = KILLED.format(directory=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", code], cwd=root, check=False)
+    assert killed.returncode == -9
+    (batch,) = open_batches(site.project, "incoming")
+    assert batch.lease_is_dead
+    give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)
+    site.tick(3600)
+    site.run_all()
+    assert site.group("run1").complete

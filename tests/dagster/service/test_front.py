@@ -1,0 +1,130 @@
+"""`carbonation run`: real processes, asked over GraphQL as the UI asks them."""
+
+import functools
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dagster.running import Running, make_project, running
+from tests.site import SiteMaker, make_site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+REEXECUTE = """
+mutation($parameters: ReexecutionParams!) {
+  launchRunReexecution(reexecutionParams: $parameters) { ... on LaunchRunSuccess { run { runId } } }
+}
+"""
+ASSET = """
+query($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) { ... on AssetNode {
+    assetMaterializations(limit: 5) { runId }
+    assetChecksOrError { ... on AssetChecks { checks {
+      name executionForLatestMaterialization { status } } } }
+  } }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    # A failed attempt does not come again by itself before it is executed again.
+    make = functools.partial(make_site, tmp_path_factory.mktemp("station"))
+    site = make_project(make, service={"retry_delay": '"30m"'})
+    with running(site) as started:
+        yield started
+    site.project.engine.dispose()
+
+
+def test_files_are_archived_failures_shown_and_executed_again(service: Running) -> None:
+    site = service.site
+    assert f"http://127.0.0.1:{service.port}" in service.said()
+    site.deliver("good.dat", "bad.dat")
+
+    service.wait_for(lambda: service.status_of("good.dat") == "SUCCESS")
+    service.wait_for(lambda: service.status_of("bad.dat") == "FAILURE")
+    assert set(site.archived()) == {"good.dat"}
+
+    (site.directory / "mended").touch()
+    parent = service.runs()["bad.dat"]["runId"]
+    parameters = {"parentRunId": parent, "strategy": "FROM_FAILURE"}
+    again = service.ask(REEXECUTE, parameters=parameters)["launchRunReexecution"]["run"]["runId"]
+    service.wait_for(lambda: service.status_of("bad.dat") == "SUCCESS")
+    assert service.runs()["bad.dat"]["runId"] == again
+    assert set(site.archived()) == {"good.dat", "bad.dat"}
+
+    shown = service.ask(ASSET, key={"path": ["catalog", "incoming"]})["assetNodeOrError"]
+    assert shown["assetMaterializations"][0]["runId"] == again
+    checks = shown["assetChecksOrError"]["checks"]
+    assert {check["name"] for check in checks} == {"integrity", "failed_groups", "completeness"}
+    assert {check["executionForLatestMaterialization"]["status"] for check in checks} == {"SUCCEEDED"}
+
+    service.wait_for(service.is_well)
+    found = service.status()
+    assert found.problems == ()
+    assert found.service
+    ui = f"http://127.0.0.1:{service.port}"
+    assert (found.service.pid, found.service.ui) == (service.process.pid, ui)
+
+
+def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(service: Running) -> None:
+    site, config = service.site, service.site.directory / "config.toml"
+    (site.directory / "other").mkdir()
+    good = (
+        config.read_text() + '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "main"\n'
+    )
+    config.write_text(good)
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: 'read again: watch "other" is new' in service.said())
+    (site.directory / "other" / "new.dat").write_bytes(b"new")
+    service.wait_for(lambda: "new.dat" in site.archived())
+
+    config.write_text(good.replace("settle_seconds", "setle_seconds"))
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: "read again: refused, so that all stays as it was: " in service.said())
+    assert 'there is no key "setle_seconds"; did you mean "settle_seconds"?' in service.said()
+    (site.directory / "other" / "newer.dat").write_bytes(b"newer")
+    service.wait_for(lambda: "newer.dat" in site.archived())
+    config.write_text(good)
+
+
+def test_a_second_service_is_refused_and_a_foreign_daemon_left_to_its_work(
+    service: Running, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from click.testing import CliRunner
+
+    from carbonation_dagster.cli import main
+
+    done = CliRunner().invoke(main, ["-c", str(service.site.directory / "config.toml"), "run"])
+    assert done.exit_code == 1
+    assert f"already, with pid {service.process.pid}" in done.stderr
+
+    # To another project that is told to use its home, the daemon there is a foreign one.
+    other = make_site(
+        tmp_path_factory.mktemp("other"), "[single]\n", more='[plugins]\npackage = "tests.site:PLUGIN"\n'
+    )
+    home = service.site.directory / ".dagster"
+    with running(other, "--no-ui", home=home) as guest:
+        assert "has a daemon of its own, so none is started" in guest.said()
+        assert "daemon" not in guest.pids()
+        assert guest.stop() == 0
+    service.site.deliver("a.dat")
+    service.wait_for(lambda: "a.dat" in service.site.archived())
+
+
+def test_a_port_in_use_is_said_at_once(make: SiteMaker) -> None:
+    from click.testing import CliRunner
+
+    from carbonation_dagster.cli import main
+
+    site = make_project(make)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(main, ["-c", str(site.directory / "config.toml"), "run", "--port", port])
+
+    assert done.exit_code == 1
+    assert "choose another with --port" in done.stderr

@@ -1,0 +1,366 @@
+"""`carbonation run --once`: what it does, says and returns; and what a killed one leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from carbonation_core.pipeline.claim import claim, open_batches
+from carbonation_core.process import this_process
+from carbonation_core.project import utc_now
+from carbonation_core.reports.status import status
+from carbonation_dagster import one_pass
+from carbonation_dagster.cli import main
+from carbonation_dagster.defs.naming import PASS_TAG
+from carbonation_dagster.service.home import HOME_VARIABLE, prepare_home
+from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
+from tests.site import Site, SiteMaker
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"settle_seconds": "0.2"}
+
+
+@pytest.fixture(autouse=True)
+def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    yield
+    os.environ.pop(HOME_VARIABLE, None)  # set by prepare_home
+
+
+@pytest.fixture
+def once(make: SiteMaker) -> Site:
+    return make(BROKEN, watch=QUICK, more=PLUGIN_SECTION)
+
+
+def run_once(site: Site) -> tuple[int, str]:
+    """Exit code and standard error; standard output is for results, of which there are none."""
+    done = CliRunner().invoke(main, ["-c", str(site.directory / "config.toml"), "run", "--once"])
+    assert done.stdout == ""
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stderr
+
+
+def last_word(site: Site) -> tuple[int, str]:
+    """Exit code and the message of the last line."""
+    code, said = run_once(site)
+    return code, said.splitlines()[-1].partition("carbonation_dagster.cli.run: ")[2]
+
+
+def statuses_of_runs(site: Site) -> list[str]:
+    with dg.DagsterInstance.from_config(str(site.directory / ".dagster")) as instance:
+        return [record.dagster_run.status.value for record in instance.get_run_records()]
+
+
+def test_it_waits_till_what_it_saw_has_settled_and_archives_it(once: Site) -> None:
+    once.deliver("a.dat", "b.dat")
+
+    assert last_word(once) == (0, "2 groups: 2 archived")
+    assert set(once.archived()) == {"a.dat", "b.dat"}
+    assert statuses_of_runs(once) == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_file_whose_second_half_comes_meanwhile_is_archived_whole(make: SiteMaker) -> None:
+    site = make(BROKEN, watch={"settle_seconds": "3"}, more=PLUGIN_SECTION)
+    site.deliver("a.dat", content=b"first half")
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        if not slept:
+            site.deliver("a.dat", content=b"first half, second half")
+        slept.append(seconds)
+        site.tick_clock(seconds)
+
+    done = one_pass.run_pass(site.project, sleep)
+
+    assert done.exit_code == 0
+    assert len(slept) == 2
+    assert site.archived() == {"a.dat": b"first half, second half"}
+    assert site.feed() == [("a.dat", "completed")]
+
+
+def test_the_status_knows_of_the_last_pass_and_its_faults(once: Site) -> None:
+    assert run_once(once)[0] == 0
+    project = replace(once.project, clock=utc_now)
+    found = status(project)
+    assert found.last_pass
+    assert (found.last_pass.is_running, found.last_pass.errors, found.problems) == (False, (), ())
+
+    once.incoming.rmdir()
+    assert run_once(once)[0] == 1
+    found = status(project)
+    assert found.last_pass
+    assert len(found.last_pass.errors) == len(found.problems) == 1
+    assert found.problems[0].startswith(f"watch incoming: {once.incoming}: cannot be looked at")
+
+
+def test_with_nothing_to_do_it_says_so(once: Site) -> None:
+    assert last_word(once) == (0, "nothing was ready")
+
+
+def test_an_attempt_that_failed_is_exit_code_3_and_is_named(once: Site) -> None:
+    once.deliver("good.dat")
+    once.deliver("bad.dat", content=b"broken")
+
+    code, said = run_once(once)
+
+    assert code == 3
+    assert "group bad.dat: retry_pending at " in said
+    assert "the file says it is broken" in said
+    assert "Traceback" not in said
+    assert set(once.archived()) == {"good.dat"}
+
+
+def test_what_failed_in_this_pass_is_not_tried_again_in_it(make: SiteMaker) -> None:
+    site = make(BROKEN, watch=QUICK, service={"retry_delay": '"0.001s"'}, more=PLUGIN_SECTION)
+    site.deliver("bad.dat", content=b"broken")
+
+    assert run_once(site)[0] == 3
+    assert site.group("bad.dat").attempts == 1
+
+
+def test_a_missing_watch_directory_is_exit_code_1_after_the_others_were_served(
+    make: SiteMaker,
+) -> None:
+    other = '[[watch]]\nname = "gone"\npath = "gone"\nrules = "single"\narchive = "main"\n'
+    site = make(BROKEN, watch=QUICK, more=other + PLUGIN_SECTION)
+    site.deliver("a.dat")
+
+    code, said = run_once(site)
+
+    assert code == 1
+    assert f"carbonation_dagster.cli.run: {site.directory / 'gone'}: cannot be looked at" in said
+    assert set(site.archived()) == {"a.dat"}
+
+
+def test_refused_rules_are_exit_code_1_and_nothing_is_done(once: Site) -> None:
+    assert run_once(once)[0] == 0
+    once.deliver("a.dat")
+    once.set_rules("[single]\nunknown = 1\n")
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert 'there is no key "unknown"' in said
+    assert once.archived() == {}
+
+
+def test_a_file_that_goes_on_growing_ends_the_wait(once: Site) -> None:
+    once.deliver("growing.dat")
+    path = once.incoming / "growing.dat"
+
+    def write_on(seconds: float) -> None:
+        time.sleep(seconds)
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    real_time = replace(once.project, clock=utc_now)
+    done = one_pass.run_pass(real_time, sleep=write_on)
+
+    assert done.unsettled == 1
+    assert done.exit_code == 0
+    assert once.archived() == {}
+
+
+def test_offers_that_a_service_is_about_to_run_are_left_to_it(once: Site) -> None:
+    once.now = utc_now()
+    once.deliver("a.dat")
+    once.settle()
+    assert claim(once.project, "incoming", "the service")
+
+    assert last_word(once) == (0, "nothing was ready")
+
+
+def test_without_a_database_it_says_what_to_run(once: Site) -> None:
+    once.project.engine.dispose()
+    for file in once.directory.glob("carbonation.db*"):
+        file.unlink()
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert "carbonation db init" in said
+
+
+def test_dry_run_and_once_do_not_go_together(once: Site) -> None:
+    done = CliRunner().invoke(main, ["run", "--once", "--dry-run"])
+
+    assert done.exit_code == 2
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None:
+    once.deliver("a.dat")
+
+    done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
+
+    assert done.exit_code == 0
+    assert "incoming: a.dat: " in done.stdout
+    assert once.statuses() == {}
+    assert not (once.directory / ".dagster").exists()
+
+
+def started(site: Site, *before: str) -> subprocess.Popen[str]:
+    code = "from carbonation_dagster.cli import main; main()"
+    config = str(site.directory / "config.toml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*before, sys.executable, "-c", code, "-c", config, "run", "--once"]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+SLOW_PLUGIN = """
+import time
+from pathlib import Path
+from carbonation_core import Plugin
+from tests.site import File
+
+def slow(file_paths):
+    here = Path(__file__).parent
+    (here / "extracting").touch()
+    while not (here / "go").exists():
+        time.sleep(0.05)
+    return {}
+
+plugin = Plugin(File, extractors={"slow": slow})
+"""
+
+
+@pytest.fixture
+def slow(make: SiteMaker) -> Site:
+    """Two groups in one batch, which the plugin holds up until there is a file "go"."""
+    site = make(
+        '[single.metadata]\nextract = "slow"\n',
+        watch={**QUICK, "rules": '"single"'},
+        service={"single_group_runs": "0", "retry_delay": '"0.001s"'},
+        more='[plugins]\npackage = "slow_plugin"\n',
+    )
+    (site.directory / "slow_plugin.py").write_text(SLOW_PLUGIN, encoding="utf-8")
+    site.deliver("a.dat", "b.dat")
+    return site
+
+
+def is_extracting(site: Site) -> bool:
+    return (site.directory / "extracting").exists()
+
+
+def go_on(site: Site) -> None:
+    (site.directory / "go").touch()
+
+
+@pytest.mark.slow
+def test_the_next_pass_repairs_what_a_killed_one_left(slow: Site) -> None:
+    first = started(slow)
+    wait_for(lambda: is_extracting(slow))
+    first.kill()
+    first.communicate()
+    assert statuses_of_runs(slow) == ["STARTED"]
+    go_on(slow)
+
+    second = started(slow)
+    second.communicate(timeout=60)
+
+    assert second.returncode == 0
+    assert set(slow.archived()) == {"a.dat", "b.dat"}
+    # The batch that died was halved.
+    assert statuses_of_runs(slow) == ["SUCCESS", "SUCCESS", "FAILURE"]
+
+
+def test_a_run_whose_pass_was_killed_after_its_batch_shows_as_failed(once: Site) -> None:
+    home = str(prepare_home(once.project.config, {}))
+    living = this_process("pass")
+    with dg.DagsterInstance.from_config(home) as instance:
+        for tag in (living, living.replace("#", "0#")):
+            run = dg.DagsterRun("watch_incoming", tags={PASS_TAG: tag}, status=dg.DagsterRunStatus.STARTED)
+            instance.add_run(run)
+
+    assert run_once(once)[0] == 0
+
+    assert statuses_of_runs(once) == ["FAILURE", "STARTED"]
+
+
+# A shell without job control has what it starts in the background ignore SIGINT.
+IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("before", [(), IN_THE_BACKGROUND], ids=["in front", "in the background"])
+def test_a_signal_ends_it_when_the_group_under_way_is_done(
+    slow: Site, number: signal.Signals, before: tuple[str, ...]
+) -> None:
+    process = started(slow, *before)
+    wait_for(lambda: is_extracting(slow))
+    process.send_signal(number)
+    go_on(slow)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "stopped by a signal before its end; the next pass takes what is left" in said
+    assert "Traceback" not in said
+    assert open_batches(slow.project, "incoming") == []
+    assert slow.archived() == {}
+    assert run_once(slow)[0] == 0
+    assert {slow.group(name).attempts for name in ("a.dat", "b.dat")} == {0}
+    assert set(slow.archived()) == {"a.dat", "b.dat"}
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_it_at_once(slow: Site) -> None:
+    process = started(slow)
+    wait_for(lambda: is_extracting(slow))
+    process.send_signal(signal.SIGTERM)
+    status = Path(f"/proc/{process.pid}/status")
+    # The first one was heard as soon as the second one would be fatal: no handler catches it.
+    wait_for(lambda: not _catches(status.read_text(), signal.SIGTERM))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+
+
+def _catches(status: str, number: signal.Signals) -> bool:
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.slow
+def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
+    code = (
+        "from carbonation_core.config.loading import load_config\n"
+        "from carbonation_dagster.service.home import prepare_home\n"
+        "import sys, dagster as dg\n"
+        "prepare_home(load_config(sys.argv[1]))\n"
+        "dg.DagsterInstance.get().get_run_records()\n"
+    )
+    config = str(once.directory / "config.toml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    makers = [subprocess.Popen([sys.executable, "-c", code, config], env=environment) for _ in range(4)]
+
+    assert [maker.wait(60) for maker in makers] == [0, 0, 0, 0]
+
+
+def test_the_home_has_its_own_settings_and_a_given_one_keeps_its(once: Site, tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    home = prepare_home(once.project.config, environment)
+
+    assert home == once.directory / ".dagster"
+    assert environment[HOME_VARIABLE] == str(home)
+    settings = json.loads((home / "dagster.yaml").read_text(encoding="utf-8").split("\n", 1)[1])
+    assert settings["run_retries"] == {"enabled": False}
+
+    given = tmp_path / "theirs"
+    assert prepare_home(once.project.config, {HOME_VARIABLE: str(given)}) == given
+    assert not (given / "dagster.yaml").exists()
