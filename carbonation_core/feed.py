@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
-from carbonation_core.config.toml import listing
 from carbonation_core.db import catalog, consumers
 from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.errors import QueryError, ReadOnlyDatabase
 from carbonation_core.project import Project
+from carbonation_core.text import listing
 
 _CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
 _EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases

@@ -102,3 +102,27 @@ def advance(status: FileStatus, event: Event) -> FileStatus:
         allowed = ", ".join(before)
         raise IllegalTransition(f"{event} cannot happen to a {status} component, only to {allowed}")
     return after
+
+
+class Stage(StrEnum):
+    """A group's way through a batch, in this order."""
+
+    INTEGRITY = "integrity"
+    COMPLETENESS = "completeness"
+    EXTRACT = "extract"
+    SELECT = "select"
+    ROUTE = "route"
+    ARCHIVE = "archive"
+
+
+class Outcome(StrEnum):
+    """What became of a group in a batch."""
+
+    ARCHIVED = "archived"
+    UNCHANGED = "unchanged"  # delivered again with the same bytes, or left as it was by policy
+    NOT_SELECTED = "not_selected"
+    INTEGRITY_FAILED = "integrity_failed"
+    WAITING = "waiting"  # not whole any more, or its files changed
+    RETRY_PENDING = "retry_pending"
+    FAILED = "failed"
+    GIVEN_BACK = "given_back"  # nothing was decided; it comes again

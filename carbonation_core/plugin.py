@@ -27,10 +27,11 @@ from sqlalchemy import (
 )
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import listing, place
+from carbonation_core.config.toml import place
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
 from carbonation_core.rules.rule_sets import PluginNames
+from carbonation_core.text import listing
 
 ENTRY_POINTS = "carbonation.plugin"
 _KINDS = (

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
 from carbonation_core.db import migrate, rule_versions
-from carbonation_core.db.engine import make_engine, reading, repeatable, writing
+from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import Plugin, jsonable, load_plugin
@@ -124,3 +122,15 @@ def _author(file: Path) -> Author:
     except KeyError:
         owner = str(found.st_uid)
     return Author(owner, datetime.fromtimestamp(found.st_mtime, UTC), read_by)
+
+
+def rules_accepted(project: Project, connection: Connection) -> Rules | None:
+    """The rules in force, without a look at rules.toml; None before the first were accepted.
+
+    Also None when the plugin or config.toml no longer go with them.
+    """
+    version = rule_versions.accepted(connection)
+    try:
+        return rules_of(project, version.digest) if version is not None else None
+    except ConfigError:
+        return None

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import retention
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.project import Project
 
 T = TypeVar("T")

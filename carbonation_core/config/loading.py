@@ -19,8 +19,9 @@ from carbonation_core.config.sections import (
     Watch,
 )
 from carbonation_core.config.templates import constant_directory, under
-from carbonation_core.config.toml import Section, at_home, listing, parse, parse_toml, place, read_toml
+from carbonation_core.config.toml import Section, at_home, parse, parse_toml, place, read_toml
 from carbonation_core.errors import ConfigError
+from carbonation_core.text import listing
 
 ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"
 # Set by `carbonation run` for its processes: a copy of that config.toml as it was

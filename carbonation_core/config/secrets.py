@@ -9,8 +9,9 @@ from typing import Any
 
 import platformdirs
 
-from carbonation_core.config.toml import Section, listing, nearest, parse, parse_toml, place, read_toml
+from carbonation_core.config.toml import Section, parse, parse_toml, place, read_toml
 from carbonation_core.errors import ConfigError
+from carbonation_core.text import listing, nearest
 
 PREFIX = "CARBONATION_"
 KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(

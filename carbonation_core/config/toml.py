@@ -1,11 +1,9 @@
 """What config.toml and rules.toml share: strict frozen sections and readable faults."""
 
-import difflib
 import json
 import os
-import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
@@ -14,38 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from pydantic.fields import FieldInfo
 
 from carbonation_core.errors import ConfigError
-
-_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
-LONGEST = timedelta(days=365)
+from carbonation_core.text import format_duration, nearest, parse_duration
 
 
 class Section(BaseModel):
     """A table of either file: unknown keys are faults, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def parse_duration(value: object) -> timedelta:
-    """`"90s"`, `"5m"`, `"1.5h"`, `"7d"`: more than 0, at most 365 days."""
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('should be a duration such as "30s", "5m", "2h" or "7d"')
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > LONGEST.total_seconds() or not (duration := timedelta(seconds=seconds)):
-        raise ValueError("should be more than 0 and at most 365 days")
-    return duration
-
-
-def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads back: `"2h"`, `"90s"`."""
-    seconds, rest = divmod(duration, timedelta(seconds=1))
-    if rest:
-        return f"{seconds}.{rest.microseconds:06d}".rstrip("0") + "s"
-    size, unit = next((size, unit) for unit, size in _UNITS.items() if seconds % size == 0)
-    return f"{seconds // size}{unit}"
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -115,18 +88,6 @@ def parse(model: type[SectionT], data: object, file: str, table: str = "") -> Se
 def place(file: str | Path, table: str = "", key: str = "") -> str:
     """Where a fault lies, as every message about the two files begins."""
     return ": ".join(part for part in (str(file), table, f'key "{key}"' if key else "") if part)
-
-
-def listing(names: Iterable[str]) -> str:
-    """Names for the end of a message that says what there is."""
-    return ", ".join(f'"{name}"' for name in sorted(names)) or "none"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at what was probably meant, or what there is at all."""
-    choices = list(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else f"known: {listing(choices)}"
 
 
 def section_in(annotation: object) -> type[Section] | None:

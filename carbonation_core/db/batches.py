@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable, bindparam, insert, select, update
 
-from carbonation_core.db.components import chunks
-from carbonation_core.db.engine import database_now
+from carbonation_core.db.engine import chunks, database_now
 from carbonation_core.db.models import Batch, BatchGroup, Group
 from carbonation_core.errors import LostOwnership
 

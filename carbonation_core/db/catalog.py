@@ -22,11 +22,11 @@ from sqlalchemy import (
     select,
 )
 
-from carbonation_core.config.toml import listing
 from carbonation_core.db.filters import Between, Condition, Exactly, Filter, Like, conditions, filters_of
 from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FeedEvent
+from carbonation_core.text import listing
 
 # What of the core's columns a row has when nobody names columns; the rest is
 # how the service does its work.

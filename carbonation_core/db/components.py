@@ -2,10 +2,9 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -13,21 +12,13 @@ from sqlalchemy import Connection, Executable, bindparam, insert, select, update
 from sqlalchemy.orm import aliased
 
 from carbonation_core.db import tallies
-from carbonation_core.db.engine import insert_new
-from carbonation_core.db.models import (
-    LONGEST_COUNTER,
-    ArchiveCopy,
-    Counter,
-    FileComponent,
-    StatusChange,
-    path_digest,
-)
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.db.engine import chunks
+from carbonation_core.db.models import ArchiveCopy, FileComponent, StatusChange, path_digest
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import Event, FileStatus, advance
 from carbonation_core.names import to_path
 
 T = TypeVar("T")
-CHUNK = 500  # values in one IN (…); every database takes so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +102,6 @@ _EXPLAINED = frozenset(
         Event.LOST,
     }
 )
-
-
-def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """The values in lists of at most `size`."""
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def lock(connection: Connection, name: str) -> None:
-    """Wait until no other transaction holds the lock of that name, and hold it till the end."""
-    count_up(connection, name, 1)
-
-
-def count_up(connection: Connection, name: str, by: int) -> int:
-    """Hold the lock of that name, and count it up; returns the new value."""
-    name = name if len(name) <= LONGEST_COUNTER else path_digest(name)
-    counter = update(Counter).where(Counter.name == name).values(value=Counter.value + by)
-    if connection.execute(counter).rowcount == 0:
-        connection.execute(insert_new(connection, Counter).values(name=name, value=0))
-        connection.execute(counter)
-    return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
 
 
 def in_delivery(connection: Connection, watch_name: str) -> list[Component]:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from carbonation_core.db.components import lock
+from carbonation_core.db.locks import lock
 from carbonation_core.db.models import Consumer, FeedEntry
 
 

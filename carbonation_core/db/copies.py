@@ -6,10 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, select
 
-from carbonation_core.db.components import chunks
-from carbonation_core.db.engine import reading
+from carbonation_core.db.engine import chunks, reading
 from carbonation_core.db.models import ArchiveCopy, Batch, BatchGroup, FileComponent, Group, path_digest
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
 
 PAGE = 1000  # rows

@@ -7,14 +7,17 @@ import random
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Insert, create_engine, event, func, select
+from sqlalchemy import URL, Insert, create_engine, event, func, select
+from sqlalchemy import Connection as Connection  # these two for annotations everywhere
+from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
@@ -251,3 +254,13 @@ def database_now(connection: Connection) -> datetime:
         return now.astimezone(UTC)
     now = connection.execute(select(func.utc_timestamp(6))).scalar_one()
     return now.replace(tzinfo=UTC)
+
+
+CHUNK = 500  # values in one IN (…); every database takes so many
+
+
+def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """The values in lists of at most `size`."""
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Date, DateTime, Float, Integer, Numeric, String
 from sqlalchemy.types import TypeDecorator
 
-from carbonation_core.config.toml import listing
 from carbonation_core.errors import QueryError
 from carbonation_core.names import to_text
+from carbonation_core.text import listing
 
 DATERANGE, AGE = "_daterange", "_age"
 START, STOP = "start", "stop"  # columns that the two need

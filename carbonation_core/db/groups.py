@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
 from carbonation_core.db import tallies
-from carbonation_core.db.components import chunks, count_up
+from carbonation_core.db.engine import chunks
+from carbonation_core.db.locks import count_up
 from carbonation_core.db.models import FeedEntry, Group, path_digest
 from carbonation_core.lifecycle import FeedEvent
 

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Executable, select
 
 from carbonation_core.db import components
-from carbonation_core.db.components import Component, chunks
+from carbonation_core.db.components import Component
+from carbonation_core.db.engine import chunks
 from carbonation_core.db.models import (
     ArchiveCopy,
     Batch,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select, update
 
-from carbonation_core.db.components import chunks
+from carbonation_core.db.engine import chunks
 from carbonation_core.db.models import BASE_COLUMNS, FileBase
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Engine, Update, event, insert, inspect, select
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from carbonation_core.config.toml import listing
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import explained
 from carbonation_core.db.engine import read_only as only_reading
 from carbonation_core.db.models import FileComponent, GroupColumns, StatusChange
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FileStatus
+from carbonation_core.text import listing
 
 BY_HAND = "by hand"  # in the history, where other changes name their event
 

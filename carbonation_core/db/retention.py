@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, exists, select
 from sqlalchemy.orm import aliased
 
-from carbonation_core.db.components import chunks
+from carbonation_core.db.engine import chunks
 from carbonation_core.db.models import Batch, BatchGroup, StatusChange
 
 

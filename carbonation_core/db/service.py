@@ -21,6 +21,11 @@ class PartState:
     details: Mapping[str, Any]
 
 
+def part_of_watch(watch_name: str) -> str:
+    """The watch as a part of the service: its lock and its heartbeat go by this name."""
+    return f"watch:{watch_name}"
+
+
 def get(connection: Connection, part: str) -> PartState | None:
     """What that part last said."""
     return parts(connection, part).get(part)

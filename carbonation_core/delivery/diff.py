@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Arrival, Change, Component
+from carbonation_core.db.engine import Connection
 from carbonation_core.db.service import PartState
 from carbonation_core.disk.scan import Look, Seen, unreadable
 from carbonation_core.lifecycle import Event, FileStatus, may

@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
+from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
-from carbonation_core.rules.decide import Member, readiness
+from carbonation_core.names import to_text
+from carbonation_core.rules.decide import Member, group_key, readiness
 from carbonation_core.rules.rule_sets import RuleSet
 
 
@@ -121,3 +122,30 @@ def _deadline(group: GroupRow, rules: RuleSet) -> datetime | None:
     if rules.patience.timeout is None or group.timed_out_at is not None:
         return None
     return (group.reopened_at or group.created_at) + rules.patience.timeout
+
+
+STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
+
+
+def strays_of(
+    connection: Connection, watch: Watch, rules: RuleSet, keys: Collection[str]
+) -> dict[str, list[Component]]:
+    """Files of the watch that by their name belong to these groups and have not joined them, by group key.
+
+    They have not settled, or failed a check. Where a plugin gives keys, nobody can tell.
+    """
+    found: dict[str, list[Component]] = {key: [] for key in keys}
+    if not keys or key_by_name("", watch, rules) is None:
+        return found
+    for file in components.without_group(connection, watch.name, STRAY):
+        key = key_by_name(file.source_path, watch, rules)
+        if key in found:
+            found[key].append(file)
+    return found
+
+
+def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:
+    """The group key of a file by its absolute path; None if a plugin decides."""
+    if rules.completeness is not None and rules.completeness.group_by == "plugin":
+        return None
+    return group_key(path.removeprefix(to_text(str(watch.path)) + "/"), rules)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, service, tallies
 from carbonation_core.db.components import Change, Component
-from carbonation_core.db.engine import reading, repeatable, writing
-from carbonation_core.db.service import PartState
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.locks import lock_watch
+from carbonation_core.db.service import PartState, part_of_watch
 from carbonation_core.delivery.diff import Judging, root_of
 from carbonation_core.delivery.grouping import expire, refresh
 from carbonation_core.disk.scan import EVERYTHING, Hints, Look, look
@@ -78,7 +77,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     # What is known is read before the look: a file that the pipeline moves
     # away in between is then a change overtaken, not a file that came back.
     with reading(project.engine) as connection:
-        last = service.get(connection, part_name(watch_name))
+        last = service.get(connection, part_of_watch(watch_name))
         if last is None or last.details.get("rules_digest") != rules.digest or _was_mounted(watch, last):
             hints = replace(hints, everything=True)
         if hints.everything:
@@ -125,7 +124,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
         due_at = groups.next_change(connection, watch_name, now)
     if not idle:
         with writing(project.engine) as connection:
-            components.lock(connection, part_name(watch_name))
+            lock_watch(connection, watch_name)
             if last is not None and now < last.last_heartbeat:  # the clock went back
                 judging.touched |= groups.postponed(connection, watch_name, now)
             _record(connection, judging)
@@ -133,7 +132,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
             if now - datetime.fromisoformat(details[COUNTED]) >= _between_counts(project):
                 tallies.recount(connection, [watch_name])
                 details[COUNTED] = now.isoformat()
-            service.say(connection, part_name(watch_name), now, details, started=last is None)
+            service.say(connection, part_of_watch(watch_name), now, details, started=last is None)
             ready = groups.count_due(connection, watch_name, now)
             due_at = groups.next_change(connection, watch_name, now)
         _tell(judging)
@@ -205,11 +204,6 @@ def _hinted(connection: Connection, watch: Watch, hints: Hints) -> list[Componen
 def _relative(watch: Watch, known: Sequence[Component]) -> set[str]:
     root = root_of(watch)
     return {c.source_path.removeprefix(root) for c in known if c.source_path.startswith(root)}
-
-
-def part_name(watch_name: str) -> str:
-    """The watch as a part of the service: its lock and its heartbeat go by this name."""
-    return f"watch:{watch_name}"
 
 
 def _record(connection: Connection, judging: Judging) -> None:
@@ -311,4 +305,4 @@ def _say_unwell(project: Project, watch_name: str, last: PartState | None, error
     now = project.clock()
     details = {**(last.details if last else {}), "error": error}
     with writing(project.engine) as connection:
-        service.say(connection, part_name(watch_name), now, details, started=last is None)
+        service.say(connection, part_of_watch(watch_name), now, details, started=last is None)

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, rule_versions
 from carbonation_core.db.components import Change, Component
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.filters import spelled
-from carbonation_core.delivery.observe import part_name
+from carbonation_core.db.locks import lock_watch
+from carbonation_core.delivery.grouping import strays_of
 from carbonation_core.errors import ConfigError, QueryError
 from carbonation_core.lifecycle import Event, FileStatus
-from carbonation_core.project import Project, rules_in_force, rules_on_disk
-from carbonation_core.reports.waiting import rules_accepted, strays_of
+from carbonation_core.project import Project, rules_accepted, rules_in_force, rules_on_disk
 from carbonation_core.rules.rule_sets import Rules
 
 RETRIABLE = (
@@ -80,7 +78,7 @@ def _retried(
 ) -> int | None:
     """How many files of the watch are tried again; None if it has no such group."""
     with writing(project.engine) as connection:
-        components.lock(connection, part_name(watch.name))
+        lock_watch(connection, watch.name)
         if group_key is None:
             found = components.in_status(connection, watch.name, [status])
         else:
@@ -124,7 +122,7 @@ def recheck_rules(project: Project, watch_name: str | None = None) -> Rechecked:
 def _judged_again(project: Project, watch: Watch) -> Counter[FileStatus]:
     """How many files of the watch are judged again, by the status that the rules gave them."""
     with writing(project.engine) as connection:
-        components.lock(connection, part_name(watch.name))
+        lock_watch(connection, watch.name)
         found = components.in_status(connection, watch.name, BY_RULES)
         found = [file for file in found if file.in_delivery]
         _open_again(connection, found, Event.RULES_CHANGED, "the rules are checked again", project.clock())

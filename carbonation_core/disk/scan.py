@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbonation_core.config.sections import Symlinks
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path, to_text
 
@@ -17,24 +18,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a directory",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells one state of a file from another, without reading it.
-
-    `inode` is device and inode number; times are nanoseconds since 1970.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: str
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> "Stamp":
-        """The stamp of a stat result."""
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, f"{found.st_dev}:{found.st_ino}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import SourceChanged, Stopped
 
 BLOCK = 1 << 20  # bytes read at a time

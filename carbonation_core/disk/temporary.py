@@ -4,7 +4,7 @@ import os
 import re
 from contextlib import suppress
 
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 
 # Beside a temporary name: what the final name held before, and what it is about to hold.
 BEFORE, NEXT = ".before", ".next"

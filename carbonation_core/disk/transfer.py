@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from carbonation_core.config.sections import Action, Durability, Verify
 from carbonation_core.disk import file_system
 from carbonation_core.disk import source as sources
-from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import Source
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import BEFORE, NEXT, clear, unlink
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
 

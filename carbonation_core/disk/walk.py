@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
 
 T = TypeVar("T")

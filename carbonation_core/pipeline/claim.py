@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
-from carbonation_core.db.engine import database_now, reading, repeatable, writing
+from carbonation_core.db.engine import Connection, database_now, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
@@ -62,7 +61,7 @@ def claim(project: Project, watch_name: str, instance: str) -> list[Offer]:
         if not groups.count_due(connection, watch_name, now):
             return []
     with writing(project.engine) as connection:
-        components.lock(connection, f"watch:{watch_name}")
+        lock_watch(connection, watch_name)
         ready = groups.due(connection, watch_name, now, service.groups_per_run)
         busy = bool(batches.not_ended(connection, watch_name))
         if busy or len(ready) > service.single_group_runs:
@@ -114,7 +113,7 @@ def give_back(
     )
     now = project.clock()
     with writing(project.engine) as connection:
-        components.lock(connection, f"watch:{batch.watch_name}")
+        lock_watch(connection, batch.watch_name)
         if not batches.end(connection, batch_id, now, reason, holder):
             return 0
         members = batches.members(connection, batch_id)

@@ -12,8 +12,8 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.components import Component
 from carbonation_core.disk import source
 from carbonation_core.disk.file_system import explained
-from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import BLOCK, Source
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import AttemptFailed, SourceChanged
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path

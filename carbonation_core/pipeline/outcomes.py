@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.components import Change
+from carbonation_core.db.engine import Connection
 from carbonation_core.delivery.grouping import refresh
-from carbonation_core.lifecycle import Event, may
+from carbonation_core.lifecycle import Event, Outcome, may
 from carbonation_core.logs.records import SUCCESS, about
-from carbonation_core.pipeline.stages import Bench, Closing, Outcome
+from carbonation_core.pipeline.context import Closing, StageContext
 from carbonation_core.rules import decide
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Ended:
 
 
 def end(
-    bench: Bench,
+    context: StageContext,
     connection: Connection,
     batch_id: str,
     run_id: str,
@@ -65,7 +64,7 @@ def end(
         elif outcome is Outcome.NOT_SELECTED:
             changes += [Change(file, Event.REJECTED, reason) for file in waiting]
         elif outcome in (Outcome.RETRY_PENDING, Outcome.FAILED):
-            decision = _next_attempt(bench, closing, now)
+            decision = _next_attempt(context, closing, now)
             at = decision.at
             outcome = Outcome.FAILED if at is None else Outcome.RETRY_PENDING
             event = Event.GAVE_UP if at is None else Event.ATTEMPT_FAILED
@@ -79,13 +78,13 @@ def end(
     batches.set_members(connection, batch_id, members)
     ids = [closing.group.row.id for closing in closed]
     batches.release(connection, batch_id, ids)
-    refresh(connection, bench.rules, ids, (), now)
+    refresh(connection, context.rules, ids, (), now)
     return ends
 
 
-def _next_attempt(bench: Bench, closing: Closing, now: datetime) -> decide.RetryDecision:
+def _next_attempt(context: StageContext, closing: Closing, now: datetime) -> decide.RetryDecision:
     """When the next attempt is, if there is one."""
-    used, service = closing.group.row.attempts, bench.project.config.service
+    used, service = closing.group.row.attempts, context.project.config.service
     if closing.at is not None:
         return decide.RetryDecision(used, closing.at, closing.reason)
     if closing.outcome is Outcome.FAILED:

@@ -4,20 +4,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Archive
 from carbonation_core.db import components
 from carbonation_core.db.components import Component
-from carbonation_core.db.engine import reading
+from carbonation_core.db.engine import Connection, reading
 from carbonation_core.disk import file_system, transfer
-from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import Source
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup, closing
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, closing
 from carbonation_core.rules import decide
 
 
@@ -64,11 +62,11 @@ class Archived:
     stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)
 
 
-def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
+def prepare(context: StageContext, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
     """Decide where every file of these groups goes, and see that the way is free."""
     result = Archived()
-    with reading(bench.project.engine) as connection:
-        unwell = _unwell(bench, connection, opened)
+    with reading(context.project.engine) as connection:
+        unwell = _unwell(context, connection, opened)
         room = _Room()
         wanted = [
             to_text(os.path.join(to_path(group.member.archive_directory or ""), to_path(file.filename)))
@@ -81,7 +79,7 @@ def prepare(bench: Bench, batch_id: str, opened: Sequence[OpenGroup]) -> Archive
             try:
                 if group.member.archive_name in unwell:
                     raise EnvironmentFault(unwell[group.member.archive_name])
-                job = _planned(bench, connection, batch_id, group, owners)
+                job = _planned(context, connection, batch_id, group, owners)
                 room.take(job)
                 result.transfers.append(job)
             except AttemptFailed as error:
@@ -115,11 +113,11 @@ def _is_linked(order: Order, device: int) -> bool:
     return order.action == "move" and order.source.stamp.inode.startswith(f"{device}:")
 
 
-def _unwell(bench: Bench, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:
+def _unwell(context: StageContext, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:
     """Archives that held files and now look like a mount that has gone."""
     found = {}
     for name in {group.member.archive_name for group in opened if group.member.archive_name}:
-        base = bench.project.config.archive_named(name).base
+        base = context.project.config.archive_named(name).base
         if file_system.base_is_gone(base) and components.has_live_copies(
             connection, name, to_text(str(base))
         ):
@@ -128,41 +126,43 @@ def _unwell(bench: Bench, connection: Connection, opened: Sequence[OpenGroup]) -
 
 
 def _planned(
-    bench: Bench, connection: Connection, batch_id: str, group: OpenGroup, owners: dict[str, int]
+    context: StageContext, connection: Connection, batch_id: str, group: OpenGroup, owners: dict[str, int]
 ) -> Transfer:
     assert group.member.archive_name is not None
     assert group.member.archive_directory is not None
-    archive = bench.project.config.archive_named(group.member.archive_name)
+    archive = context.project.config.archive_named(group.member.archive_name)
     job = Transfer(group, archive)
     for file in group.asking:
-        if not file.in_archive and decide.is_set_aside(file.filename, bench.rules):
+        if not file.in_archive and decide.is_set_aside(file.filename, context.rules):
             job.aside.append(SetAside(file))
             continue
-        order = _order(bench, batch_id, group, archive, file)
+        order = _order(context, batch_id, group, archive, file)
         if file.in_archive and file.digest is not None:
             digest = transfer.digest_source(order)
             if digest == file.digest:
                 job.kept.append(Kept(order, "the same bytes again", same_bytes=True))
                 continue
-            policy = bench.watch.redelivery
+            policy = context.watch.redelivery
             if policy in ("ignore", "error"):
                 reason = f'other bytes were delivered; redelivery = "{policy}"'
                 job.kept.append(Kept(order, reason, refused=policy == "error"))
                 continue
-        _place(bench, connection, job, file, order, owners)
+        _place(context, connection, job, file, order, owners)
     return job
 
 
-def _source_of(bench: Bench, file: Component) -> Source:
+def _source_of(context: StageContext, file: Component) -> Source:
     """A component's delivered file."""
-    follow = bench.watch.symlinks == "follow_inside"
-    return Source(str(bench.watch.path), to_path(file.source_path), file.stamp, follow)
+    follow = context.watch.symlinks == "follow_inside"
+    return Source(str(context.watch.path), to_path(file.source_path), file.stamp, follow)
 
 
-def _order(bench: Bench, batch_id: str, group: OpenGroup, archive: Archive, file: Component) -> Order:
+def _order(
+    context: StageContext, batch_id: str, group: OpenGroup, archive: Archive, file: Component
+) -> Order:
     return Order(
         component_id=file.id,
-        source=_source_of(bench, file),
+        source=_source_of(context, file),
         directory=to_path(group.member.archive_directory or ""),
         name=to_path(file.filename),
         temporary=temporary_name(batch_id, file.id),
@@ -174,7 +174,7 @@ def _order(bench: Bench, batch_id: str, group: OpenGroup, archive: Archive, file
 
 
 def _place(
-    bench: Bench,
+    context: StageContext,
     connection: Connection,
     job: Transfer,
     file: Component,
@@ -183,9 +183,9 @@ def _place(
 ) -> None:
     """Find the file's final name and note the order, or that it is in place already."""
     versions = job.archive.on_conflict == "version"
-    again = file.in_archive and bench.watch.redelivery == "version"
+    again = file.in_archive and context.watch.redelivery == "version"
     for number in range(1, 10_000):
-        candidate = replace(order, name=_versioned(bench, order.name, number))
+        candidate = replace(order, name=_versioned(context, order.name, number))
         path = to_text(candidate.target)
         if number > 1 and path not in owners:
             owners |= components.live_copies(connection, [path])
@@ -209,8 +209,8 @@ def _place(
     raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
 
 
-def _versioned(bench: Bench, name: str, number: int) -> str:
+def _versioned(context: StageContext, name: str, number: int) -> str:
     if number == 1:
         return name
-    extension = decide.extension(name, bench.rules)
+    extension = decide.extension(name, context.rules)
     return f"{name.removesuffix(extension)}.v{number}{extension}"

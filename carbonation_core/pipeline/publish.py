@@ -13,18 +13,19 @@ from typing import Any
 
 from carbonation_core.db.engine import reading
 from carbonation_core.disk import file_system, source, transfer
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import clear
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, Stopped
+from carbonation_core.lifecycle import Outcome
+from carbonation_core.pipeline.context import Closing, StageContext, closing
 from carbonation_core.pipeline.placement import Archived, Transfer
 from carbonation_core.pipeline.rollback import remove_superseded
-from carbonation_core.pipeline.stages import Bench, Closing, Outcome, closing
 
 GIVEN_BACK = "the service is stopping"
 
 
-def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool]) -> Archived:
+def write(context: StageContext, transfers: Sequence[Transfer], stop: Callable[[], bool]) -> Archived:
     """Write and verify under temporary names; a group that fails leaves nothing."""
     result = Archived()
 
@@ -42,7 +43,7 @@ def write(bench: Bench, transfers: Sequence[Transfer], stop: Callable[[], bool])
             return closing(job.group, error)
         return None
 
-    with ThreadPoolExecutor(bench.project.config.service.workers) as pool:
+    with ThreadPoolExecutor(context.project.config.service.workers) as pool:
         for job, ended in zip(transfers, pool.map(one, transfers), strict=True):
             _sort_out(result, job, ended)
     return _made_durable(result)
@@ -136,9 +137,9 @@ class CleanedUp:
     stamps: Mapping[int, tuple[Stamp, Stamp]]
 
 
-def clean_up(bench: Bench, transfers: Sequence[Transfer], superseded: Sequence[str]) -> CleanedUp:
+def clean_up(context: StageContext, transfers: Sequence[Transfer], superseded: Sequence[str]) -> CleanedUp:
     """Remove superseded copies, and the sources of a `move`, once all is recorded."""
-    with reading(bench.project.engine) as connection:
+    with reading(context.project.engine) as connection:
         remove_superseded(connection, superseded)
     values: dict[int, dict[str, Any]] = defaultdict(dict)
     for job in transfers:

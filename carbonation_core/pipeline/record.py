@@ -4,24 +4,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.disk.transfer import Written
-from carbonation_core.lifecycle import Event, FeedEvent, may
+from carbonation_core.lifecycle import Event, FeedEvent, Outcome, Stage, may
 from carbonation_core.names import to_text
+from carbonation_core.pipeline.context import StageContext
 from carbonation_core.pipeline.outcomes import Ended
 from carbonation_core.pipeline.placement import Kept, Transfer
 from carbonation_core.pipeline.publish import CleanedUp
-from carbonation_core.pipeline.stages import Bench, Outcome, Stage
 from carbonation_core.rules import decide
 
 
 def record(
-    bench: Bench,
+    context: StageContext,
     connection: Connection,
     batch: BatchRow,
     run_id: str,
@@ -43,7 +42,9 @@ def record(
     for job in transfers:
         for written in job.written:
             file = current[written.order.component_id]
-            if written.order.supersedes or (file.digest is not None and bench.watch.redelivery == "replace"):
+            if written.order.supersedes or (
+                file.digest is not None and context.watch.redelivery == "replace"
+            ):
                 superseding.append(file.id)
             changes.append(_archived(file, written, job.archive.name, now))
             copies.append(_copy_row(written, job.archive.name, run_id, now))
@@ -59,7 +60,7 @@ def record(
     before = groups.by_id(connection, [job.group.row.id for job in transfers])
     # What joins a group that was retracted does not make it complete.
     bereft = components.groups_with_losses(connection, before)
-    rows = [_group_row(bench, job, batch.rules_digest, now) for job in transfers]
+    rows = [_group_row(context, job, batch.rules_digest, now) for job in transfers]
     groups.store(connection, [{**row, "complete": row["id"] not in bereft} for row in rows], now)
     news = [(before[job.group.row.id], job) for job in transfers if job.written]
     news = [(row, job) for row, job in news if row.id not in bereft]
@@ -130,11 +131,11 @@ def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -
     }
 
 
-def _group_row(bench: Bench, job: Transfer, rules_digest: str, now: datetime) -> dict[str, Any]:
+def _group_row(context: StageContext, job: Transfer, rules_digest: str, now: datetime) -> dict[str, Any]:
     paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
     names = {file.id: file.filename for file in job.group.files}
     paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
-    primary = min(paths, key=lambda name: decide.in_order(name, bench.rules), default=None)
+    primary = min(paths, key=lambda name: decide.in_order(name, context.rules), default=None)
     return {
         "id": job.group.row.id,
         "archive_path": paths.get(primary) if primary else None,

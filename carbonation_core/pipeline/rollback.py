@@ -8,11 +8,10 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import components
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
+from carbonation_core.db.engine import Connection
 from carbonation_core.disk import source, transfer
 from carbonation_core.disk.source import Source
 from carbonation_core.disk.temporary import clear, inode_of, published, put_back, temporary_name

@@ -7,167 +7,67 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.templates import fill
-from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
-from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import member_of
 from carbonation_core.disk.file_system import is_of_environment
-from carbonation_core.disk.scan import Stamp, unreadable
+from carbonation_core.disk.scan import unreadable
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, SourceChanged, Unroutable
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import Event, FileStatus, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, closing
 from carbonation_core.pipeline.integrity import Contents, Fault
-from carbonation_core.plugin import Plugin, checked_metadata, jsonable
-from carbonation_core.project import Project
+from carbonation_core.plugin import checked_metadata, jsonable
 from carbonation_core.rules import decide
-from carbonation_core.rules.rule_sets import RuleSet
-
-
-class Stage(StrEnum):
-    """A group's way through a batch, in this order."""
-
-    INTEGRITY = "integrity"
-    COMPLETENESS = "completeness"
-    EXTRACT = "extract"
-    SELECT = "select"
-    ROUTE = "route"
-    ARCHIVE = "archive"
-
-
-class Outcome(StrEnum):
-    """What became of a group in a batch."""
-
-    ARCHIVED = "archived"
-    UNCHANGED = "unchanged"  # delivered again with the same bytes, or left as it was by policy
-    NOT_SELECTED = "not_selected"
-    INTEGRITY_FAILED = "integrity_failed"
-    WAITING = "waiting"  # not whole any more, or its files changed
-    RETRY_PENDING = "retry_pending"
-    FAILED = "failed"
-    GIVEN_BACK = "given_back"  # nothing was decided; it comes again
-
-
-@dataclass(frozen=True)
-class OpenGroup:
-    """A group of a batch on its way."""
-
-    row: GroupRow
-    member: Member
-    files: Sequence[Component]
-
-    @property
-    def asking(self) -> list[Component]:
-        """The files that are to be archived."""
-        return [file for file in self.files if file.status is FileStatus.WAITING]
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it only adds files to what is archived of the group already."""
-        return (
-            self.row.archive_directory is not None
-            and not any(file.in_archive for file in self.asking)
-            and any(file.status is FileStatus.ARCHIVED for file in self.files)
-        )
-
-
-@dataclass(frozen=True)
-class Closing:
-    """A group's way ends here: what became of it and why."""
-
-    group: OpenGroup
-    outcome: Outcome
-    reason: str
-    counts: bool = True  # as an attempt; faults of the environment do not
-    at: datetime | None = None  # of the next attempt, where that is not for the retries to say
-
-
-@dataclass
-class StageResult:
-    """What a stage decided of its groups."""
-
-    passed: list[OpenGroup] = field(default_factory=list)
-    closed: list[Closing] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    metadata: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
-    routes: dict[int, tuple[str, str]] = field(default_factory=dict)  # archive, directory
-    stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)  # before and after links of ours
-    judged: dict[int, str] = field(default_factory=dict)  # by group; see `judged`
-    reasons: dict[int, str] = field(default_factory=dict)  # which rules let a group pass
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every stage works with."""
-
-    project: Project
-    watch: Watch
-    rules: RuleSet
-
-    @property
-    def plugin(self) -> Plugin:
-        """The project's plugin."""
-        return self.project.plugin
-
-
-def closing(group: OpenGroup, error: AttemptFailed) -> Closing:
-    """How a group's way ends with that error."""
-    if isinstance(error, Unroutable):
-        return Closing(group, Outcome.FAILED, str(error))
-    if isinstance(error, SourceChanged):
-        return Closing(group, Outcome.WAITING, str(error))
-    counts = not isinstance(error, EnvironmentFault)
-    return Closing(group, Outcome.RETRY_PENDING, str(error), counts)
 
 
 def integrity(
-    bench: Bench, groups: Sequence[OpenGroup], manifests: Sequence[Component], now: datetime
+    context: StageContext, groups: Sequence[OpenGroup], manifests: Sequence[Component], now: datetime
 ) -> StageResult:
     """All checks again, on the files as they are now; `manifests` are the watch's that have settled."""
     result = StageResult()
-    contents = Contents(bench.watch, bench.rules, bench.plugin.integrity_functions, manifests, now)
+    contents = Contents(context.watch, context.rules, context.plugin.integrity_functions, manifests, now)
     found: list[tuple[OpenGroup, list[Fault]]] = []
     for group in groups:
-        if ended := _overtaken(bench, group):
+        if ended := _overtaken(context, group):
             result.closed.append(ended)
             continue
         try:
             with about(group_key=group.row.group_key):
-                found.append((group, _faults(group, bench, contents)))
+                found.append((group, _faults(group, context, contents)))
         except SourceChanged as error:
             result.closed.append(Closing(group, Outcome.WAITING, str(error)))
         except AttemptFailed as error:
             result.closed.append(closing(group, error))
     for group, faults in found:
-        _sort_out(result, bench, contents, group, faults)
+        _sort_out(result, context, contents, group, faults)
     return result
 
 
-def _faults(group: OpenGroup, bench: Bench, contents: Contents) -> list[Fault]:
+def _faults(group: OpenGroup, context: StageContext, contents: Contents) -> list[Fault]:
     by_stat = [
         Fault(file, reason)
         for file in group.asking
-        if (reason := decide.stat_fault(file.filename, file.stamp.size, bench.rules))
+        if (reason := decide.stat_fault(file.filename, file.stamp.size, context.rules))
         or (reason := unreadable(to_path(file.source_path)))
     ]
     return by_stat or contents.faults(group.files, group.row.reopened_at or group.row.created_at)
 
 
 def _sort_out(
-    result: StageResult, bench: Bench, contents: Contents, group: OpenGroup, faults: Sequence[Fault]
+    result: StageResult, context: StageContext, contents: Contents, group: OpenGroup, faults: Sequence[Fault]
 ) -> None:
     """What becomes of a group by the faults of its files."""
     # Who corrects something while others are read must not find it failed by
     # what was there before: nothing would have it judged again.
-    ended = _overtaken(bench, group) if faults else None
+    ended = _overtaken(context, group) if faults else None
     if ended is None and faults and not contents.are_current():
         ended = Closing(group, Outcome.WAITING, "the checksums it is judged by have changed")
     broken = {fault.file.id: fault for fault in reversed(faults) if fault.until is None}
@@ -183,8 +83,8 @@ def _sort_out(
     result.passed.append(group)
 
 
-def _overtaken(bench: Bench, group: OpenGroup) -> Closing | None:
-    changed = [file for file in group.asking if not _is_still_there(file, bench.watch)]
+def _overtaken(context: StageContext, group: OpenGroup) -> Closing | None:
+    changed = [file for file in group.asking if not _is_still_there(file, context.watch)]
     if not changed:
         return None
     return Closing(group, Outcome.WAITING, f"{changed[0].filename} has changed or left since it was judged")
@@ -210,17 +110,17 @@ def as_judged(groups: Sequence[OpenGroup]) -> StageResult:
     return result
 
 
-def completeness(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
+def completeness(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
     """Still whole?."""
     result = StageResult()
     for group in groups:
         state = decide.readiness(
             [member_of(file) for file in group.files],
-            bench.rules,
+            context.rules,
             unsettled=False,
             timed_out=group.row.timed_out_at is not None,
         )
-        if state.ready and _holds_something(bench, group):
+        if state.ready and _holds_something(context, group):
             result.passed.append(group)
             continue
         if state.ready:
@@ -237,18 +137,18 @@ def completeness(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
     return result
 
 
-def extract(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
+def extract(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
     """Ask the plugin what the files are."""
     result = StageResult()
-    if bench.rules.metadata is None:
+    if context.rules.metadata is None:
         return StageResult(passed=list(groups))
-    name = bench.rules.metadata.extract
-    extractor = bench.plugin.extractors[name]
+    name = context.rules.metadata.extract
+    extractor = context.plugin.extractors[name]
     for group in groups:
         if not group.is_late:
             try:
                 with about(group_key=group.row.group_key):
-                    result.metadata[group.row.id] = _extracted(bench, group, name, extractor)
+                    result.metadata[group.row.id] = _extracted(context, group, name, extractor)
             except AttemptFailed as error:
                 result.closed.append(closing(group, error))
                 continue
@@ -257,7 +157,7 @@ def extract(bench: Bench, groups: Sequence[OpenGroup]) -> StageResult:
 
 
 def select(
-    bench: Bench, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+    context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Is it wanted?."""
     result = StageResult()
@@ -268,14 +168,14 @@ def select(
         try:
             with about(group_key=group.row.group_key):
                 verdict = decide.selected(
-                    metadata[group.row.id], bench.rules, bench.plugin.selection_functions
+                    metadata[group.row.id], context.rules, context.plugin.selection_functions
                 )
         except AttemptFailed as error:
             result.closed.append(closing(group, error))
             continue
         if verdict.holds:
             result.passed.append(group)
-            if bench.rules.selection:
+            if context.rules.selection:
                 result.reasons[group.row.id] = verdict.reason
         else:
             result.closed.append(Closing(group, Outcome.NOT_SELECTED, verdict.reason))
@@ -283,7 +183,7 @@ def select(
 
 
 def route(
-    bench: Bench, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+    context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Which archive, and which directory there."""
     result = StageResult()
@@ -295,7 +195,7 @@ def route(
             continue
         try:
             with about(group_key=group.row.group_key):
-                archive, directory, reason = _routed(bench, group, metadata[group.row.id])
+                archive, directory, reason = _routed(context, group, metadata[group.row.id])
             result.routes[group.row.id] = (archive, directory)
             result.reasons[group.row.id] = "; ".join(filter(None, (group.member.reason, reason)))
         except AttemptFailed as error:
@@ -305,8 +205,8 @@ def route(
     return result
 
 
-def _holds_something(bench: Bench, group: OpenGroup) -> bool:
-    return any(not decide.is_set_aside(f.filename, bench.rules) for f in group.asking) or any(
+def _holds_something(context: StageContext, group: OpenGroup) -> bool:
+    return any(not decide.is_set_aside(f.filename, context.rules) for f in group.asking) or any(
         f.status is FileStatus.ARCHIVED for f in group.files
     )
 
@@ -321,21 +221,21 @@ def _is_still_there(file: Component, watch: Watch) -> bool:
 
 
 def _extracted(
-    bench: Bench, group: OpenGroup, name: str, extractor: Callable[[list[Path]], dict[str, Any]]
+    context: StageContext, group: OpenGroup, name: str, extractor: Callable[[list[Path]], dict[str, Any]]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     files = [
         file
         for file in group.files
         if file.in_archive
-        or (file.status is FileStatus.WAITING and not decide.is_set_aside(file.filename, bench.rules))
+        or (file.status is FileStatus.WAITING and not decide.is_set_aside(file.filename, context.rules))
     ]
-    files.sort(key=lambda file: decide.in_order(file.filename, bench.rules))
+    files.sort(key=lambda file: decide.in_order(file.filename, context.rules))
     try:
         returned = extractor([Path(file.readable_path) for file in files])
     except Exception as error:
         kind = EnvironmentFault if is_of_environment(error) else AttemptFailed
         raise kind(f'extractor "{name}" raised {type(error).__name__}: {error}') from error
-    values = checked_metadata(bench.plugin, returned)
+    values = checked_metadata(context.plugin, returned)
     try:
         raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -343,17 +243,17 @@ def _extracted(
     return raw, values
 
 
-def _routed(bench: Bench, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
+def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
     name, reason = decide.route(
-        group.row.group_key, metadata, bench.rules, bench.watch, bench.plugin.routing_functions
+        group.row.group_key, metadata, context.rules, context.watch, context.plugin.routing_functions
     )
     try:
-        archive = bench.project.config.archive_named(name)
+        archive = context.project.config.archive_named(name)
     except ConfigError as error:
         raise Unroutable(f"the routing function chose an archive that is not there: {error}") from None
     facts = {
-        "watch_name": bench.watch.name,
-        "file_type": bench.watch.type,
+        "watch_name": context.watch.name,
+        "file_type": context.watch.type,
         "group_key": group.row.group_key,
     }
     return name, to_text(str(fill(archive.destination, {**facts, **metadata}, archive.base))), reason

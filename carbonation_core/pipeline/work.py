@@ -9,20 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
-
 from carbonation_core.db import batches, components, groups, metadata
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.errors import CarbonationError, LostOwnership
-from carbonation_core.lifecycle import Event, FileStatus, may
+from carbonation_core.lifecycle import Event, FileStatus, Outcome, Stage, may
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes as endings
 from carbonation_core.pipeline import placement, publish, record, stages
 from carbonation_core.pipeline.claim import give_back
-from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup, Outcome, Stage, StageResult
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult
 from carbonation_core.process import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
@@ -132,7 +131,7 @@ class Work:
         self._stop = stop
         watch = project.config.watch_named(batch.watch_name)
         rules = rules_of(project, batch.rules_digest)
-        self._bench = Bench(project, watch, rules.sets[watch.rules])
+        self._context = StageContext(project, watch, rules.sets[watch.rules])
 
     def advance(self, stage: Stage) -> BatchReport:
         """Bring every open group up to that stage, through all that it still lacks.
@@ -215,23 +214,23 @@ class Work:
             return
         if stage is Stage.INTEGRITY:
             now = self._project.clock()
-            result = stages.integrity(self._bench, opened, self._manifests(), now)
+            result = stages.integrity(self._context, opened, self._manifests(), now)
         elif stage is Stage.COMPLETENESS:
-            result = stages.completeness(self._bench, opened)
+            result = stages.completeness(self._context, opened)
         elif stage is Stage.EXTRACT:
-            result = stages.extract(self._bench, opened)
+            result = stages.extract(self._context, opened)
         elif stage is Stage.SELECT:
-            result = stages.select(self._bench, opened, self._metadata(opened))
+            result = stages.select(self._context, opened, self._metadata(opened))
         else:
-            result = stages.route(self._bench, opened, self._metadata(opened))
+            result = stages.route(self._context, opened, self._metadata(opened))
         self._record(stage, result)
 
     def _archive(self, opened: Sequence[OpenGroup]) -> None:
         # A look may have found a change meanwhile.
-        whole = stages.completeness(self._bench, opened)
+        whole = stages.completeness(self._context, opened)
         same = stages.as_judged(whole.passed)
-        planned = placement.prepare(self._bench, self.batch_id, same.passed)
-        written = publish.write(self._bench, planned.transfers, self._stop)
+        planned = placement.prepare(self._context, self.batch_id, same.passed)
+        written = publish.write(self._context, planned.transfers, self._stop)
         try:
             self._hold()
         except LostOwnership:
@@ -243,7 +242,7 @@ class Work:
             endings.tell(ended)
         # Owned until their sources are gone: who looks meanwhile must not take
         # a source that is about to be removed for one that was left behind.
-        self._let_go(placed.transfers, publish.clean_up(self._bench, placed.transfers, superseded))
+        self._let_go(placed.transfers, publish.clean_up(self._context, placed.transfers, superseded))
         closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
         stamps = written.stamps | placed.stamps
         self._record(Stage.ARCHIVE, StageResult(closed=closed, stamps=stamps))
@@ -260,7 +259,7 @@ class Work:
         """Commit what was archived; returns the copies that it superseded, and how it ended."""
         now = self._project.clock()
         with self._recording() as connection:
-            return record.record(self._bench, connection, self._batch, self._run_id, transfers, now)
+            return record.record(self._context, connection, self._batch, self._run_id, transfers, now)
 
     @repeatable
     def _let_go(self, transfers: Sequence[placement.Transfer], cleaned: publish.CleanedUp) -> None:
@@ -268,11 +267,11 @@ class Work:
         now = self._project.clock()
         ids = [job.group.row.id for job in transfers]
         with writing(self._project.engine) as connection:
-            components.lock(connection, f"watch:{self._batch.watch_name}")
+            lock_watch(connection, self._batch.watch_name)
             record.record_clean_up(connection, cleaned, now)
             batches.release(connection, self.batch_id, ids)
             # A look left groups that were owned as they were, whatever joined them.
-            refresh(connection, self._bench.rules, ids, (), now)
+            refresh(connection, self._context.rules, ids, (), now)
 
     @repeatable
     def _record(self, stage: Stage, result: StageResult) -> None:
@@ -280,7 +279,7 @@ class Work:
         now = self._project.clock()
         with self._recording() as connection:
             components.apply(connection, result.changes, now, self._run_id)
-            metadata.store(connection, self._bench.plugin.file_model, result.metadata, now)
+            metadata.store(connection, self._context.plugin.file_model, result.metadata, now)
             if result.routes:
                 rows = [
                     {"group_id": id_, "archive_name": name, "archive_directory": directory}
@@ -293,7 +292,7 @@ class Work:
             batches.set_members(connection, self.batch_id, reasons)
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
-            ends = endings.end(self._bench, connection, self.batch_id, self._run_id, result.closed, now)
+            ends = endings.end(self._context, connection, self.batch_id, self._run_id, result.closed, now)
             changes = [
                 Change(file, values=components.stamp_values(result.stamps[file.id][1]))
                 for file in components.by_id(connection, result.stamps)
@@ -322,23 +321,23 @@ class Work:
 
     def _manifests(self) -> list[Component]:
         """The lists of checksums that lie in delivery and have settled."""
-        if not self._bench.rules.manifests:
+        if not self._context.rules.manifests:
             return []
         with reading(self._project.engine) as connection:
             left_alone = components.in_status(connection, self._batch.watch_name, [FileStatus.NOT_SELECTED])
-        rules = self._bench.rules
+        rules = self._context.rules
         return [one for one in left_alone if one.in_delivery and decide.is_manifest(one.filename, rules)]
 
     def _metadata(self, opened: Sequence[OpenGroup]) -> dict[int, dict[str, Any]]:
         ids = [group.row.id for group in opened]
         with reading(self._project.engine) as connection:
-            return metadata.of_groups(connection, self._bench.plugin.file_model, ids)
+            return metadata.of_groups(connection, self._context.plugin.file_model, ids)
 
     @contextmanager
     def _recording(self) -> Iterator[Connection]:
         """A transaction that commits only if the batch is still ours."""
         with writing(self._project.engine) as connection:
-            components.lock(connection, f"watch:{self._batch.watch_name}")
+            lock_watch(connection, self._batch.watch_name)
             batches.require_owner(connection, self.batch_id, self._holder)
             yield connection
 

@@ -12,30 +12,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection
-
-from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.config.toml import listing
 from carbonation_core.db import components, groups, metadata
 from carbonation_core.db import copies as pages
 from carbonation_core.db.batches import Member
-from carbonation_core.db.components import Arrival, Change, Component, chunks
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.components import Arrival, Change, Component
+from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh, tell_losses
 from carbonation_core.disk import file_system
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Crew, look_at, own_stamp
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import Bench, OpenGroup
+from carbonation_core.pipeline import context, stages
+from carbonation_core.pipeline.context import OpenGroup, StageContext
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from carbonation_core.rules import decide
+from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules, RuleSet
+from carbonation_core.text import listing
 
 AT_ONCE = 200  # files registered under one lock
 Sieve = Callable[[Sequence[Finding]], list[Finding]]
@@ -53,22 +52,15 @@ class _Adoption:
     digest: str = ""
 
 
-def may_feed(watch: Watch, rules: Rules | None, config: Config) -> set[str]:
-    """The archives that files of a watch can come to. Without usable rules: all."""
-    rule_set = rules.sets[watch.rules] if rules is not None else None
-    if rule_set is None or any(route.function for route in rule_set.routing):
-        return {archive.name for archive in config.archive}
-    routes = {route.archive for route in rule_set.routing}
-    return {name for name in (*routes, rule_set.archive or watch.archive) if name}
-
-
 def adopter_of(project: Project, archive: Archive, watch_name: str | None) -> "Adopter":
     """Who registers what lies in an archive: for that watch, else for the only one that feeds it.
 
     Raises `QueryError` naming the watches there are to choose from.
     """
     rules = rules_in_force(project)
-    feeding = [w for w in project.config.watch if archive.name in may_feed(w, rules, project.config)]
+    feeding = [
+        w for w in project.config.watch if archive.name in reachable_archives(w, rules, project.config)
+    ]
     if watch_name is not None:
         feeding = [watch for watch in feeding if watch.name == watch_name]
         if not feeding:
@@ -90,7 +82,7 @@ class Adopter:
         self._project, self._archive, self._watch = project, archive, watch
         self._rules: RuleSet = rules.sets[watch.rules]
         self._rules_digest = rules.digest
-        self._bench = Bench(project, watch, self._rules)
+        self._context = StageContext(project, watch, self._rules)
 
     def adopted(
         self, unknown: Findings, threads: Crew, dry_run: bool, still_unknown: Sieve
@@ -181,7 +173,7 @@ class Adopter:
         adoptions = [one for one in read if isinstance(one, _Adoption)]
         now = self._project.clock()
         with writing(self._project.engine) as connection:
-            components.lock(connection, f"watch:{self._watch.name}")
+            lock_watch(connection, self._watch.name)
             unknown = {finding.path for finding in still_unknown([one.finding for one in adoptions])}
             existing = self._existing(connection, adoptions)
             rows = groups.by_key(connection, self._watch.name, {one.key for one in adoptions})
@@ -281,7 +273,7 @@ class Adopter:
                 for id_ in ids
                 if self._is_whole(files[id_])
             ]
-            described = stages.extract(self._bench, whole)
+            described = stages.extract(self._context, whole)
             self._complete(described.passed, described)
             for ended in described.closed:
                 path = self._primary_path(ended.group.files) or ""
@@ -289,12 +281,12 @@ class Adopter:
                 yield Finding(Kind.INCOMPLETE, path, reason)
 
     @repeatable
-    def _complete(self, whole: Sequence[OpenGroup], described: stages.StageResult) -> None:
+    def _complete(self, whole: Sequence[OpenGroup], described: context.StageResult) -> None:
         if not whole:
             return
         now = self._project.clock()
         with writing(self._project.engine) as connection:
-            components.lock(connection, f"watch:{self._watch.name}")
+            lock_watch(connection, self._watch.name)
             ids = [group.row.id for group in whole]
             rows, files = groups.by_id(connection, ids), components.of_groups(connection, ids)
             # As they were when they were described.

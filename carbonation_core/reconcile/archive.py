@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Archive
 from carbonation_core.db import components
 from carbonation_core.db import copies as pages
-from carbonation_core.db.components import Change, Component, chunks
+from carbonation_core.db.components import Change, Component
 from carbonation_core.db.copies import Copy
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh, tell_losses
 from carbonation_core.disk import file_system
 from carbonation_core.disk.temporary import batch_of
@@ -28,8 +27,9 @@ from carbonation_core.errors import QueryError, ScanError
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_in_force
-from carbonation_core.reconcile.adoption import Adopter, adopter_of, may_feed
+from carbonation_core.reconcile.adoption import Adopter, adopter_of
 from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
+from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
 
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
@@ -82,7 +82,7 @@ def archives_of(project: Project, watch_name: str | None = None) -> list[str]:
     config = project.config
     if watch_name is None:
         return [archive.name for archive in config.archive]
-    fed = may_feed(config.watch_named(watch_name), rules_in_force(project), config)
+    fed = reachable_archives(config.watch_named(watch_name), rules_in_force(project), config)
     with reading(project.engine) as connection:
         return [
             archive.name
@@ -289,7 +289,7 @@ class _Reconciling:
         with writing(self._project.engine) as connection:
             for name in self._watches_of(connection, findings):
                 # As recording does, so that nobody is in the middle of it.
-                components.lock(connection, f"watch:{name}")
+                lock_watch(connection, name)
             confirmed = self._confirmed(connection, findings)
             files = {
                 file.id: file for file in components.by_id(connection, (c.component_id for c, _ in confirmed))

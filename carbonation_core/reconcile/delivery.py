@@ -11,8 +11,10 @@ from carbonation_core.db import components, copies
 from carbonation_core.db.components import Change, stamp_values
 from carbonation_core.db.copies import Delivered
 from carbonation_core.db.engine import reading, repeatable, writing
-from carbonation_core.delivery.observe import observe, part_name
-from carbonation_core.disk.scan import Hints, Stamp
+from carbonation_core.db.locks import lock_watch
+from carbonation_core.delivery.observe import observe
+from carbonation_core.disk.scan import Hints
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Crew, Entry, crew, own_stamp
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
@@ -57,7 +59,7 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
 def _have_failed_judged_again(project: Project, watch_name: str) -> int:
     """How many files that failed a check are to be judged at the next look."""
     with writing(project.engine) as connection:
-        components.lock(connection, part_name(watch_name))
+        lock_watch(connection, watch_name)
         failed = components.in_status(connection, watch_name, [FileStatus.INTEGRITY_FAILED])
         changes = [
             Change(file, Event.RECHECKED, "a reconcile judges it again")
@@ -149,7 +151,7 @@ def _take_up_left_behind(project: Project, watch: Watch, ids: Sequence[int]) -> 
         return
     now = project.clock()
     with writing(project.engine) as connection:
-        components.lock(connection, part_name(watch.name))
+        lock_watch(connection, watch.name)
         owned = copies.components_in_work(connection, ids)
         changes = [
             Change(

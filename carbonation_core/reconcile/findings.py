@@ -9,7 +9,7 @@ from enum import StrEnum
 from tempfile import SpooledTemporaryFile
 
 from carbonation_core.db.copies import Copy
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 
 FEWEST_FOR_THE_BRAKE = 10  # files; fewer than that may always be missing
 _IN_MEMORY = 1 << 20  # bytes of findings, before they go to a temporary file

@@ -7,32 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import batches, components, groups, tallies
 from carbonation_core.db import history as story
 from carbonation_core.db.components import Component
-from carbonation_core.db.engine import reading
+from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.history import Attempt, Copy, Entry, Step
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.delivery.grouping import STRAY, key_by_name, strays_of
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
-from carbonation_core.project import Project
-from carbonation_core.reports.waiting import (
-    STRAY,
-    Wait,
-    ago,
-    file_waits,
-    group_waits,
-    key_by_name,
-    rules_accepted,
-    shown,
-    strays_of,
-)
+from carbonation_core.project import Project, rules_accepted
+from carbonation_core.reports.waiting import Wait, file_waits, group_waits
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import Rules, matches_any
+from carbonation_core.text import ago, shown
 
 MOST = 20  # files of one name that are told of
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carbonation_core.config.toml import format_duration
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.heartbeat import PartReport, Worker
 from carbonation_core.reports.notify import Unreached
-from carbonation_core.reports.waiting import Overlong, ago, shown
+from carbonation_core.reports.waiting import Overlong
+from carbonation_core.text import ago, format_duration, shown
 
 MISSED_BEATS = 3  # so many may fail to come before something is wrong
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.

@@ -18,7 +18,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import Bench, Closing, OpenGroup
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
 
@@ -46,22 +46,22 @@ def preview(project: Project) -> list[Preview]:
     return [
         verdict
         for watch in project.config.watch
-        for verdict in _of_watch(Bench(project, watch, rules.sets[watch.rules]))
+        for verdict in _of_watch(StageContext(project, watch, rules.sets[watch.rules]))
     ]
 
 
-def _of_watch(bench: Bench) -> Iterator[Preview]:
-    watch, rule_set, now = bench.watch, bench.rules, bench.project.clock()
+def _of_watch(context: StageContext) -> Iterator[Preview]:
+    watch, rule_set, now = context.watch, context.rules, context.project.clock()
     try:
         seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch))
     except ScanError as error:
         yield Preview(watch.name, "", "cannot be looked at", str(error))
         return
-    known, rows = _known(bench, [entry.path for entry in seen.files])
+    known, rows = _known(context, [entry.path for entry in seen.files])
     by_key: dict[str, list[Component]] = defaultdict(list)
     manifests: list[Component] = []
     for number, entry in enumerate(seen.files, 1):
-        component = _as_component(bench, entry, -number, known.get(entry.path), now)
+        component = _as_component(context, entry, -number, known.get(entry.path), now)
         if component.status is not FileStatus.WAITING:
             by_key[_known_key(component, rows) or entry.path].append(component)
             continue
@@ -78,7 +78,7 @@ def _of_watch(bench: Bench) -> Iterator[Preview]:
             manifests.append(component)
             yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, "is a manifest of checksums")
             continue
-        key, reason = _key(bench, entry.path, path)
+        key, reason = _key(context, entry.path, path)
         if key is None:
             yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, reason)
         else:
@@ -92,33 +92,33 @@ def _of_watch(bench: Bench) -> Iterator[Preview]:
         )
         for number, (key, files) in enumerate(sorted(by_key.items()), 1)
     ]
-    yield from _of_groups(bench, opened, manifests, now)
+    yield from _of_groups(context, opened, manifests, now)
 
 
 def _of_groups(
-    bench: Bench, opened: list[OpenGroup], manifests: list[Component], now: datetime
+    context: StageContext, opened: list[OpenGroup], manifests: list[Component], now: datetime
 ) -> Iterator[Preview]:
-    name = bench.watch.name
+    name = context.watch.name
     for group in opened:
         if not group.asking:
             yield Preview(name, group.row.group_key, DONE, "its files are in the archive")
     asking = [group for group in opened if group.asking]
-    result = stages.integrity(bench, asking, manifests, now)
+    result = stages.integrity(context, asking, manifests, now)
     closed: list[Closing] = list(result.closed)
     metadata: dict[int, dict[str, object]] = defaultdict(dict)
     result.passed = [_with(group, result.changes) for group in result.passed]
     for stage in (stages.completeness, stages.extract):
-        result = stage(bench, result.passed)
+        result = stage(context, result.passed)
         closed += result.closed
     metadata |= {id_: dict(values) for id_, (_, values) in result.metadata.items()}
     for decision in (stages.select, stages.route):
-        result = decision(bench, result.passed, metadata)
+        result = decision(context, result.passed, metadata)
         closed += result.closed
     for ended in closed:
         yield Preview(name, ended.group.row.group_key, ended.outcome, ended.reason)
     for group in result.passed:
         archive, directory = result.routes[group.row.id]
-        names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, bench.rules)]
+        names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, context.rules)]
         files = ", ".join(sorted(names))
         yield Preview(name, group.row.group_key, ARCHIVE, f"{files} to {archive}", directory)
 
@@ -135,28 +135,28 @@ def _with(group: OpenGroup, changes: list[Change]) -> OpenGroup:
     return replace(group, files=files)
 
 
-def _known(bench: Bench, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
+def _known(context: StageContext, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
     """What the database knows of these files, by their relative path; nothing if there is none."""
-    engine = bench.project.engine
-    if not migrate.status(engine, bench.project.plugin.migrations_path).is_current:
+    engine = context.project.engine
+    if not migrate.status(engine, context.project.plugin.migrations_path).is_current:
         return {}, {}
-    root = to_text(str(bench.watch.path)) + "/"
+    root = to_text(str(context.watch.path)) + "/"
     with reading(engine) as connection:
-        found = components.by_path(connection, bench.watch.name, [root + path for path in paths])
+        found = components.by_path(connection, context.watch.name, [root + path for path in paths])
         rows = groups.by_id(connection, {file.group_id for file in found if file.group_id is not None})
     return {file.source_path.removeprefix(root): file for file in found}, rows
 
 
 def _as_component(
-    bench: Bench, entry: Seen, number: int, known: Component | None, now: datetime
+    context: StageContext, entry: Seen, number: int, known: Component | None, now: datetime
 ) -> Component:
     """The file as a pass would find it: done with as it is, or waiting for its run."""
-    watch = bench.watch
+    watch = context.watch
     unchanged = known is not None and known.stamp == entry.stamp
     if known is not None and unchanged:
         is_read = known.status is FileStatus.NOT_SELECTED and known.group_id is not None
         if known.status is FileStatus.ARCHIVED or (
-            is_read and decide.is_set_aside(known.filename, bench.rules)
+            is_read and decide.is_set_aside(known.filename, context.rules)
         ):
             return known
     fresh = Component(
@@ -191,13 +191,13 @@ def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
     return row.group_key if row else None
 
 
-def _key(bench: Bench, relative: str, path: Path) -> tuple[str | None, str]:
-    completeness = bench.rules.completeness
+def _key(context: StageContext, relative: str, path: Path) -> tuple[str | None, str]:
+    completeness = context.rules.completeness
     if completeness is None or completeness.group_function is None:
-        return decide.group_key(relative, bench.rules), ""
+        return decide.group_key(relative, context.rules), ""
     name = completeness.group_function
     try:
-        key = bench.plugin.group_functions[name](file_path=path)
+        key = context.plugin.group_functions[name](file_path=path)
     except Exception as error:  # noqa: BLE001  # a plugin may raise anything
         return None, f'group function "{name}" raised {type(error).__name__}: {error}'
     return key, f'group function "{name}" gives it no group'

@@ -14,12 +14,12 @@ from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.delivery.grouping import STRAY, key_by_name
+from carbonation_core.lifecycle import FileStatus, Outcome
 from carbonation_core.names import to_text
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.stages import Bench, OpenGroup, Outcome
-from carbonation_core.project import Project, rules_on_disk
-from carbonation_core.reports.waiting import STRAY, key_by_name, rules_accepted
+from carbonation_core.pipeline.context import OpenGroup, StageContext
+from carbonation_core.project import Project, rules_accepted, rules_on_disk
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import IntegrityRule, Rules, RuleSet, load_rules
 
@@ -80,8 +80,8 @@ def replay(project: Project, candidate: Rules) -> Iterator[Replayed]:
     """
     in_force = _in_force(project)
     for watch in project.config.watch:
-        before = Bench(project, watch, in_force.sets[watch.rules])
-        after = Bench(project, watch, candidate.sets[watch.rules])
+        before = StageContext(project, watch, in_force.sets[watch.rules])
+        after = StageContext(project, watch, candidate.sets[watch.rules])
         for told in _pages(project, watch, before.rules):
             judged, judged_before = _judged(told, after, before.rules), _judged(told, before, before.rules)
             for group in told:
@@ -158,28 +158,28 @@ def _pages(project: Project, watch: Watch, in_force: RuleSet) -> Iterator[list[_
         ]
 
 
-def _judged(told: Sequence[_Told], bench: Bench, in_force: RuleSet) -> dict[int, Judgement]:
-    """What the rules of the bench say of each group, by its id."""
+def _judged(told: Sequence[_Told], context: StageContext, in_force: RuleSet) -> dict[int, Judgement]:
+    """What the rules of the context say of each group, by its id."""
     found: dict[int, Judgement] = {}
     opened: list[OpenGroup] = []
     for group in told:
-        fault = _regrouped(group, bench, in_force) or _undecided(group, bench.rules, in_force)
+        fault = _regrouped(group, context, in_force) or _undecided(group, context.rules, in_force)
         if fault is None:
-            opened.append(_as_delivered(group, bench.rules, in_force))
+            opened.append(_as_delivered(group, context.rules, in_force))
         else:
             found[group.row.id] = fault
-    whole = stages.completeness(bench, opened)
+    whole = stages.completeness(context, opened)
     known = {group.row.id: group.described for group in told}
     passed = []
     for one in whole.passed:
-        if bench.rules.metadata is not None and known[one.row.id] is None:
+        if context.rules.metadata is not None and known[one.row.id] is None:
             reason = "it has no metadata yet, by which it is selected and routed"
             found[one.row.id] = Judgement(Difference.UNDECIDED, reason)
         else:
             passed.append(one)
     described = {id_: values or {} for id_, values in known.items()}
-    selected = stages.select(bench, passed, described)
-    routed = stages.route(bench, selected.passed, described)
+    selected = stages.select(context, passed, described)
+    routed = stages.route(context, selected.passed, described)
     for ended in (*whole.closed, *selected.closed, *routed.closed):
         found[ended.group.row.id] = Judgement(ended.outcome, ended.reason)
     for id_, route in routed.routes.items():
@@ -240,14 +240,14 @@ def _failed_by_contents(file: Component, in_force: RuleSet) -> bool:
     return file.status is FileStatus.INTEGRITY_FAILED and not is_small
 
 
-def _regrouped(group: _Told, bench: Bench, in_force: RuleSet) -> Judgement | None:
+def _regrouped(group: _Told, context: StageContext, in_force: RuleSet) -> Judgement | None:
     """That a file of the group would have another key than under the rules in force."""
-    if bench.rules is in_force or _by_function(bench.rules) or _by_function(in_force):
+    if context.rules is in_force or _by_function(context.rules) or _by_function(in_force):
         return None
-    root = to_text(str(bench.watch.path)) + "/"
+    root = to_text(str(context.watch.path)) + "/"
     for file in group.files:
         path = file.source_path.removeprefix(root)
-        key = decide.group_key(path, bench.rules)
+        key = decide.group_key(path, context.rules)
         if key != decide.group_key(path, in_force):
             return Judgement(Difference.REGROUPED, f'{path} would belong to group "{key}"')
     return None

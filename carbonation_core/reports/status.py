@@ -11,8 +11,8 @@ from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.db.service import PartState
-from carbonation_core.delivery.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUBLE, part_name
+from carbonation_core.db.service import PartState, part_of_watch
+from carbonation_core.delivery.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUBLE
 from carbonation_core.disk import probe
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
@@ -119,7 +119,7 @@ def status(project: Project) -> Status:
         # What it saw last is the truth, whatever we may look at.
         there |= {watch.path: replace(there[watch.path], fault=None) for watch in config.watch}
     watches = tuple(
-        watch_health(project, watch, parts.get(part_name(watch.name)), there[watch.path])
+        watch_health(project, watch, parts.get(part_of_watch(watch.name)), there[watch.path])
         for watch in config.watch
     )
     archives = tuple(
@@ -143,8 +143,8 @@ def status(project: Project) -> Status:
         unreached=notify.unreached(project),
     )
     # A watch that is configured no more says nothing more, and need not.
-    known = {part_name(name) for name in names}
-    silent = (part_name(""), notify.PART)
+    known = {part_of_watch(name) for name in names}
+    silent = (part_of_watch(""), notify.PART)
     heard = [p for p in parts.values() if p.part in known or not p.part.startswith(silent)]
     return Status(
         at=now,
@@ -186,7 +186,7 @@ def _state(part: PartState, at_work: Worker | None) -> str:
         worker = heartbeat.worker(part)
         assert worker is not None
         return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
-    if part.part.startswith(part_name("")):
+    if part.part.startswith(part_of_watch("")):
         return "cannot be looked at" if part.details.get("error") else "well"
     if at_work is None or not at_work.is_running or at_work.is_dead:
         return "ended"
@@ -226,7 +226,7 @@ def feed_health(project: Project, watch_name: str) -> WatchHealth:
     """How one watch stands, by what its looks said."""
     watch = project.config.watch_named(watch_name)
     with reading(project.engine) as connection:
-        part = service.get(connection, part_name(watch_name))
+        part = service.get(connection, part_of_watch(watch_name))
     return watch_health(project, watch, part, None)
 
 

@@ -8,8 +8,7 @@ from datetime import datetime
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
-from carbonation_core.lifecycle import FileStatus
-from carbonation_core.pipeline.stages import Stage
+from carbonation_core.lifecycle import FileStatus, Stage
 from carbonation_core.project import Project
 
 FAILING = (FileStatus.RETRY_PENDING, FileStatus.FAILED)

@@ -4,23 +4,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import batches, components, counts, groups, rule_versions
+from carbonation_core.db import batches, components, counts, groups
 from carbonation_core.db.batches import OFFERED, BatchRow
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import member_of
-from carbonation_core.errors import ConfigError
+from carbonation_core.delivery.grouping import member_of, strays_of
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.names import to_text
-from carbonation_core.project import Project, rules_of
-from carbonation_core.rules.decide import group_key, readiness
-from carbonation_core.rules.rule_sets import Rules, RuleSet
+from carbonation_core.project import Project, rules_accepted
+from carbonation_core.rules.decide import readiness
+from carbonation_core.rules.rule_sets import RuleSet
+from carbonation_core.text import shown
 
-STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
 OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
 _AFTERWARDS = {  # by on_timeout
     "warn": "then goes on waiting, with a warning",
@@ -106,56 +102,6 @@ def file_waits(file: Component, watch: Watch | None, now: datetime) -> Wait | No
     return (
         _settling([file], watch, now) if _is_unsettled(file) else Wait("waits for the next look at its watch")
     )
-
-
-def strays_of(
-    connection: Connection, watch: Watch, rules: RuleSet, keys: Collection[str]
-) -> dict[str, list[Component]]:
-    """Files of the watch that by their name belong to these groups and have not joined them, by group key.
-
-    They have not settled, or failed a check. Where a plugin gives keys, nobody can tell.
-    """
-    found: dict[str, list[Component]] = {key: [] for key in keys}
-    if not keys or key_by_name("", watch, rules) is None:
-        return found
-    for file in components.without_group(connection, watch.name, STRAY):
-        key = key_by_name(file.source_path, watch, rules)
-        if key in found:
-            found[key].append(file)
-    return found
-
-
-def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:
-    """The group key of a file by its absolute path; None if a plugin decides."""
-    if rules.completeness is not None and rules.completeness.group_by == "plugin":
-        return None
-    return group_key(path.removeprefix(to_text(str(watch.path)) + "/"), rules)
-
-
-def shown(at: datetime) -> str:
-    """A time as people read it, in UTC."""
-    return at.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def ago(age: timedelta) -> str:
-    """A span of time in whole units, the largest of which there are two."""
-    seconds = int(age.total_seconds())
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def rules_accepted(project: Project, connection: Connection) -> Rules | None:
-    """The rules in force, without a look at rules.toml; None before the first were accepted.
-
-    Also None when the plugin or config.toml no longer go with them.
-    """
-    version = rule_versions.accepted(connection)
-    try:
-        return rules_of(project, version.digest) if version is not None else None
-    except ConfigError:
-        return None
 
 
 def overlong(project: Project, watch_names: Collection[str]) -> Overlong:

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import AttemptFailed, Unroutable
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.rules.rule_sets import FieldCondition, IntegrityRule, RuleSet, Selection, matches_any
+from carbonation_core.rules.rule_sets import (
+    FieldCondition,
+    IntegrityRule,
+    Rules,
+    RuleSet,
+    Selection,
+    matches_any,
+)
 
 
 @dataclass(frozen=True)
@@ -344,3 +352,12 @@ def delay(attempts: int, service: ServiceSection, jitter: float) -> timedelta:
     grown = (attempts - 1) * math.log(service.retry_backoff)
     seconds = longest if grown > math.log(longest / first) else first * math.exp(grown)
     return timedelta(seconds=min(seconds, longest) * (0.9 + 0.2 * jitter))
+
+
+def reachable_archives(watch: Watch, rules: Rules | None, config: Config) -> set[str]:
+    """The archives that files of a watch can come to. Without usable rules: all."""
+    rule_set = rules.sets[watch.rules] if rules is not None else None
+    if rule_set is None or any(route.function for route in rule_set.routing):
+        return {archive.name for archive in config.archive}
+    routes = {route.archive for route in rule_set.routing}
+    return {name for name in (*routes, rule_set.archive or watch.archive) if name}

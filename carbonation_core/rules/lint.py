@@ -8,9 +8,10 @@ from pathlib import Path
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.config.toml import listing, place
+from carbonation_core.config.toml import place
 from carbonation_core.rules.decide import wanted
 from carbonation_core.rules.rule_sets import Rules, RuleSet, matches_any
+from carbonation_core.text import listing
 
 WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes
 LINKS = ("hardlink", "symlink")

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import Duration, Section, listing, nearest, parse, parse_toml, place
+from carbonation_core.config.toml import Duration, Section, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
+from carbonation_core.text import listing, nearest
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]
 Algorithm = Literal["md5", "sha1", "sha256", "sha512"]

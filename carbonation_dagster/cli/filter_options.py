@@ -90,8 +90,8 @@ def _option(one: "Filter", taken: set[str]) -> click.Option:
 
 
 def _type(one: "Filter") -> "click.ParamType[Any]":
-    from carbonation_core.config.toml import parse_duration
     from carbonation_core.db.filters import Kind, Operator, parse_time
+    from carbonation_core.text import parse_duration
 
     if one.operator is Operator.OVERLAPS:
         return _Parsed(_range)

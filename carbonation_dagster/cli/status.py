@@ -205,6 +205,6 @@ def _one_line(text: str) -> str:
 
 
 def _ago(age: timedelta) -> str:
-    from carbonation_core.reports.waiting import ago
+    from carbonation_core.text import ago
 
     return ago(age)

@@ -21,7 +21,7 @@ from carbonation_core.db.engine import reading
 from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat, notify
 from carbonation_core.reports.notify import Failure
-from carbonation_core.reports.waiting import shown
+from carbonation_core.text import shown
 from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
     GROUP_KEY_TAG,

@@ -8,9 +8,9 @@ import dagster as dg
 
 from carbonation_core.config.loading import Config, dagster_name
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.config.toml import format_duration
-from carbonation_core.reconcile.adoption import may_feed
+from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
+from carbonation_core.text import format_duration
 from carbonation_dagster.defs.naming import Names, plain
 from carbonation_dagster.defs.ops import archive_op, early_ops
 
@@ -119,7 +119,7 @@ def _place(directory: Path, url: str | None) -> Mapping[str, dg.MetadataValue]:
 
 def feeding_watches(config: Config, rules: Rules | None) -> Mapping[str, Sequence[str]]:
     """The watches that may feed each archive. Without usable rules: any of them."""
-    reach = {watch.name: may_feed(watch, rules, config) for watch in config.watch}
+    reach = {watch.name: reachable_archives(watch, rules, config) for watch in config.watch}
     return {
         archive.name: [watch for watch, archives in reach.items() if archive.name in archives]
         for archive in config.archive

@@ -13,7 +13,7 @@ from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive
 from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
 from carbonation_core.reports.stuck import Stuck
-from carbonation_core.reports.waiting import shown
+from carbonation_core.text import shown
 from carbonation_dagster.defs.naming import Names, plain
 
 # Rows; the database has them all. Dagster stores a table of a run three times over.

@@ -6,10 +6,10 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import Field
 
-from carbonation_core.config.toml import format_duration, parse_duration
 from carbonation_core.delivery.retry import recheck_rules
 from carbonation_core.errors import CarbonationError
 from carbonation_core.purge import purge_history
+from carbonation_core.text import format_duration, parse_duration
 from carbonation_dagster.defs.naming import plain
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import Ours, delete_old_runs

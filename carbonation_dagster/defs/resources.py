@@ -13,12 +13,9 @@ from carbonation_core.disk.watcher import Watchers
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import Names
-from carbonation_dagster.service.orphans import STOP_VARIABLE
+from carbonation_dagster.environment import STOP_FILE, TICK_WAIT
 
 RESOURCE = "carbonation"
-# Set by `carbonation run` for its processes. A tick that waits needs a server
-# thread of its own, which only the service sees to; elsewhere ticks do not wait.
-TICK_WAIT_VARIABLE = "CARBONATION_TICK_WAIT"
 SHORTEST_PAUSE = 0.1  # seconds between two looks of one tick
 STOP_LATENCY = 0.5  # seconds until a waiting tick sees that the service is to end
 
@@ -47,7 +44,7 @@ class Carbonation:
     ) -> None:
         self.told = told
         self.names = names
-        self.tick_wait = float(os.environ.get(TICK_WAIT_VARIABLE, "0"))
+        self.tick_wait = float(os.environ.get(TICK_WAIT, "0"))
         self._watchers = watchers
         self._interrupted = interrupted
         self._open_it = open_it
@@ -85,5 +82,5 @@ class Carbonation:
 
     def stopping(self) -> bool:
         """Whether service or process were told to end: begin nothing new, give back what is left."""
-        mark = os.environ.get(STOP_VARIABLE)
+        mark = os.environ.get(STOP_FILE)
         return self._interrupted() or (mark is not None and Path(mark).exists())

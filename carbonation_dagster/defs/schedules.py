@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import format_duration
+from carbonation_core.text import format_duration
 from carbonation_dagster.defs.naming import PURGE_HISTORY_JOB, RECONCILE_ARCHIVE_JOB, RECONCILE_DELIVERY_JOB
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import last_start_of

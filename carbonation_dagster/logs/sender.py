@@ -8,9 +8,8 @@ from collections import deque
 from collections.abc import Mapping
 
 from carbonation_core.logs import records
+from carbonation_dagster.environment import LOG_LEVEL
 
-# Set by `carbonation run` for its processes; elsewhere logging is whoever's it is.
-LEVEL_VARIABLE = "CARBONATION_LOG_LEVEL"
 MOST_WAITING = 10_000  # records kept while nobody reads them
 LAST_WORDS = 2_000  # milliseconds that sending them may take at the end
 _STDERR = 2
@@ -18,7 +17,7 @@ _STDERR = 2
 
 def begin_as_part(environment: Mapping[str, str] = os.environ) -> None:
     """Send what this process logs to the service, if it is one of its processes."""
-    level = environment.get(LEVEL_VARIABLE)
+    level = environment.get(LOG_LEVEL)
     if level is None or records.begun():
         return
     handler: logging.Handler

@@ -22,8 +22,8 @@ from carbonation_core.config.toml import place
 from carbonation_core.errors import ConfigError
 from carbonation_core.logs import records as logs
 from carbonation_core.logs.file import LogFile
+from carbonation_dagster.environment import LOG_LEVEL
 from carbonation_dagster.logs.lines import Lines, Repeats
-from carbonation_dagster.logs.sender import LEVEL_VARIABLE
 
 MOST_WAITING = 100_000  # records kept while the log cannot be written fast enough
 LAST_WORDS = 3.0  # seconds that the end of the log may take
@@ -74,7 +74,7 @@ class ServiceLog:
     def environment(self) -> Mapping[str, str]:
         """What a part's environment must say."""
         # Without the second, what Python prints would come when its process ends.
-        return {LEVEL_VARIABLE: self._level, "PYTHONUNBUFFERED": "1"}
+        return {LOG_LEVEL: self._level, "PYTHONUNBUFFERED": "1"}
 
     @property
     def dagster_level(self) -> str:

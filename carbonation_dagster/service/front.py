@@ -18,13 +18,13 @@ import dagster as dg
 from carbonation_core.config.loading import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
 from carbonation_core.project import Project
 from carbonation_dagster.defs import runs
-from carbonation_dagster.defs.resources import TICK_WAIT_VARIABLE
+from carbonation_dagster.environment import DAGSTER_HOME, STOP_FILE, TICK_WAIT
 from carbonation_dagster.logs.stream import ServiceLog
 from carbonation_dagster.service import code_server, orphans, processes, systemd
 from carbonation_dagster.service.heartbeat import Heart
-from carbonation_dagster.service.home import HOME_VARIABLE, HomeError, prepare_home, require_room, unusable
+from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 from carbonation_dagster.service.lock import OwnFiles, alone
-from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard
+from carbonation_dagster.service.orphans import Guard
 from carbonation_dagster.service.processes import CODE_SERVER, DAEMON, LOCATION, Address, Part
 from carbonation_dagster.service.reload import Rereading
 from carbonation_dagster.service.supervisor import ServiceError, Supervisor
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 PARTS_TIMEOUT = 12.0  # seconds for the parts to end
 STOP_TIMEOUT = 15.5  # seconds for all that they started, too; what is left then is killed
-TICK_WAIT = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
+LONGEST_TICK = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
 THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
 STEP = 0.2  # seconds between two looks at the parts
 OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
@@ -102,14 +102,14 @@ class Service:
                 signal.signal(number, earlier)
 
     def _supervised(self, own: OwnFiles, instance: dg.DagsterInstance, given: dict[str, str]) -> None:
-        config, home = self.project.config, Path(os.environ[HOME_VARIABLE])
+        config, home = self.project.config, Path(os.environ[DAGSTER_HOME])
         port = _port(own.workspace)
         server = {"host": code_server.HOST, "port": port, "location_name": LOCATION}
         own.workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
         level = self.service_log.dagster_level
 
         def heartbeats() -> processes.Heartbeats:
-            if HOME_VARIABLE not in given:
+            if DAGSTER_HOME not in given:
                 require_room(home)
             try:
                 return runs.heartbeats(instance)
@@ -117,7 +117,7 @@ class Service:
                 raise HomeError(unusable(home, error)) from error
 
         chosen = [processes.code_server_part(config, port, level)]
-        if HOME_VARIABLE in given and self._has_daemon(instance):
+        if DAGSTER_HOME in given and self._has_daemon(instance):
             log.warning(
                 "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "
                 "the code server: dagster-daemon run -w %s",
@@ -134,7 +134,7 @@ class Service:
         }
 
         def before_start(part: Part) -> None:
-            if part.name == CODE_SERVER and HOME_VARIABLE not in given:
+            if part.name == CODE_SERVER and DAGSTER_HOME not in given:
                 self._report_orphans(own, instance)
 
         def apply(changed: Config) -> None:
@@ -242,9 +242,9 @@ def _environment(config: Config, own: OwnFiles, tick_threads: int) -> dict[str, 
         **{name: value for name, value in os.environ.items() if name not in systemd.VARIABLES},
         ENVIRONMENT_VARIABLE: str(config.path),
         ACCEPTED_VARIABLE: str(own.accepted_config),
-        STOP_VARIABLE: str(own.stop_mark),
+        STOP_FILE: str(own.stop_mark),
         # In a home that somebody else configures, a tick that waits could hold up the others.
-        TICK_WAIT_VARIABLE: str(TICK_WAIT if tick_threads >= sensors else 0),
+        TICK_WAIT: str(LONGEST_TICK if tick_threads >= sensors else 0),
         "DAGSTER_GRPC_MAX_WORKERS": threads,
         "DAGSTER_CODE_SERVER_MAX_WORKERS": threads,
     }

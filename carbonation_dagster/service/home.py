@@ -11,8 +11,8 @@ from pathlib import Path
 
 from carbonation_core.config.loading import Config
 from carbonation_core.errors import CarbonationError
+from carbonation_dagster.environment import DAGSTER_HOME
 
-HOME_VARIABLE = "DAGSTER_HOME"
 MODE = 0o700  # of its directory: events hold paths, metadata and what plugins say
 TICKS_AT_ONCE = 16  # sensor ticks in the daemon beyond the number of watches
 LEAST_ROOM = 64 * 1024  # bytes on its disk, without which SQLite cannot write, and may not be able to read
@@ -43,7 +43,7 @@ def prepare_home(config: Config, environment: MutableMapping[str, str] = os.envi
     A DAGSTER_HOME that is set is somebody else's to configure and to migrate.
     Raises `HomeError`.
     """
-    given = environment.get(HOME_VARIABLE)
+    given = environment.get(DAGSTER_HOME)
     home = Path(given).absolute() if given else own_directory(config)
     make_directory(home)
     try:
@@ -51,7 +51,7 @@ def prepare_home(config: Config, environment: MutableMapping[str, str] = os.envi
         with _locked(home / "carbonation.lock"):
             if not given:
                 _write(home / "dagster.yaml", HEADER + json.dumps(dagster_yaml(config, home), indent=2))
-            environment[HOME_VARIABLE] = str(home)
+            environment[DAGSTER_HOME] = str(home)
             _initialise(home, ours=not given)
     except Exception as error:
         raise HomeError(unusable(home, error)) from error

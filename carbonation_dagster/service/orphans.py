@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-STOP_VARIABLE = "CARBONATION_STOP_FILE"
+from carbonation_dagster.environment import STOP_FILE
+
 PATIENCE = 5.0  # seconds that they have to give back what they hold, when nobody is left to ask them
 
 
@@ -35,7 +36,7 @@ class Leftover:
 @contextlib.contextmanager
 def leftovers(stop_mark: Path) -> Iterator[list[Leftover]]:
     """The processes that live with that stop mark, but for this one."""
-    entry = f"{STOP_VARIABLE}={stop_mark}".encode()
+    entry = f"{STOP_FILE}={stop_mark}".encode()
     found: list[Leftover] = []
     with contextlib.ExitStack() as stack:
         for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()):

@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import format_duration
 from carbonation_core.errors import CarbonationError
 from carbonation_core.project import Project, open_project, rules_in_force
+from carbonation_core.text import format_duration
 
 CHECK_TIMEOUT = 60.0  # seconds
 CHECK = "import sys; from carbonation_dagster.cli import main; main(['-c', sys.argv[1], 'check', 'config'])"

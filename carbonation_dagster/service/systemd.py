@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import format_duration, place
+from carbonation_core.config.toml import place
 from carbonation_core.errors import ConfigError
+from carbonation_core.text import format_duration
 
 # Of the unit's process alone: whatever it starts has nothing to say to systemd.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")

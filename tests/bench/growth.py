@@ -24,8 +24,8 @@ from carbonation_core.pipeline.work import Outcome
 from carbonation_core.project import open_project, utc_now
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.defs.runs import Ours, delete_old_runs
+from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.one_pass import run_pass
-from carbonation_dagster.service.home import HOME_VARIABLE
 from tests.site import PLUGIN, make_site
 
 FILES = 1_000_000
@@ -88,7 +88,7 @@ def timed(what: Callable[[], int]) -> tuple[int, float]:
 
 def main() -> int:
     """Prints figures; 1 when the storage is larger than it may be."""
-    os.environ.pop(HOME_VARIABLE, None)
+    os.environ.pop(DAGSTER_HOME, None)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         directory = Path(name)
         archive_some(directory)

@@ -16,8 +16,9 @@ from pathlib import Path
 from sqlalchemy import event
 
 from carbonation_core.api import Database
-from carbonation_core.db import components, groups
+from carbonation_core.db import groups
 from carbonation_core.db.engine import repeatable, writing
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.project import Project
 from tests.site import open_site
@@ -48,7 +49,7 @@ def write(directory: Path, name: str, count: int, hours: float) -> None:
 def _complete(project: Project, watch_name: str, keys: list[str], wrong_by: timedelta) -> None:
     now = datetime.now(UTC) + wrong_by
     with writing(project.engine) as connection:
-        components.lock(connection, f"watch:{watch_name}")
+        lock_watch(connection, watch_name)
         rows = groups.ensure(connection, watch_name, None, keys, now)
         done = [{"id": row.id, "complete": True, "completed_at": now} for row in rows.values()]
         groups.store(connection, done, now)

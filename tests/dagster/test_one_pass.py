@@ -21,7 +21,8 @@ from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
 from carbonation_dagster.defs.naming import PASS_TAG
-from carbonation_dagster.service.home import HOME_VARIABLE, prepare_home
+from carbonation_dagster.environment import DAGSTER_HOME
+from carbonation_dagster.service.home import prepare_home
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import Site, SiteMaker
 
@@ -31,9 +32,9 @@ QUICK = {"settle_seconds": "0.2"}
 
 @pytest.fixture(autouse=True)
 def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    monkeypatch.delenv(DAGSTER_HOME, raising=False)
     yield
-    os.environ.pop(HOME_VARIABLE, None)  # set by prepare_home
+    os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
 
 
 @pytest.fixture
@@ -357,10 +358,10 @@ def test_the_home_has_its_own_settings_and_a_given_one_keeps_its(once: Site, tmp
     home = prepare_home(once.project.config, environment)
 
     assert home == once.directory / ".dagster"
-    assert environment[HOME_VARIABLE] == str(home)
+    assert environment[DAGSTER_HOME] == str(home)
     settings = json.loads((home / "dagster.yaml").read_text(encoding="utf-8").split("\n", 1)[1])
     assert settings["run_retries"] == {"enabled": False}
 
     given = tmp_path / "theirs"
-    assert prepare_home(once.project.config, {HOME_VARIABLE: str(given)}) == given
+    assert prepare_home(once.project.config, {DAGSTER_HOME: str(given)}) == given
     assert not (given / "dagster.yaml").exists()

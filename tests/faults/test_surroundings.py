@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from carbonation_core.project import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster.cli import main
-from carbonation_dagster.service.home import HOME_VARIABLE
+from carbonation_dagster.environment import DAGSTER_HOME
 from tests.faults.disks import fill, mounted, remount
 from tests.site import SINGLE, Site, SiteMaker
 
@@ -22,9 +22,9 @@ PLUGIN_SECTION = '[plugins]\npackage = "tests.site:PLUGIN"\n'
 
 @pytest.fixture(autouse=True)
 def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(HOME_VARIABLE, raising=False)
+    monkeypatch.delenv(DAGSTER_HOME, raising=False)
     yield
-    os.environ.pop(HOME_VARIABLE, None)  # set by prepare_home
+    os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core.config.toml import format_duration, nearest, parse_duration, parse_toml, place, shown
+from carbonation_core.config.toml import parse_toml, place, shown
 from carbonation_core.errors import ConfigError
+from carbonation_core.text import format_duration, nearest, parse_duration
 
 
 @pytest.mark.parametrize(

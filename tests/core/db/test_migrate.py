@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core.config.sections import DatabaseSection
-from carbonation_core.db import components
+from carbonation_core.db import locks
 from carbonation_core.db.engine import make_engine, reading, repeatable, writing
 from carbonation_core.db.migrate import VERSION_TABLE, alembic_config, drift, require_current, status, upgrade
 from carbonation_core.db.models import Base, Counter, FileBase
@@ -297,7 +297,7 @@ def test_the_first_lock_of_a_name_is_held_by_one_at_a_time(section: DatabaseSect
     @repeatable
     def count_one(_: int) -> None:
         with writing(engine) as connection:
-            components.count_up(connection, "new", 1)
+            locks.count_up(connection, "new", 1)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count_one, range(40)))

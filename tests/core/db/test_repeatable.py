@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from carbonation_core.db import components
+from carbonation_core.db import locks
 from carbonation_core.db.engine import ATTEMPTS, repeatable, writing
 from carbonation_core.db.models import Counter
 from carbonation_core.errors import Overtaken
@@ -55,7 +55,7 @@ def test_two_that_wait_for_each_other_both_come_to_their_end(site: Site) -> None
     engine = site.project.engine
     with writing(engine) as connection:
         for name in ("a", "b"):
-            components.lock(connection, name)
+            locks.lock(connection, name)
     both_hold_one = threading.Barrier(2)
     begun: list[str] = []
 
@@ -76,5 +76,5 @@ def test_two_that_wait_for_each_other_both_come_to_their_end(site: Site) -> None
     others.join()
     assert len(begun) > 2
     with writing(engine) as connection:
-        assert components.count_up(connection, "a", 0) == 21
-        assert components.count_up(connection, "b", 0) == 21
+        assert locks.count_up(connection, "a", 0) == 21
+        assert locks.count_up(connection, "b", 0) == 21

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.disk import source
-from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import Source
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import SourceChanged
 
 

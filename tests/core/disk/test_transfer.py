@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from carbonation_core.disk import transfer
-from carbonation_core.disk.scan import Stamp
 from carbonation_core.disk.source import BLOCK, Source
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged, Stopped

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from carbonation_core.disk import source
+from carbonation_core.lifecycle import Stage
 from carbonation_core.pipeline import integrity
-from carbonation_core.pipeline.stages import Stage
 from carbonation_core.pipeline.work import work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from tests.core.sums import BAD, GOOD, MINUTE, READ_ONLY, SIDECARS, deliver, refused, run1, sha256, waits

@@ -10,11 +10,12 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Component
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.disk.scan import Stamp
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports import waiting
-from carbonation_core.reports.waiting import ago, file_waits, group_waits, overlong
+from carbonation_core.reports.waiting import file_waits, group_waits, overlong
 from carbonation_core.rules.rule_sets import Completeness, RuleSet
+from carbonation_core.text import ago
 from tests.site import Site, SiteMaker
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -8,7 +8,8 @@ import pytest
 
 from carbonation_core.project import rules_in_force
 from carbonation_dagster.defs.naming import CHANGES_SENSOR, RULES_CHECK
-from carbonation_dagster.defs.resources import RESOURCE, STOP_VARIABLE
+from carbonation_dagster.defs.resources import RESOURCE
+from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PAIRS, SiteMaker
 
@@ -78,7 +79,7 @@ def test_a_watch_that_expects_nothing_has_no_freshness(shown: Shown) -> None:
 def test_it_says_nothing_while_the_service_stops(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()
-    monkeypatch.setenv(STOP_VARIABLE, str(mark))
+    monkeypatch.setenv(STOP_FILE, str(mark))
     assert Ticking(shown)() == {}
 
 

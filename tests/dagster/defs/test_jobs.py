@@ -9,7 +9,8 @@ import pytest
 
 from carbonation_core.project import rules_in_force
 from carbonation_dagster.defs.naming import LONGEST_TAG, plain, tag_value
-from carbonation_dagster.defs.resources import RESOURCE, STOP_VARIABLE
+from carbonation_dagster.defs.resources import RESOURCE
+from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PLUGIN, SiteMaker
 
@@ -288,7 +289,7 @@ def test_reconciliation_is_due_at_once_and_then_each_interval(shown: Shown) -> N
 def test_nothing_is_due_while_the_service_stops(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()
-    monkeypatch.setenv(STOP_VARIABLE, str(mark))
+    monkeypatch.setenv(STOP_FILE, str(mark))
 
     assert due(shown).skip_message == "the service is stopping"
 

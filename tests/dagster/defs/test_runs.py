@@ -5,7 +5,7 @@ import pytest
 
 from carbonation_core.pipeline.claim import give_back
 from carbonation_core.pipeline.work import Outcome
-from carbonation_dagster.defs.resources import STOP_VARIABLE
+from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import SiteMaker
 
@@ -127,13 +127,13 @@ def test_a_run_whose_batch_was_given_back_ends_well_and_does_nothing(shown: Show
 def test_a_service_that_stops_gives_the_groups_back(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()
-    monkeypatch.setenv(STOP_VARIABLE, str(mark))
+    monkeypatch.setenv(STOP_FILE, str(mark))
 
     result = one_batch(shown, a=b"1")
 
     assert result.success
     assert [group.outcome for group in shown.reports[0].groups] == [Outcome.GIVEN_BACK]
-    monkeypatch.delenv(STOP_VARIABLE)
+    monkeypatch.delenv(STOP_FILE)
     (offer,) = shown.offers()
     assert shown.run(offer).success
     assert set(shown.site.archived()) == {"a.dat"}

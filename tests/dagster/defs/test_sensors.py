@@ -14,8 +14,8 @@ from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_dagster.defs import recovery
 from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG
-from carbonation_dagster.defs.resources import STOP_VARIABLE
 from carbonation_dagster.defs.runs import instance_id
+from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import Shown
 
 Status = dg.DagsterRunStatus
@@ -226,7 +226,7 @@ def test_refused_rules_are_told_while_the_earlier_ones_hold(shown: Shown) -> Non
 def test_a_service_that_stops_begins_nothing(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()
-    monkeypatch.setenv(STOP_VARIABLE, str(mark))
+    monkeypatch.setenv(STOP_FILE, str(mark))
 
     assert shown.tick().skip_message == "the service is stopping"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.errors import ConfigError
+from carbonation_dagster.environment import STOP_FILE
 from carbonation_dagster.service.lock import AlreadyRunsError, alone
-from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard, end, leftovers
+from carbonation_dagster.service.orphans import Guard, end, leftovers
 from tests.site import Site
 
 # A part, and a process of its own session that it leaves behind.
@@ -20,9 +21,10 @@ FAMILY = "setsid sleep 1000 & exec sleep 1000"
 SERVICE = f"""
 import subprocess, sys, time
 from pathlib import Path
-from carbonation_dagster.service.orphans import STOP_VARIABLE, Guard
+from carbonation_dagster.environment import STOP_FILE
+from carbonation_dagster.service.orphans import Guard
 guard = Guard(Path(sys.argv[1]))
-subprocess.Popen(["sh", "-c", "{FAMILY}"], env={{STOP_VARIABLE: sys.argv[1], "PATH": "/bin:/usr/bin"}})
+subprocess.Popen(["sh", "-c", "{FAMILY}"], env={{STOP_FILE: sys.argv[1], "PATH": "/bin:/usr/bin"}})
 print("ready", flush=True)
 time.sleep(1000)
 """
@@ -36,7 +38,7 @@ def mark(tmp_path: Path) -> Iterator[Path]:
 
 
 def family(mark: Path, script: str = FAMILY) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, STOP_VARIABLE: str(mark)}
+    environment = {**os.environ, STOP_FILE: str(mark)}
     return subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.PIPE)
 
 
