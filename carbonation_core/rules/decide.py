@@ -22,6 +22,7 @@ from carbonation_core.rules.rule_sets import (
     Selection,
     matches_any,
 )
+from carbonation_core.text import listing
 
 
 @dataclass(frozen=True)
@@ -287,11 +288,13 @@ def _objection(
 
 def _mismatch(value: object, condition: FieldCondition) -> str | None:
     name = condition.name
-    for pattern in condition.matches:
+    if condition.matches:
+        wanted = listing(pattern.pattern for pattern in condition.matches)
         if value is None:
-            return f'"{name}" has no value, so it does not match "{pattern.pattern}"'
-        if not pattern.search(str(value)):
-            return f'"{name}" is "{value}", which does not match "{pattern.pattern}"'
+            return f'"{name}" has no value, so it does not match {wanted}'
+        if not any(pattern.search(str(value)) for pattern in condition.matches):
+            which = "does not match" if len(condition.matches) == 1 else "matches none of"
+            return f'"{name}" is "{value}", which {which} {wanted}'
     for pattern in condition.not_matches:
         if value is not None and pattern.search(str(value)):
             return f'"{name}" is "{value}", which matches "{pattern.pattern}"'

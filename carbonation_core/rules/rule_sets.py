@@ -220,7 +220,7 @@ class FieldCondition(Section):
 
     name: str = Field(min_length=1, description="the metadata key")
     matches: tuple[Pattern, ...] = Field(
-        (), strict=False, description="regular expressions, all of which must be found in it"
+        (), strict=False, description="regular expressions, at least one of which must be found in it"
     )
     not_matches: tuple[Pattern, ...] = Field(
         (), strict=False, description="regular expressions, none of which may be found in it"

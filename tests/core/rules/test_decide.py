@@ -1,5 +1,6 @@
 """Decisions, each in a few lines."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -228,6 +229,21 @@ def test_sidecars_come_last() -> None:
             'selection number 1: "a" is "yx", which does not match "^x"',
         ),
         (
+            [{"field": [{"name": "a", "matches": ["^x", "^z"]}]}],
+            {"a": "yx"},
+            'selection number 1: "a" is "yx", which matches none of "^x", "^z"',
+        ),
+        (
+            [{"field": [{"name": "a", "not_matches": ["^x", "x$"]}]}],
+            {"a": "yx"},
+            'selection number 1: "a" is "yx", which matches "x$"',
+        ),
+        (
+            [{"field": [{"name": "a", "matches": ["y"], "not_matches": ["x"]}]}],
+            {"a": "yx"},
+            'selection number 1: "a" is "yx", which matches "x"',
+        ),
+        (
             [{"field": [{"name": "a", "matches": ["x"]}]}],
             {},
             'selection number 1: "a" has no value, so it does not match "x"',
@@ -249,6 +265,41 @@ def test_a_rejection_says_which_condition_did_not_hold(
 ) -> None:
     verdict = decide.selected(metadata, rule_set(selection=selection), {})
     assert (verdict.holds, verdict.reason) == (False, reason)
+
+
+@pytest.mark.parametrize("field", ["category", None])
+def test_a_value_that_matches_one_of_several_expressions_is_enough(field: str | None) -> None:
+    expressions = {"matches": ["^gamma", "^beta"]}
+    block = {"field": field, **expressions} if field else {"field": [{"name": "category", **expressions}]}
+    either = rule_set(selection=[block])
+    assert decide.selected({"category": "beta-2"}, either, {}).holds
+    assert decide.selected({"category": "gamma"}, either, {}).holds
+    assert not decide.selected({"category": "alpha"}, either, {}).holds
+    assert not decide.selected({}, either, {}).holds
+
+
+def test_a_missing_value_matches_nothing_that_it_should_not() -> None:
+    neither = rule_set(selection=[{"field": "a", "not_matches": ["x", "y"]}])
+    assert decide.selected({}, neither, {}).holds
+    assert decide.selected({"a": None}, neither, {}).holds
+    assert decide.selected({"a": "z"}, neither, {}).holds
+
+
+@given(
+    value=st.none() | st.text("ab", max_size=3),
+    matches=st.lists(st.sampled_from(["a", "^b", "b$", "aa"]), max_size=3),
+    not_matches=st.lists(st.sampled_from(["a", "^b", "b$", "ba"]), max_size=3),
+)
+def test_any_of_matches_and_none_of_not_matches(
+    value: str | None, matches: list[str], not_matches: list[str]
+) -> None:
+    if not matches and not not_matches:
+        return
+    asked = rule_set(selection=[{"field": [{"name": "v", "matches": matches, "not_matches": not_matches}]}])
+    wanted = (not matches or any(value is not None and re.search(one, value) for one in matches)) and not any(
+        value is not None and re.search(one, value) for one in not_matches
+    )
+    assert decide.selected({"v": value}, asked, {}).holds is wanted
 
 
 def test_one_block_that_holds_is_enough() -> None:
