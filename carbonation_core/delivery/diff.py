@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.sections import Watch
@@ -14,6 +13,7 @@ from carbonation_core.db import components, groups
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.service import PartState
+from carbonation_core.delivery.grouping import NoKey, key_of
 from carbonation_core.disk.scan import Look, Seen, unreadable
 from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.names import to_path, to_text
@@ -21,7 +21,6 @@ from carbonation_core.project import Project
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
-LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
 _JUDGED_AGAIN = (
     FileStatus.NOT_SELECTED,
     FileStatus.WAITING,
@@ -202,33 +201,14 @@ class Judging:
             self.manifests.append(component)
             self._left_alone(component, "is a manifest of checksums")
             return
-        key = self.key_by_name(entry.path)
-        if key is None:
-            self._ask_for_key(component, Path(path))
-        else:
+        key = key_of(self.watch, self.rules, self.project.plugin, component.source_path)
+        if not isinstance(key, NoKey):
             self.keys[component.id] = key
             self._change(component, Event.GROUPED)
-
-    def _ask_for_key(self, component: Component, path: Path) -> None:
-        assert self.rules.completeness is not None
-        name = self.rules.completeness.group_function
-        assert name is not None
-        try:
-            key: object = self.project.plugin.group_functions[name](file_path=path)
-            if key is not None and (not isinstance(key, str) or not key):
-                raise TypeError(f"a key should be text or None, not {key!r}")
-            if key is not None and len(to_text(key)) > LONGEST_KEY:
-                raise ValueError(f"a key should have {LONGEST_KEY:,} characters at most, not {len(key):,}")
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything
-            self._failed_to_group(
-                component, f'group function "{name}" raised {type(error).__name__}: {error}'
-            )
-            return
-        if key is None:
-            self._left_alone(component, f'group function "{name}" gives it no group')
+        elif key.failed:
+            self._failed_to_group(component, key.reason)
         else:
-            self.keys[component.id] = to_text(str(key))
-            self._change(component, Event.GROUPED)
+            self._left_alone(component, key.reason)
 
     def _left_alone(self, component: Component, reason: str) -> None:
         # A group that it once belonged to must not take it along later.

@@ -1,7 +1,10 @@
 """Keeps the rows of groups true to their files: who is due, who waits until when."""
 
+import reprlib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.sections import Watch
@@ -10,9 +13,12 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
-from carbonation_core.names import to_text
+from carbonation_core.names import to_path, to_text
+from carbonation_core.plugin import Plugin
 from carbonation_core.rules.decide import Member, group_key, readiness
 from carbonation_core.rules.rule_sets import RuleSet
+
+LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
 
 
 def refresh(
@@ -142,6 +148,43 @@ def strays_of(
         if key in found:
             found[key].append(file)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class NoKey:
+    """Why a file has no group: its function leaves it alone, or `failed` to say."""
+
+    reason: str
+    failed: bool = False
+
+
+def key_of(
+    watch: Watch, rules: RuleSet, plugin: Plugin, path: str, lies_at: str | None = None
+) -> str | NoKey:
+    """The group key of a file by its absolute path, spelled as text, by its name or by the plugin's function.
+
+    The function reads it at `lies_at`, a name of the operating system, if it is not in delivery.
+    """
+    key = key_by_name(path, watch, rules)
+    if key is not None:
+        return key
+    assert rules.completeness is not None
+    name = rules.completeness.group_function
+    assert name is not None
+    function = f'group function "{name}"'
+    try:
+        given: object = plugin.group_functions[name](file_path=Path(lies_at or to_path(path)))
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
+        return NoKey(f"{function} raised {type(error).__name__}: {error}", failed=True)
+    if given is None:
+        return NoKey(f"{function} gives it no group")
+    if not isinstance(given, str) or not given:
+        return NoKey(f"{function} should give a text or None, not {reprlib.repr(given)}", failed=True)
+    key = to_text(given)
+    if len(key) > LONGEST_KEY:
+        length = f"{len(key):,} characters, more than {LONGEST_KEY:,}"
+        return NoKey(f"{function} gives a key of {length}", failed=True)
+    return key
 
 
 def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:

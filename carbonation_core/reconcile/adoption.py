@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.db import components, groups, metadata
@@ -20,7 +19,7 @@ from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
-from carbonation_core.delivery.grouping import refresh, tell_losses
+from carbonation_core.delivery.grouping import NoKey, key_of, refresh, tell_losses
 from carbonation_core.disk import file_system
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Crew, look_at, own_stamp
@@ -133,24 +132,11 @@ class Adopter:
             base = to_text(str(self._archive.base)) + "/"
             if finding.path.startswith(base):
                 relative = finding.path.removeprefix(base)
-        key = self._key_of(path, relative)
-        if isinstance(key, _NoKey):
-            return key.reason
         source_path = f"{to_text(str(self._watch.path))}/{relative}"
+        key = key_of(self._watch, self._rules, self._project.plugin, source_path, path)
+        if isinstance(key, NoKey):
+            return key.reason
         return _Adoption(finding, path, source_path, key, stamp)
-
-    def _key_of(self, path: str, relative: str) -> "str | _NoKey":
-        completeness = self._rules.completeness
-        if completeness is None or completeness.group_function is None:
-            return decide.group_key(relative, self._rules)
-        name = completeness.group_function
-        try:
-            key: object = self._project.plugin.group_functions[name](file_path=Path(path))
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything
-            return _NoKey(f'group function "{name}" raised {type(error).__name__}: {error}')
-        if not isinstance(key, str) or not key:
-            return _NoKey(f'group function "{name}" gives it no group')
-        return to_text(key)
 
     def _foretold(self, taken: Sequence[_Adoption]) -> Iterator[Finding]:
         with reading(self._project.engine) as connection:
@@ -328,13 +314,6 @@ class Adopter:
         there = [file for file in files if file.archive_path]
         first = min(there, key=lambda file: decide.in_order(file.filename, self._rules), default=None)
         return first.archive_path if first else None
-
-
-@dataclass(frozen=True)
-class _NoKey:
-    """Why a file can belong to no group."""
-
-    reason: str
 
 
 def _unversioned(path: str) -> str | None:

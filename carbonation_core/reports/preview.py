@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, migrate
@@ -13,6 +12,7 @@ from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.delivery.grouping import NoKey, key_of
 from carbonation_core.disk.scan import Seen, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus
@@ -65,11 +65,10 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
         if component.status is not FileStatus.WAITING:
             by_key[_known_key(component, rows) or entry.path].append(component)
             continue
-        path = Path(to_path(component.source_path))
         fault = (
             entry.fault
             or decide.stat_fault(component.filename, entry.stamp.size, rule_set)
-            or unreadable(str(path))
+            or unreadable(to_path(component.source_path))
         )
         if fault is not None:
             yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, fault)
@@ -78,9 +77,10 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
             manifests.append(component)
             yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, "is a manifest of checksums")
             continue
-        key, reason = _key(context, entry.path, path)
-        if key is None:
-            yield Preview(watch.name, entry.path, FileStatus.NOT_SELECTED, reason)
+        key = key_of(watch, rule_set, context.plugin, component.source_path)
+        if isinstance(key, NoKey):
+            verdict = FileStatus.RETRY_PENDING if key.failed else FileStatus.NOT_SELECTED
+            yield Preview(watch.name, entry.path, verdict, key.reason)
         else:
             by_key[key].append(component)
     since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
@@ -189,18 +189,6 @@ def _as_component(
 def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
     row = rows.get(component.group_id) if component.group_id is not None else None
     return row.group_key if row else None
-
-
-def _key(context: StageContext, relative: str, path: Path) -> tuple[str | None, str]:
-    completeness = context.rules.completeness
-    if completeness is None or completeness.group_function is None:
-        return decide.group_key(relative, context.rules), ""
-    name = completeness.group_function
-    try:
-        key = context.plugin.group_functions[name](file_path=path)
-    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
-        return None, f'group function "{name}" raised {type(error).__name__}: {error}'
-    return key, f'group function "{name}" gives it no group'
 
 
 def _row(watch: Watch, key: str, number: int, opened_at: datetime) -> GroupRow:

@@ -178,7 +178,7 @@ def test_a_group_key_that_no_database_could_hold_is_a_failed_attempt(make: SiteM
     site.deliver("a.bin")
     site.one_pass()
     assert site.statuses() == {"a.bin": "retry_pending"}
-    assert "a key should have 10,000 characters at most" in site.component("a.bin").error_message
+    assert "gives a key of 70,000 characters, more than 10,000" in site.component("a.bin").error_message
 
 
 def test_a_file_that_vanishes_between_looks_is_cleared(single: Site) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from carbonation_core import Plugin
 from carbonation_core.errors import QueryError
 from carbonation_core.reconcile.archive import Scope
 from carbonation_core.reconcile.findings import Kind
 from tests.core.reconciling import QUICK, between, found, reconcile
-from tests.site import Site, SiteMaker, touch
+from tests.site import File, Site, SiteMaker, make_site, touch
 
 PAIRS = '[pairs.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
 
@@ -87,6 +88,19 @@ def test_a_group_function_gives_the_key(make: SiteMaker) -> None:
         "!": Kind.UNKNOWN,
     }
     assert site.group_keys() == {"a"}
+
+
+def test_a_key_that_a_pass_would_refuse_is_refused(tmp_path: Path) -> None:
+    rules = '[own.completeness]\ngroup_by = "plugin"\ngroup_function = "long"\n'
+    plugin = Plugin(File, group_functions={"long": lambda *, file_path: "k" * 20_000})
+    site = make_site(tmp_path, rules, watch=QUICK, plugin=plugin)
+    lay(site, "a")
+
+    (finding,) = reconcile(site, adopt=True).findings
+
+    says = 'group function "long" gives a key of 20,000 characters, more than 10,000'
+    assert (finding.kind, finding.reason) == (Kind.UNKNOWN, f"is not adopted: {says}")
+    site.close()
 
 
 def test_an_extractor_that_fails_leaves_the_group_incomplete_till_it_is_mended(make: SiteMaker) -> None:

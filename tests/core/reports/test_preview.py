@@ -1,0 +1,61 @@
+"""A dry run says of each file what a pass would say of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbonation_core import Plugin
+from carbonation_core.reports.preview import preview
+from tests.site import File, Site, make_site
+
+BY_FUNCTION = '[own.completeness]\ngroup_by = "plugin"\ngroup_function = "own"\n'
+
+
+def raises(*, file_path: Path) -> str:
+    raise LookupError(f"no day in {file_path.name}")
+
+
+def gives(value: object) -> Callable[..., Any]:
+    return lambda *, file_path: value
+
+
+def grouped_by(function: Callable[..., Any], directory: Path) -> Site:
+    site = make_site(directory, BY_FUNCTION, plugin=Plugin(File, group_functions={"own": function}))
+    site.deliver("a.bin")
+    return site
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (gives(5), 'group function "own" should give a text or None, not 5'),
+        (gives(None), 'group function "own" gives it no group'),
+        (gives(""), "group function \"own\" should give a text or None, not ''"),
+        (gives("k" * 20_000), 'group function "own" gives a key of 20,000 characters, more than 10,000'),
+        (raises, 'group function "own" raised LookupError: no day in a.bin'),
+    ],
+    ids=["a number", "nothing", "an empty text", "a long text", "an exception"],
+)
+def test_a_dry_run_says_of_a_group_function_what_a_pass_says(
+    tmp_path: Path, function: Callable[..., Any], says: str
+) -> None:
+    site = grouped_by(function, tmp_path)
+
+    foretold = preview(site.project)
+    site.one_pass()
+
+    file = site.component("a.bin")
+    assert [(one.group_key, one.verdict, one.reason) for one in foretold] == [("a.bin", file.status, says)]
+    assert file.error_message == says
+    site.close()
+
+
+def test_a_dry_run_shows_the_key_that_a_pass_gives(tmp_path: Path) -> None:
+    site = grouped_by(gives("day\n1"), tmp_path)
+
+    assert [one.group_key for one in preview(site.project)] == [r"day\x0a1"]
+    site.one_pass()
+    assert site.group_keys() == {r"day\x0a1"}
+    site.close()
