@@ -18,7 +18,7 @@ from tests.docs.pages import DOCS
 def test_a_generated_page_is_up_to_date(name: str, page: object) -> None:
     assert callable(page)
     committed = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    assert committed == page(), f"run: python -m tests.core.{name}_page > docs/{name}.md"
+    assert committed == page(), f"run: python -m tests.docs.{name}_page > docs/{name}.md"
 
 
 def test_the_example_has_no_fault_and_needs_no_advice(tmp_path: Path) -> None:
