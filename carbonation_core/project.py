@@ -15,6 +15,7 @@ from carbonation_core.config.toml import read_toml
 from carbonation_core.db import migrate, rule_versions
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import Plugin, jsonable, load_plugin
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
@@ -121,7 +122,7 @@ def _author(file: Path) -> Author:
         owner = pwd.getpwuid(found.st_uid).pw_name
     except KeyError:
         owner = str(found.st_uid)
-    return Author(owner, datetime.fromtimestamp(found.st_mtime, UTC), read_by)
+    return Author(owner, Stamp.of(found).written_at, read_by)
 
 
 def rules_accepted(project: Project, connection: Connection) -> Rules | None:

@@ -31,17 +31,21 @@ _ENVIRONMENT = frozenset(
 
 def make_directory(directory: str, mode: int, create: bool) -> None:
     """See that the directory is there; raises `AttemptFailed` or `EnvironmentFault`."""
-    if os.path.isdir(directory):
-        return
-    if not create:
-        raise AttemptFailed(f'directory "{directory}" is missing, and create_directories is false')
-    parent = os.path.dirname(directory)
-    if parent != directory:
-        make_directory(parent, mode, create)
+    missing: list[str] = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    if missing and not create:
+        raise AttemptFailed(f'directory "{missing[0]}" is missing, and create_directories is false')
+    for one in reversed(missing):
+        _make(one, mode)
+
+
+def _make(directory: str, mode: int) -> None:
     try:
         os.mkdir(directory, mode)
         os.chmod(directory, mode)  # as configured, whatever the umask
-        sync_directory(parent)
+        sync_directory(os.path.dirname(directory))
     except FileExistsError:
         if not os.path.isdir(directory):
             raise AttemptFailed(f'"{directory}" is in the way: it is not a directory') from None

@@ -26,6 +26,7 @@ _AT_ONCE = 1 << 16  # bytes of events, far more than the longest takes
 _HEADER = struct.Struct("iIII")  # of an event: watch, mask, cookie, bytes of the name after it
 _COME = In.IN_CREATE | In.IN_MOVED_TO
 _GONE = In.IN_DELETE | In.IN_MOVED_FROM
+_OUT_OF_REACH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 _SELF = In.IN_DELETE_SELF | In.IN_MOVE_SELF | In.IN_UNMOUNT | In.IN_IGNORED
 _MASK = (
     (_COME | _GONE | In.IN_MODIFY | In.IN_ATTRIB | In.IN_CLOSE_WRITE)
@@ -145,8 +146,9 @@ class Listener:
             try:
                 self._add(path, In.IN_DONT_FOLLOW)
             except OSError as error:
-                # Gone since, or closed to us: if it is opened, that is an event of its parent.
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP):
+                # Gone since, or too deep for a path, or closed to us: if it is opened, that is an
+                # event of its parent.
+                if error.errno not in _OUT_OF_REACH:
                     raise
             else:
                 waiting += _directories_in(path)

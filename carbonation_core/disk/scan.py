@@ -121,13 +121,16 @@ class _Looking:
             raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
 
     def _below(self, relative: str) -> Iterator[Seen]:
-        for entry in self._listed(relative):
-            inner = f"{relative}/{entry.name}" if relative else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if self._recursive:
-                    yield from self._below(inner)
-            elif (seen := self._one(inner)) is not None:
-                yield seen
+        waiting = [relative]
+        while waiting:
+            directory = waiting.pop()
+            for entry in self._listed(directory):
+                inner = f"{directory}/{entry.name}" if directory else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if self._recursive:
+                        waiting.append(inner)
+                elif (seen := self._one(inner)) is not None:
+                    yield seen
 
     def _listed(self, relative: str) -> list[os.DirEntry[str]]:
         try:

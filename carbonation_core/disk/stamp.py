@@ -2,6 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
+
+# What a database can hold of a time, in nanoseconds: from 1677 to April 2262. A file system
+# takes any 64 bits of seconds.
+EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,21 @@ class Stamp:
     ctime_ns: int
     inode: str
 
+    @property
+    def written_at(self) -> datetime:
+        """The mtime, in UTC."""
+        return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC)
+
     @classmethod
     def of(cls, found: os.stat_result) -> "Stamp":
-        """The stamp of a stat result."""
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, f"{found.st_dev}:{found.st_ino}")
+        """The stamp of a stat result. Times beyond what can be stored are the last that can.
+
+        Two files that this makes alike are still told apart: who sets an mtime changes the ctime, and
+        that is of our own days.
+        """
+        mtime_ns, ctime_ns = _storable(found.st_mtime_ns), _storable(found.st_ctime_ns)
+        return cls(found.st_size, mtime_ns, ctime_ns, f"{found.st_dev}:{found.st_ino}")
+
+
+def _storable(nanoseconds: int) -> int:
+    return max(EARLIEST, min(nanoseconds, LATEST))

@@ -1,5 +1,7 @@
 """Trees of any size, a directory at a time and several at once; unreadable is an error, never "empty"."""
 
+import errno
+import logging
 import os
 import stat
 from collections import deque
@@ -11,6 +13,9 @@ from typing import TypeVar
 
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
+from carbonation_core.names import to_text
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -113,7 +118,9 @@ class _Listing:
             if os.path.basename(self._path) != _OF_THE_DISK:
                 raise _unreadable(self._path, error) from None
         except OSError as error:
-            raise _unreadable(self._path, error) from None
+            if error.errno != errno.ENAMETOOLONG:
+                raise _unreadable(self._path, error) from None
+            log.warning("%s lies too deep for a path to lead there, and is left out", to_text(self._path))
         return _Part(entries, directories, None)
 
 
@@ -127,6 +134,8 @@ def look_at(path: str) -> Stamp | str:
     except (FileNotFoundError, NotADirectoryError):
         return "is a symlink that leads nowhere" if os.path.islink(path) else "is not there"
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return "lies too deep for a path to lead there"
         raise _unreadable(path, error) from None
     return Stamp.of(found) if stat.S_ISREG(found.st_mode) else "is not a file"
 
@@ -141,8 +150,10 @@ def own_stamp(path: str) -> Stamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None  # and can be nobody's file that is known by its path
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: str, error: OSError) -> ScanError:
-    return ScanError(f"{path}: cannot be looked at: {error.strerror or error}")
+    return ScanError(f"{to_text(path)}: cannot be looked at: {error.strerror or error}")
