@@ -16,8 +16,8 @@ from carbonation_core.db.engine import reading
 from carbonation_core.db.filters import Filter
 from carbonation_core.db.models import FileBase
 from carbonation_core.db.orm import orm_session
-from carbonation_core.project import Project, open_unchecked
-from carbonation_core.reports.status import require_database, service_state
+from carbonation_core.project import Project, open_unchecked, require_database
+from carbonation_core.reports.status import service_state
 
 Row = dict[str, Any]
 

@@ -53,8 +53,14 @@ def open_project(path: str | Path | None = None, clock: Clock = utc_now) -> Proj
     Raises `ConfigError`, or `DatabaseError` saying what to run.
     """
     project = open_unchecked(path, clock)
-    migrate.require_current(project.engine, project.plugin.migrations_path)
+    require_database(project)
     return project
+
+
+def require_database(project: Project) -> None:
+    """Raise `DatabaseError`, saying what to run, unless the tables are what release and plugin need."""
+    migrate.require_current(project.engine, project.plugin.migrations_path)
+    migrate.require_columns(project.engine, project.plugin.file_model)
 
 
 def rules_on_disk(project: Project) -> Rules:

@@ -65,6 +65,7 @@ _SET_UP = MappingProxyType(
 # Errors by which a database says that it let another transaction go first:
 # PostgreSQL's SQLSTATE, the numbers of MariaDB and MySQL, SQLite's primary code.
 _OVERTAKEN = frozenset({"40001", "40P01", 1205, 1213, sqlite3.SQLITE_BUSY})
+_NO_DATABASE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})  # the file is something else
 
 
 def make_engine(
@@ -221,7 +222,8 @@ def explained(engine: Engine) -> Iterator[None]:
             raise DatabaseError(f"database {where} cannot be reached: {said}") from error
         if _code(error) in _FORBIDS:
             raise ReadOnlyDatabase(_refusal(engine, said)) from error
-        if isinstance(error, OperationalError) and _code(error) != sqlite3.SQLITE_ERROR:
+        foreseen = isinstance(error, OperationalError) and _code(error) != sqlite3.SQLITE_ERROR
+        if foreseen or _code(error) in _NO_DATABASE:
             raise DatabaseError(f"database {where}: {said}") from error
         raise
 

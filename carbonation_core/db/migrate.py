@@ -19,10 +19,13 @@ from carbonation_core.db import sqlite
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
 from carbonation_core.errors import DatabaseError
+from carbonation_core.text import listing
 
 VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
 UPGRADE_WAIT = 600  # seconds for the upgrade of somebody else
+TO_ADD = 'run: carbonation db revision --autogenerate -m "what is new", and then: carbonation db upgrade'
 HERE = Path(__file__).parent / "migrations"
+_EARLIER = {"files", "file_components", "service_state"}  # the tables of the earlier release
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def status(engine: Engine, plugin_migrations: Path | None) -> SchemaStatus:
 def require_current(engine: Engine, plugin_migrations: Path | None) -> None:
     """Raise `DatabaseError`, saying what to run, unless the schema is this release's."""
     found = status(engine, plugin_migrations)
-    where = engine.url.render_as_string(hide_password=True)
+    where = _where(engine)
     if found.is_empty:
         raise DatabaseError(f"database {where} is not initialised; run: carbonation db init")
     if found.unknown:
@@ -120,6 +123,14 @@ def require_current(engine: Engine, plugin_migrations: Path | None) -> None:
         )
 
 
+def require_columns(engine: Engine, file_model: type[FileBase]) -> None:
+    """Raise `DatabaseError`, saying what to run, if the model has anything that no revision has made."""
+    with reading(engine) as connection:
+        missing = _missing(connection, file_model)
+    if missing:
+        raise DatabaseError(f"database {_where(engine)}: {'; '.join(missing)}; {TO_ADD}")
+
+
 def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
     """How the tables differ from the models, one line a difference."""
     with reading(engine) as connection:
@@ -128,9 +139,9 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
             opts={"include_name": _core_names, "include_object": _core_objects},
         )
         lines = [str(difference) for difference in compare_metadata(core, Base.metadata)]
+        lines += _missing(connection, file_model)
         there = {column["name"] for column in inspect(connection).get_columns("files")}
     wanted = {column.name for column in file_model.__table__.columns}
-    lines += [f'column "{name}" of the plugin is missing in "files"' for name in sorted(wanted - there)]
     lines += [f'column "{name}" in "files" belongs to no model' for name in sorted(there - wanted)]
     return lines
 
@@ -144,6 +155,23 @@ def counts(engine: Engine) -> dict[str, int]:
         }
 
 
+def _missing(connection: Connection, file_model: type[FileBase]) -> list[str]:
+    """What the model has and the database has not, a sentence each."""
+    inspector = inspect(connection)
+    missing: list[str] = []
+    for table in file_model.metadata.sorted_tables:
+        if not inspector.has_table(table.name):
+            missing.append(f'table "{table.name}" of the plugin is missing')
+            continue
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        missing += [
+            f'column "{column.name}" of the plugin is missing in "{table.name}"'
+            for column in table.columns
+            if column.name not in there
+        ]
+    return missing
+
+
 def _core_names(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name in Base.metadata.tables
 
@@ -153,10 +181,13 @@ def _core_objects(_thing: object, name: str | None, kind: str, reflected: bool, 
     return not (reflected and kind in ("column", "index") and name not in BASE_COLUMNS)
 
 
+def _where(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
+
+
 def _too_new(engine: Engine, found: SchemaStatus) -> str:
-    where = engine.url.render_as_string(hide_password=True)
     return (
-        f"database {where} has revisions that this release and its plugin do not know "
+        f"database {_where(engine)} has revisions that this release and its plugin do not know "
         f"({', '.join(found.unknown)}); install the release or plugin that made them"
     )
 
@@ -165,6 +196,8 @@ def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaSta
     script = ScriptDirectory.from_config(alembic_config(plugin_migrations))
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     heads = context.get_current_heads()
+    if not heads:
+        _require_room(connection)
     known = {revision.revision: revision for revision in script.walk_revisions()}
     unknown = tuple(sorted(head for head in heads if head not in known))
     applied = {
@@ -178,11 +211,30 @@ def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaSta
     return SchemaStatus((*sorted(applied), *unknown), pending, unknown)
 
 
+def _require_room(connection: Connection) -> None:
+    """Raise `DatabaseError` if others have tables under the names of ours."""
+    inspector = inspect(connection)
+    there = {*inspector.get_table_names(), *inspector.get_view_names()}
+    found = there & Base.metadata.tables.keys()
+    if VERSION_TABLE in there or not found:
+        return
+    whose = "an earlier release" if found >= _EARLIER else "another program, under names that ours have"
+    raise DatabaseError(
+        f"database {_where(connection.engine)} has tables of {whose}: {listing(found)}; "
+        "name an empty one in config.toml, [database], and run: carbonation db init"
+    )
+
+
 def alembic_config(plugin_migrations: Path | None) -> AlembicConfig:
     """Alembic's configuration for the core's revisions and the plugin's."""
     config = AlembicConfig(cmd_opts=Namespace(quiet=True))
-    config.set_main_option("script_location", str(HERE))
+    config.set_main_option("script_location", _literal(HERE))
     locations = [HERE / "versions", *([plugin_migrations] if plugin_migrations else [])]
-    config.set_main_option("version_locations", "\n".join(str(path) for path in locations))
+    config.set_main_option("version_locations", "\n".join(map(_literal, locations)))
     config.set_main_option("path_separator", "newline")
     return config
+
+
+def _literal(path: Path) -> str:
+    """The path as Alembic's configuration gives it back, which replaces what stands between %( and )."""
+    return str(path).replace("%", "%%")

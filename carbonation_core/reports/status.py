@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, consumers, counts, migrate, rule_versions, service, tallies
+from carbonation_core.db import components, consumers, counts, rule_versions, service, tallies
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
@@ -17,7 +17,7 @@ from carbonation_core.disk import probe
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
-from carbonation_core.project import Project
+from carbonation_core.project import Project, require_database
 from carbonation_core.reports import health, heartbeat, notify
 from carbonation_core.reports.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.reports.heartbeat import Worker
@@ -79,11 +79,6 @@ class Status:
     def is_healthy(self) -> bool:
         """Whether nothing is wrong."""
         return not self.problems
-
-
-def require_database(project: Project) -> None:
-    """Raise `DatabaseError`, saying what to run, unless the database is there and current."""
-    migrate.require_current(project.engine, project.plugin.migrations_path)
 
 
 def status(project: Project) -> Status:

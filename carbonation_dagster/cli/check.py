@@ -141,7 +141,7 @@ def _left_over(project: "Project") -> list[str]:
     from carbonation_core.db import counts as census
     from carbonation_core.db.engine import reading
     from carbonation_core.errors import DatabaseError
-    from carbonation_core.reports.status import require_database
+    from carbonation_core.project import require_database
 
     try:
         require_database(project)

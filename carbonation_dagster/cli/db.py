@@ -22,27 +22,30 @@ def init(path: str | None) -> None:
 
     A database that has them is left as it is.
     """
+    from carbonation_core.db.migrate import require_columns
     from carbonation_core.errors import DatabaseError
 
     project = _open(path)
     found = _status(project)
+    if not found.is_empty and not found.is_current:
+        raise DatabaseError(f"{_where(project)} has tables already; run: carbonation db upgrade")
     if found.is_empty:
         _upgrade(project)
-        click.echo(f"{_where(project)} is initialised")
-    elif found.is_current:
-        click.echo(f"{_where(project)} was initialised before")
-    else:
-        raise DatabaseError(f"{_where(project)} has tables already; run: carbonation db upgrade")
+    require_columns(project.engine, project.plugin.file_model)
+    click.echo(f"{_where(project)} {'is initialised' if found.is_empty else 'was initialised before'}")
 
 
 @db.command("upgrade")
 @click.pass_obj
 def upgrade(path: str | None) -> None:
     """Bring the tables to this release and plugin. Safe to repeat."""
+    from carbonation_core.db.migrate import require_columns
+
     project = _open(path)
     before = _upgrade(project)
     for revision in before.pending:
         click.echo(f"applied {revision}")
+    require_columns(project.engine, project.plugin.file_model)
     if not before.pending:
         click.echo(f"{_where(project)} is current")
 
@@ -96,6 +99,8 @@ def status(path: str | None) -> None:
         different = migrate.drift(project.engine, project.plugin.file_model)
         for line in different:
             click.echo(f"differs {line}")
+        if any("of the plugin is missing" in line for line in different):
+            click.echo(migrate.TO_ADD.capitalize(), err=True)
         for table, number in migrate.counts(project.engine).items():
             click.echo(f"rows    {table} {number}")
     if found.is_empty:

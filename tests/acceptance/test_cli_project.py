@@ -131,6 +131,43 @@ def test_db_status_says_where_tables_differ(desk: Desk) -> None:
     assert (answer.code, "stray" in answer.out) == (1, True)
 
 
+def test_a_model_that_has_changed_without_a_revision_says_what_to_run(desk: Desk) -> None:
+    desk.good("db", "init")
+    model = desk.directory / "my_plugin" / "model.py"
+    column = "\n    instrument: "
+    model.write_text(model.read_text().replace(column, f"\n    colour: Mapped[str | None]{column}", 1))
+    said = (
+        'column "colour" of the plugin is missing in "files"; run: carbonation db revision '
+        '--autogenerate -m "what is new", and then: carbonation db upgrade'
+    )
+    for command in (("query", "files"), ("run", "--once"), ("db", "init")):
+        assert said in desk.wrong(*command, code=1)
+    assert said in desk.good("check", "config")
+    answer = desk("db", "status")
+    assert (answer.code, answer.err) == (1, f"Run{said.partition('; run')[2]}\n")
+    assert 'differs column "colour" of the plugin is missing in "files"' in answer.out
+    desk.good("db", "revision", "--autogenerate", "-m", "what is new")
+    assert desk.good("db", "upgrade") == "applied my_plugin_0002\n"
+    assert "colour" in desk.good("query", "files")
+
+
+def test_a_database_of_others_is_a_sentence_from_every_command(desk: Desk) -> None:
+    desk.execute("CREATE TABLE files (id INTEGER PRIMARY KEY, path VARCHAR(255))")
+    said = 'has tables of another program, under names that ours have: "files"; name an empty one'
+    for command in (("db", "init"), ("db", "status"), ("query", "files"), ("run", "--dry-run")):
+        assert said in desk.wrong(*command, code=1)
+    assert said in desk.good("check", "config")
+
+
+def test_a_project_lies_anywhere(tmp_path: Path, on_each_database: None) -> None:
+    (tmp_path / "100% done").mkdir()
+    desk = new_desk(tmp_path / "100% done")
+    desk.good("db", "init")
+    deliver(desk, "run1", "lidar", 1)
+    one_pass(desk)
+    assert "run1" in desk.good("query", "files")
+
+
 def test_status_before_the_first_start(desk: Desk) -> None:
     assert "not initialised; run: carbonation db init" in desk.wrong("status", code=1)
     told = json.loads(desk("status", "--json").out)

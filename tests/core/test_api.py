@@ -271,7 +271,7 @@ def test_a_database_that_is_not_initialised_is_not_made(site: Site, database: Da
     site.project.engine.dispose()
     file = Path(site.project.config.database.name)
     file.unlink()
-    from carbonation_core.reports.status import require_database
+    from carbonation_core.project import require_database
 
     with pytest.raises(DatabaseError, match="run: carbonation db init"):
         require_database(site.project)

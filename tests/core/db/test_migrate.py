@@ -18,6 +18,8 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    Table,
+    Text,
     func,
     insert,
     inspect,
@@ -29,7 +31,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import locks
 from carbonation_core.db.engine import make_engine, reading, repeatable, writing
-from carbonation_core.db.migrate import VERSION_TABLE, alembic_config, drift, require_current, status, upgrade
+from carbonation_core.db.migrate import (
+    VERSION_TABLE,
+    alembic_config,
+    drift,
+    require_columns,
+    require_current,
+    status,
+    upgrade,
+)
 from carbonation_core.db.models import Base, Counter, FileBase
 from carbonation_core.db.revisions import new_revision
 from carbonation_core.errors import ConfigError, DatabaseError
@@ -160,6 +170,27 @@ def test_a_missing_column_of_the_plugin_is_drift(engine: Engine) -> None:
     assert drift(engine, Typed) == ['column "category" of the plugin is missing in "files"']
 
 
+def test_a_missing_column_of_the_plugin_says_what_to_run(engine: Engine) -> None:
+    upgrade(engine, None)
+    require_columns(engine, Plain)
+    with pytest.raises(DatabaseError) as raised:
+        require_columns(engine, Typed)
+    assert str(raised.value) == (
+        f'database {where(engine)}: column "category" of the plugin is missing in "files"; run: '
+        'carbonation db revision --autogenerate -m "what is new", and then: carbonation db upgrade'
+    )
+
+
+def test_a_missing_table_of_the_plugin_says_so(engine: Engine) -> None:
+    class Tagged(FileBase):
+        __tablename__ = "files"
+
+    Table("tags", Tagged.metadata, Column("id", Integer, primary_key=True), Column("name", Text))
+    upgrade(engine, None)
+    with pytest.raises(DatabaseError, match='table "tags" of the plugin is missing; run: carbonation db rev'):
+        require_columns(engine, Tagged)
+
+
 def test_a_column_of_no_model_is_drift(engine: Engine, plugin_migrations: Path) -> None:
     upgrade(engine, plugin_migrations)
     assert drift(engine, Plain) == ['column "category" in "files" belongs to no model']
@@ -214,6 +245,58 @@ def test_tables_of_others_are_left_alone(engine: Engine) -> None:
     upgrade(engine, None)
     assert drift(engine, Plain) == []
     assert status(engine, None).is_current
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (("files",), 'another program, under names that ours have: "files"; name an empty one'),
+        (("feed", "batches"), 'another program, under names that ours have: "batches", "feed"'),
+        (
+            ("files", "file_components", "service_state", "alembic_version"),
+            'an earlier release: "file_components", "files", "service_state"; name an empty one in '
+            r"config.toml, \[database\], and run: carbonation db init",
+        ),
+    ],
+)
+def test_a_table_of_others_under_a_name_of_ours_is_a_sentence(
+    engine: Engine, tables: tuple[str, ...], said: str
+) -> None:
+    with writing(engine) as connection:
+        for name in tables:
+            connection.execute(text(f"CREATE TABLE {name} (id INTEGER)"))
+    for asked in (upgrade, status, require_current):
+        with pytest.raises(DatabaseError, match=f"has tables of {said}"):
+            asked(engine, None)
+    assert set(inspect(engine).get_table_names()) == set(tables)
+
+
+def test_a_view_of_others_under_a_name_of_ours_is_a_sentence(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("CREATE VIEW files AS SELECT 1 AS id"))
+    with pytest.raises(DatabaseError, match='of another program, under names that ours have: "files"'):
+        require_current(engine, None)
+
+
+@databases.of_sqlite
+def test_a_file_that_is_no_database_is_a_sentence(section: DatabaseSection, engine: Engine) -> None:
+    Path(section.name).write_text("a text that somebody has put here\n" * 100)
+    for asked in (upgrade, status, require_current):
+        with pytest.raises(DatabaseError, match=r"carbonation\.db: file is not a database"):
+            asked(engine, None)
+
+
+@pytest.mark.parametrize("name", ["100%", "50%20off", "%(here)s", "a%%b"])
+def test_revisions_are_found_whatever_their_directory_is_called(
+    engine: Engine, plugin_migrations: Path, name: str
+) -> None:
+    directory = plugin_migrations.with_name(name)
+    plugin_migrations.rename(directory)
+    assert "typed_0001" in upgrade(engine, directory).pending
+    made = new_revision(engine, directory, Typed, "by hand", autogenerate=False)
+    assert made is not None
+    assert made.parent == directory
+    assert status(engine, directory).pending == ("typed_0002",)
 
 
 def test_a_failed_revision_leaves_the_schema_as_it_was(engine: Engine, plugin_migrations: Path) -> None:

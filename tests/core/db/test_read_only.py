@@ -16,7 +16,8 @@ from carbonation_core import DatabaseError, ReadOnlyDatabase
 from carbonation_core.api import Database
 from carbonation_core.db.engine import make_engine, reading, writing
 from carbonation_core.db.models import FileComponent
-from carbonation_core.reports.status import require_database, status
+from carbonation_core.project import require_database
+from carbonation_core.reports.status import status
 from tests.site import Site
 
 NOBODY = 65534
