@@ -4,12 +4,16 @@ import importlib
 import importlib.metadata
 import json
 import math
+import reprlib
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from types import CodeType, MappingProxyType
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -29,18 +33,13 @@ from sqlalchemy import (
 from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import place
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, UtcDateTime
-from carbonation_core.errors import AttemptFailed, ConfigError
-from carbonation_core.rules.rule_sets import PluginNames
+from carbonation_core.disk.file_system import is_of_environment
+from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault
+from carbonation_core.rules.rule_sets import Kind, PluginNames
 from carbonation_core.text import listing
 
 ENTRY_POINTS = "carbonation.plugin"
-_KINDS = (
-    "extractors",
-    "group_functions",
-    "selection_functions",
-    "routing_functions",
-    "integrity_functions",
-)
+LONGEST_ERROR = 2000  # characters of what a plugin raised; the rest is in the log
 
 
 class Extractor(Protocol):
@@ -110,6 +109,93 @@ class Plugin:
             tuple(self.integrity_functions),
         )
 
+    def asked(self, kind: Kind, name: str, /, *arguments: object, **keywords: object) -> Any:
+        """What a function answers: a dict, a yes or no, or text or None, by its kind.
+
+        The one place where functions of a plugin are called. Whatever one raises,
+        be it to end the process, fails this attempt and no more. Raises
+        `AttemptFailed`, or `EnvironmentFault` where the disk is at fault.
+        """
+        functions, answer = _KINDS[kind]
+        function: Callable[..., object] = getattr(self, functions)[name]
+        try:
+            # What it returned may raise, too, when it is looked at.
+            return answer(function(*arguments, **keywords))
+        except _AnswerError as wrong:
+            raise AttemptFailed(f'{kind} "{name}" should return {wrong}') from None
+        except BaseException as error:
+            if _is_meant_for_us(error):
+                raise
+            failed = EnvironmentFault if is_of_environment(error) else AttemptFailed
+            function = getattr(function, "func", function)  # of a partial
+            modules = (getattr(function, "__module__", None), self.file_model.__module__)
+            told = _told(error, modules, getattr(function, "__code__", None))
+            raise failed(f'{kind} "{name}" raised {told}') from error
+
+
+class _AnswerError(Exception):
+    """Not what a function of that kind should return."""
+
+
+def _mapping(returned: object) -> object:
+    if not isinstance(returned, Mapping):
+        raise _AnswerError(f"a dict, not {type(returned).__name__}")
+    return dict(returned)
+
+
+def _text_or_none(wanted: str) -> Callable[[object], object]:
+    def answer(returned: object) -> object:
+        if returned is not None and (not isinstance(returned, str) or not returned):
+            raise _AnswerError(f"{wanted} or None, not {reprlib.repr(returned)}")
+        return returned
+
+    return answer
+
+
+# Where a plugin has its functions of each kind, and what is made of what they return.
+_KINDS: Mapping[Kind, tuple[str, Callable[[object], object]]] = MappingProxyType(
+    {
+        "extractor": ("extractors", _mapping),
+        "group function": ("group_functions", _text_or_none("a key")),
+        "selection function": ("selection_functions", bool),
+        "routing function": ("routing_functions", _text_or_none("the name of an archive")),
+        "integrity function": ("integrity_functions", _text_or_none("a reason")),
+    }
+)
+
+
+def _is_meant_for_us(error: BaseException) -> bool:
+    """Whether it tells this process to end, and the plugin only happened to be at work."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    codes = [getattr(handler, "__code__", None) for handler in handlers]
+    by_signal = any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    return by_signal or isinstance(error, KeyboardInterrupt)
+
+
+def _told(error: BaseException, modules: Iterable[object], begins: CodeType | None = None) -> str:
+    """Type and text of what was raised, and the last line in the packages of these modules that led to it.
+
+    If none did, the last line at all, or where the code that was to run begins.
+    """
+    packages = [_package(module) for module in modules]
+    lines = [(begins.co_filename, begins.co_firstlineno)] if begins else []
+    own = []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        package = _package(frame.f_globals.get("__name__"))
+        if package != "importlib" and frame.f_globals is not globals():
+            lines.append((frame.f_code.co_filename, line))
+            own += lines[-1:] if package in packages else []
+    place = "".join(f" ({file}, line {line})" for file, line in (own or lines)[-1:])
+    try:
+        text = str(error)[:LONGEST_ERROR]
+    except Exception:  # noqa: BLE001  # an exception of a plugin may be as broken as what raised it
+        text = ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+
+
+def _package(module: object) -> str:
+    return str(module).partition(".")[0]
+
 
 def load_plugin(config: Config) -> Plugin:
     """The plugin that config.toml names, or the one that is registered.
@@ -132,7 +218,7 @@ def load_plugin(config: Config) -> Plugin:
     if directory not in sys.path:
         sys.path.append(directory)
     try:
-        plugin = getattr(importlib.import_module(module_name), attribute or "plugin")
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise ConfigError(
@@ -141,12 +227,15 @@ def load_plugin(config: Config) -> Plugin:
         raise ConfigError(
             f'{where}: there is no package "{module_name}", neither installed nor in {directory}'
         ) from None
-    except AttributeError:
-        raise ConfigError(f'{where}: package "{module_name}" has no "{attribute or "plugin"}"') from None
-    except Exception as error:
+    except BaseException as error:
+        if _is_meant_for_us(error):
+            raise
         raise ConfigError(
-            f'{where}: plugin "{target}" cannot be imported: {type(error).__name__}: {error}'
+            f'{where}: plugin "{target}" cannot be imported: {_told(error, [module_name])}'
         ) from error
+    plugin = getattr(module, attribute or "plugin", None)
+    if plugin is None:
+        raise ConfigError(f'{where}: package "{module_name}" has no "{attribute or "plugin"}"')
     if not isinstance(plugin, Plugin):
         raise ConfigError(
             f'{where}: "{target}" should be a carbonation_core.Plugin, not {type(plugin).__name__}'
@@ -171,10 +260,10 @@ def _fault(plugin: Plugin) -> str | None:
         if not column.nullable:
             reason = "a group has a row before it has metadata"
             return f'column "{column.key}" of file_model should be nullable: {reason}'
-    for kind in _KINDS:
-        for name, function in getattr(plugin, kind).items():
+    for functions, _ in _KINDS.values():
+        for name, function in getattr(plugin, functions).items():
             if not callable(function):
-                return f'{kind}["{name}"] should be callable'
+                return f'{functions}["{name}"] should be callable'
     return None
 
 

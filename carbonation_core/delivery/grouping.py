@@ -1,6 +1,5 @@
 """Keeps the rows of groups true to their files: who is due, who waits until when."""
 
-import reprlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from carbonation_core.db import components, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.errors import AttemptFailed
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin
@@ -173,13 +173,11 @@ def key_of(
     assert name is not None
     function = f'group function "{name}"'
     try:
-        given: object = plugin.group_functions[name](file_path=Path(lies_at or to_path(path)))
-    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
-        return NoKey(f"{function} raised {type(error).__name__}: {error}", failed=True)
+        given = plugin.asked("group function", name, file_path=Path(lies_at or to_path(path)))
+    except AttemptFailed as error:
+        return NoKey(str(error), failed=True)
     if given is None:
         return NoKey(f"{function} gives it no group")
-    if not isinstance(given, str) or not given:
-        return NoKey(f"{function} should give a text or None, not {reprlib.repr(given)}", failed=True)
     key = to_text(given)
     if len(key) > LONGEST_KEY:
         length = f"{len(key):,} characters, more than {LONGEST_KEY:,}"

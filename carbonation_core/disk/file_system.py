@@ -89,7 +89,7 @@ def base_is_gone(base: Path) -> bool:
         return True
 
 
-def is_of_environment(error: Exception) -> bool:
+def is_of_environment(error: BaseException) -> bool:
     """Whether disk, mount or machine are at fault."""
     return isinstance(error, OSError) and error.errno in _ENVIRONMENT
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import AttemptFailed, SourceChanged
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path
+from carbonation_core.plugin import Plugin
 from carbonation_core.rules import decide
 from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
 from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet, matches_any
@@ -36,20 +37,20 @@ class Fault:
 class Contents:
     """What the files of one batch hold. Each list of checksums and each digest is read once.
 
-    `manifests` are those that have settled, `functions` the plugin's by name.
+    `manifests` are those that have settled.
     """
 
     def __init__(
         self,
         watch: Watch,
         rules: RuleSet,
-        functions: Mapping[str, Callable[..., str | None]],
+        plugin: Plugin,
         manifests: Sequence[Component],
         now: datetime,
     ) -> None:
         self._watch = watch
         self._rules = rules
-        self._functions = functions
+        self._plugin = plugin
         self._manifests = manifests
         self._now = now
         self._lists: dict[tuple[int, str | None], Sums] = {}
@@ -100,14 +101,11 @@ class Contents:
 
     def _asked(self, rule: IntegrityRule, file: Component) -> str | None:
         name = rule.function or ""
+        arguments = {"file_path": Path(to_path(file.source_path)), **rule.kwargs}
         try:
-            reason: object = self._functions[name](file_path=Path(to_path(file.source_path)), **rule.kwargs)
-        except Exception as error:
-            raise AttemptFailed(
-                f'{file.filename}: integrity function "{name}" raised {type(error).__name__}: {error}'
-            ) from error
-        if reason is not None and (not isinstance(reason, str) or not reason):
-            raise AttemptFailed(f'integrity function "{name}" should return a reason or None, not {reason!r}')
+            reason = self._plugin.asked("integrity function", name, **arguments)
+        except AttemptFailed as error:
+            raise type(error)(f"{file.filename}: {error}") from error
         return None if reason is None else f'fails integrity function "{name}": {reason}'
 
     def _is_there(self, file: Component) -> bool:

@@ -6,7 +6,7 @@ A stage decides; `pipeline` records. Nothing here writes to disk or database.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.config.templates import fill
 from carbonation_core.db.components import Change, Component
 from carbonation_core.delivery.grouping import member_of
-from carbonation_core.disk.file_system import is_of_environment
 from carbonation_core.disk.scan import unreadable
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, SourceChanged, Unroutable
+from carbonation_core.errors import AttemptFailed, ConfigError, SourceChanged, Unroutable
 from carbonation_core.lifecycle import Event, FileStatus, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
@@ -33,7 +32,7 @@ def integrity(
 ) -> StageResult:
     """All checks again, on the files as they are now; `manifests` are the watch's that have settled."""
     result = StageResult()
-    contents = Contents(context.watch, context.rules, context.plugin.integrity_functions, manifests, now)
+    contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
     found: list[tuple[OpenGroup, list[Fault]]] = []
     for group in groups:
         if ended := _overtaken(context, group):
@@ -143,12 +142,11 @@ def extract(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
     if context.rules.metadata is None:
         return StageResult(passed=list(groups))
     name = context.rules.metadata.extract
-    extractor = context.plugin.extractors[name]
     for group in groups:
         if not group.is_late:
             try:
                 with about(group_key=group.row.group_key):
-                    result.metadata[group.row.id] = _extracted(context, group, name, extractor)
+                    result.metadata[group.row.id] = _extracted(context, group, name)
             except AttemptFailed as error:
                 result.closed.append(closing(group, error))
                 continue
@@ -167,9 +165,7 @@ def select(
             continue
         try:
             with about(group_key=group.row.group_key):
-                verdict = decide.selected(
-                    metadata[group.row.id], context.rules, context.plugin.selection_functions
-                )
+                verdict = decide.selected(metadata[group.row.id], context.rules, context.plugin.asked)
         except AttemptFailed as error:
             result.closed.append(closing(group, error))
             continue
@@ -221,7 +217,7 @@ def _is_still_there(file: Component, watch: Watch) -> bool:
 
 
 def _extracted(
-    context: StageContext, group: OpenGroup, name: str, extractor: Callable[[list[Path]], dict[str, Any]]
+    context: StageContext, group: OpenGroup, name: str
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     files = [
         file
@@ -230,11 +226,7 @@ def _extracted(
         or (file.status is FileStatus.WAITING and not decide.is_set_aside(file.filename, context.rules))
     ]
     files.sort(key=lambda file: decide.in_order(file.filename, context.rules))
-    try:
-        returned = extractor([Path(file.readable_path) for file in files])
-    except Exception as error:
-        kind = EnvironmentFault if is_of_environment(error) else AttemptFailed
-        raise kind(f'extractor "{name}" raised {type(error).__name__}: {error}') from error
+    returned = context.plugin.asked("extractor", name, [Path(file.readable_path) for file in files])
     values = checked_metadata(context.plugin, returned)
     try:
         raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))
@@ -245,7 +237,7 @@ def _extracted(
 
 def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
     name, reason = decide.route(
-        group.row.group_key, metadata, context.rules, context.watch, context.plugin.routing_functions
+        group.row.group_key, metadata, context.rules, context.watch, context.plugin.asked
     )
     try:
         archive = context.project.config.archive_named(name)

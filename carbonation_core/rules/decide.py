@@ -1,7 +1,7 @@
 """Decisions: settled, which group, whole, intact, selected, where to, when again.
 
-All of them are pure; each verdict carries its reason. Plugin callables come in
-as arguments.
+All of them are pure; each verdict carries its reason. How a plugin is asked
+comes in as an argument.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import ServiceSection, Watch
-from carbonation_core.errors import AttemptFailed, Unroutable
+from carbonation_core.errors import Unroutable
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules.rule_sets import (
     FieldCondition,
@@ -23,6 +23,8 @@ from carbonation_core.rules.rule_sets import (
     matches_any,
 )
 from carbonation_core.text import listing
+
+Ask = Callable[..., Any]  # a function of the plugin, by its kind and name, with arguments by name
 
 
 @dataclass(frozen=True)
@@ -241,29 +243,20 @@ def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:
     return (is_sidecar, listed.index(own) if own in listed else len(listed), filename)
 
 
-def selected(
-    metadata: Mapping[str, Any],
-    rules: RuleSet,
-    functions: Mapping[str, Callable[..., bool]],
-) -> Verdict:
-    """Whether a group with these metadata is wanted.
-
-    Raises `AttemptFailed` when a plugin's function raises.
-    """
+def selected(metadata: Mapping[str, Any], rules: RuleSet, ask: Ask) -> Verdict:
+    """Whether a group with these metadata is wanted; raises what `ask` does."""
     if not rules.selection:
         return Verdict(True, "there is no selection")
     reasons = []
     for number, block in enumerate(rules.selection, 1):
-        reason = _objection(metadata, block, functions)
+        reason = _objection(metadata, block, ask)
         if reason is None:
             return Verdict(True, f"selection number {number} holds")
         reasons.append(f"selection number {number}: {reason}")
     return Verdict(False, "; ".join(reasons))
 
 
-def _objection(
-    metadata: Mapping[str, Any], block: Selection, functions: Mapping[str, Callable[..., bool]]
-) -> str | None:
+def _objection(metadata: Mapping[str, Any], block: Selection, ask: Ask) -> str | None:
     for key in block.has_keys:
         if metadata.get(key) is None:
             return f'metadata lack "{key}"'
@@ -275,13 +268,8 @@ def _objection(
         if reason is not None:
             return reason
     if block.function is not None:
-        try:
-            wanted = functions[block.function](metadata=dict(metadata), **block.kwargs)
-        except Exception as error:
-            raise AttemptFailed(
-                f'selection function "{block.function}" raised {type(error).__name__}: {error}'
-            ) from error
-        if not wanted:
+        arguments = {"metadata": dict(metadata), **block.kwargs}
+        if not ask("selection function", block.function, **arguments):
             return f'function "{block.function}" said no'
     return None
 
@@ -306,13 +294,9 @@ def route(
     metadata: Mapping[str, Any],
     rules: RuleSet,
     watch: Watch,
-    functions: Mapping[str, Callable[..., str | None]],
+    ask: Ask,
 ) -> tuple[str, str]:
-    """The archive's name for a group, and why.
-
-    Raises `Unroutable` when nothing leads to an archive, `AttemptFailed` when a
-    plugin's function raises.
-    """
+    """The archive's name for a group, and why; raises `Unroutable` without one, and what `ask` does."""
     by_plugin = rules.completeness is not None and rules.completeness.group_by == "plugin"
     matched = key if by_plugin else key.rpartition("/")[2]
     for number, block in enumerate(rules.routing, 1):
@@ -320,12 +304,7 @@ def route(
             if matches_any(matched, [block.match]):
                 return block.archive, f'routing number {number}: "{matched}" matches "{block.match}"'
         elif block.function is not None:
-            try:
-                name = functions[block.function](metadata=dict(metadata))
-            except Exception as error:
-                raise AttemptFailed(
-                    f'routing function "{block.function}" raised {type(error).__name__}: {error}'
-                ) from error
+            name = ask("routing function", block.function, metadata=dict(metadata))
             if name is not None:
                 return name, f'routing number {number}: function "{block.function}" chose it'
     if rules.archive is not None:

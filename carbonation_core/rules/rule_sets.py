@@ -18,6 +18,9 @@ from carbonation_core.text import listing, nearest
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]
 Algorithm = Literal["md5", "sha1", "sha256", "sha512"]
+Kind = Literal[  # of a plugin's function
+    "extractor", "group function", "selection function", "routing function", "integrity function"
+]
 Sidecar = Literal[".md5", ".sha1", ".sha256", ".sha512"]  # a sidecar's extension names its algorithm
 
 

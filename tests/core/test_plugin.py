@@ -114,7 +114,22 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
             "import not_installed_here",
             'plugin "my_wrong" needs a module that is not installed: not_installed_here',
         ),
-        ("1 / 0", 'plugin "my_wrong" cannot be imported: ZeroDivisionError: division by zero'),
+        ("1 / 0", 'plugin "my_wrong" cannot be imported: ZeroDivisionError: division by zero (FILE, line 1)'),
+        (
+            "import json\n\njson.loads('{')",
+            'plugin "my_wrong" cannot be imported: JSONDecodeError: Expecting property name enclosed in '
+            "double quotes: line 1 column 2 (char 1) (FILE, line 3)",
+        ),
+        ("import sys\nsys.exit()", 'plugin "my_wrong" cannot be imported: SystemExit (FILE, line 2)'),
+        (
+            "import os\nos.nothing",
+            "plugin \"my_wrong\" cannot be imported: AttributeError: module 'os' has no attribute 'nothing' "
+            "(FILE, line 2)",
+        ),
+        (
+            "plugin = (",
+            "plugin \"my_wrong\" cannot be imported: SyntaxError: '(' was never closed (my_wrong.py, line 1)",
+        ),
         (
             "from carbonation_core import Plugin\nplugin = Plugin(file_model=int)",
             'plugin "my_wrong": file_model should be a class that inherits from carbonation_core.FileBase',
@@ -139,7 +154,8 @@ def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: s
     # SQLAlchemy remembers classes by the names of their modules, so each has its own.
     module = f"my_wrong_{hash((source, sentence)) & 0xFFFF}"
     (tmp_path / f"{module}.py").write_text(source)
-    assert fault(config(tmp_path, module)) == sentence.replace("my_wrong", module)
+    sentence = sentence.replace("my_wrong", module).replace("FILE", str(tmp_path / f"{module}.py"))
+    assert fault(config(tmp_path, module)) == sentence
 
 
 class File(FileBase):

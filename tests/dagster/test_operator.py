@@ -187,9 +187,10 @@ def test_one_of_200_groups_fails_and_the_failure_names_it(operator: Operator) ->
     (failure,) = [
         e for e in run["eventConnection"]["events"] if e["__typename"] == "ExecutionStepFailureEvent"
     ]
+    line = next(number for number, line in enumerate(PLUGIN.splitlines(), 1) if "the header" in line)
     assert failure["failureMetadata"]["description"] == (
         '1 of 200 groups failed: run7: extractor "careful" raised ValueError: the header names no '
-        f"instrument. {WHAT_TO_DO}"
+        f"instrument ({operator.site.directory}/careful_plugin.py, line {line}). {WHAT_TO_DO}"
     )
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assert (tags["carbonation/groups"], tags["carbonation/failed"]) == ("200", "run7")

@@ -30,11 +30,11 @@ def grouped_by(function: Callable[..., Any], directory: Path) -> Site:
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (gives(5), 'group function "own" should give a text or None, not 5'),
+        (gives(5), 'group function "own" should return a key or None, not 5'),
         (gives(None), 'group function "own" gives it no group'),
-        (gives(""), "group function \"own\" should give a text or None, not ''"),
+        (gives(""), "group function \"own\" should return a key or None, not ''"),
         (gives("k" * 20_000), 'group function "own" gives a key of 20,000 characters, more than 10,000'),
-        (raises, 'group function "own" raised LookupError: no day in a.bin'),
+        (raises, f'group function "own" raised LookupError: no day in a.bin ({__file__}, line 17)'),
     ],
     ids=["a number", "nothing", "an empty text", "a long text", "an exception"],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonation_core.config.sections import ServiceSection, Watch
-from carbonation_core.errors import AttemptFailed, Unroutable
+from carbonation_core.errors import Unroutable
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import decide
 from carbonation_core.rules.decide import Member
@@ -20,6 +20,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def watch(**keys: Any) -> Watch:
     return Watch.model_validate({"name": "w", "path": "/in", "rules": "r", **keys})
+
+
+def nobody(*_: object, **__: object) -> object:
+    """No plugin is asked."""
+    raise AssertionError
 
 
 def rule_set(**keys: Any) -> RuleSet:
@@ -263,7 +268,7 @@ def test_sidecars_come_last() -> None:
 def test_a_rejection_says_which_condition_did_not_hold(
     selection: list[dict[str, Any]], metadata: dict[str, Any], reason: str
 ) -> None:
-    verdict = decide.selected(metadata, rule_set(selection=selection), {})
+    verdict = decide.selected(metadata, rule_set(selection=selection), nobody)
     assert (verdict.holds, verdict.reason) == (False, reason)
 
 
@@ -304,18 +309,18 @@ def test_any_of_matches_and_none_of_not_matches(
 
 def test_one_block_that_holds_is_enough() -> None:
     both = rule_set(selection=[{"has_keys": ["a"]}, {"field": "b", "not_matches": ["x"]}])
-    assert decide.selected({}, both, {}).holds
-    assert decide.selected({}, rule_set(), {}).holds
+    assert decide.selected({}, both, nobody).holds
+    assert decide.selected({}, rule_set(), nobody).holds
 
 
-def test_a_selection_function_that_raises_is_a_failed_attempt() -> None:
-    def raising(**_: Any) -> bool:
-        raise KeyError("cloud")
+def test_a_selection_function_is_asked_with_the_keywords_of_its_block() -> None:
+    def few(kind: str, name: str, /, *, metadata: dict[str, Any], most: int) -> bool:
+        assert (kind, name) == ("selection function", "few")
+        return metadata["n"] < most
 
-    asked = rule_set(selection=[{"type": "plugin", "function": "f", "kwargs": {"most": 3}}])
-    with pytest.raises(AttemptFailed, match="selection function \"f\" raised KeyError: 'cloud'"):
-        decide.selected({}, asked, {"f": raising})
-    assert not decide.selected({"n": 4}, asked, {"f": lambda metadata, most: metadata["n"] < most}).holds
+    asked = rule_set(selection=[{"type": "plugin", "function": "few", "kwargs": {"most": 3}}])
+    assert decide.selected({"n": 2}, asked, few).holds
+    assert decide.selected({"n": 4}, asked, few).reason == 'selection number 1: function "few" said no'
 
 
 def test_the_first_route_that_matches_wins() -> None:
@@ -326,16 +331,19 @@ def test_the_first_route_that_matches_wins() -> None:
             {"type": "plugin", "function": "f"},
         ],
     )
-    functions = {"f": lambda metadata: metadata.get("archive")}
-    assert decide.route("site/cal1", {"archive": "x"}, routed, watch(), functions)[0] == "calibration"
-    assert decide.route("run1", {"archive": "x"}, routed, watch(), functions)[0] == "x"
-    assert decide.route("run1", {}, routed, watch(), functions)[0] == "rest"
+
+    def by_metadata(_kind: str, _name: str, /, *, metadata: dict[str, Any]) -> str | None:
+        return metadata.get("archive")
+
+    assert decide.route("site/cal1", {"archive": "x"}, routed, watch(), by_metadata)[0] == "calibration"
+    assert decide.route("run1", {"archive": "x"}, routed, watch(), by_metadata)[0] == "x"
+    assert decide.route("run1", {}, routed, watch(), by_metadata)[0] == "rest"
 
 
 def test_without_any_route_the_watch_decides_or_nobody() -> None:
-    assert decide.route("a", {}, rule_set(), watch(archive="main"), {}) == ("main", "the watch's archive")
+    assert decide.route("a", {}, rule_set(), watch(archive="main"), nobody) == ("main", "the watch's archive")
     with pytest.raises(Unroutable, match="no routing matches"):
-        decide.route("a", {}, rule_set(), watch(), {})
+        decide.route("a", {}, rule_set(), watch(), nobody)
 
 
 def test_attempts_end_after_the_first_and_max_retries_more() -> None:
