@@ -1,14 +1,16 @@
 """What the parts of the service last said of themselves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, delete, select, update
 
 from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import ServiceState
+
+_TIMES = frozenset({"counted_at", "last_new"})  # of a watch's details, in ISO 8601
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,41 @@ class PartState:
 def part_of_watch(watch_name: str) -> str:
     """The watch as a part of the service: its lock and its heartbeat go by this name."""
     return f"watch:{watch_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchState:
+    """What the last look at a watch said: the details of the watch as a part.
+
+    `files` lie there, on file system `device`; `error` says why it cannot be looked
+    at. `counted_at`: when the sums beside the rows were counted from them;
+    `last_new`: when something was last delivered. `found_by_event` deliveries were
+    told of by a file event, `found_by_scan` only found by a look. `listens`: whether
+    events come, None before anybody listened; `trouble` says why not if they should.
+    """
+
+    rules_digest: str | None = None
+    files: int | None = None
+    device: int | None = None
+    error: str | None = None
+    counted_at: datetime | None = None
+    last_new: datetime | None = None
+    found_by_event: int = 0
+    found_by_scan: int = 0
+    listens: bool | None = None
+    trouble: str | None = None
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> Self:
+        """What `to_details` wrote, perhaps that of an earlier release which knew less."""
+        known: dict[str, Any] = {one.name: details[one.name] for one in fields(cls) if one.name in details}
+        times = {name: known[name] and datetime.fromisoformat(known[name]) for name in _TIMES & known.keys()}
+        return cls(**known | times)
+
+    def to_details(self) -> dict[str, Any]:
+        """As JSON holds it: times in ISO 8601."""
+        details = asdict(self)
+        return details | {name: details[name] and details[name].isoformat() for name in _TIMES}
 
 
 def get(connection: Connection, part: str) -> PartState | None:

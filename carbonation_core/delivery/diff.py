@@ -1,26 +1,25 @@
-"""What a look at a watch leads to, file by file, decided before anything is written."""
+"""What a look at a watch leads to, file by file. Pure: whoever gathers the facts reads, nobody here does.
 
-import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+diff(facts, key_of).changes  # what happens to files that were known before
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
-from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, groups
-from carbonation_core.db.components import Arrival, Change, Component
-from carbonation_core.db.engine import Connection
-from carbonation_core.db.service import PartState
-from carbonation_core.delivery.grouping import NoKey, key_of
-from carbonation_core.disk.scan import Look, Seen, unreadable
+from carbonation_core.config.sections import ServiceSection, Watch
+from carbonation_core.db.components import Arrival, Change, Component, stamp_values
+from carbonation_core.delivery.grouping import NoKey, key_by_name
+from carbonation_core.disk.scan import Look, Seen
 from carbonation_core.lifecycle import Event, FileStatus, may
-from carbonation_core.names import to_path, to_text
-from carbonation_core.project import Project
+from carbonation_core.names import to_text
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
+KeyOf = Callable[[str], str | NoKey]  # of a file, by its absolute path spelled as text
 _JUDGED_AGAIN = (
     FileStatus.NOT_SELECTED,
     FileStatus.WAITING,
@@ -30,227 +29,322 @@ _JUDGED_AGAIN = (
 )
 
 
-def root_of(watch: Watch) -> str:
-    """What the absolute path of every file of the watch begins with, spelled as text."""
-    return to_text(str(watch.path)) + "/"
+@dataclass(frozen=True)
+class Facts:
+    """All that a diff follows from.
 
+    `known` are the files of the watch as they were before the look, and those that
+    it found again, by absolute path. `whole`: all of the tree was looked at;
+    `other_rules`: others than at the last look; `moving`: the archives that take
+    a source away; `owned`: the groups that somebody works on; `unreadable` says
+    why files that have settled cannot be read. `jitter` is from 0 to 1.
+    """
 
-@dataclass
-class Judging:
-    """What a look leads to, and what it is decided by."""
-
-    project: Project
     watch: Watch
     rules: RuleSet
+    service: ServiceSection
     now: datetime
-    arrivals: list[Arrival] = field(default_factory=list)
-    changes: dict[int, Change] = field(default_factory=dict)  # by component
-    keys: dict[int, str] = field(default_factory=dict)  # of components that get a group
-    manifests: list[Component] = field(default_factory=list)  # lists of checksums that have settled
-    touched: set[int] = field(default_factory=set)  # groups whose files changed
-    touched_keys: set[str] = field(default_factory=set)  # likewise, by key
-    unsettled: dict[str, timedelta] = field(default_factory=dict)  # path → settles in
-    tally: Counter[str] = field(default_factory=Counter)
-    news: set[str] = field(default_factory=set)  # relative paths of what was delivered, be it again
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all is as it was."""
-        return not (self.arrivals or self.changes)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether somebody delivered something, be it a file that was there before."""
-        return bool(self.arrivals or self.tally["returned"] or self.tally["changed"])
-
-    @cached_property
-    def root(self) -> str:
-        """What every absolute path of the watch begins with."""
-        return root_of(self.watch)
+    seen: Look
+    known: Mapping[str, Component]
+    whole: bool = True
+    other_rules: bool = False
+    moving: frozenset[str] = frozenset()
+    owned: frozenset[int] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    jitter: float = 0.5
 
     @property
     def settle(self) -> timedelta:
         """How long a file has to be unchanged."""
         return timedelta(seconds=self.watch.settle_seconds)
 
-    def count(self, last: PartState | None) -> int:
-        """How many files lie there, by the last count and what changed since."""
-        before = last.details.get("files", 0) if last else 0
-        come = len(self.arrivals) + self.tally["returned"]
-        return max(0, int(before) + come - self.tally["gone"])
+    def found(self) -> dict[str, Seen]:
+        """What was seen, by absolute path."""
+        return {root_of(self.watch) + entry.path: entry for entry in self.seen.files}
 
-    def unsettled_keys(self) -> set[str]:
-        """The groups that wait for a file to settle, where names alone give keys."""
-        return {key for key in map(self.key_by_name, self.unsettled) if key is not None}
 
-    def key_by_name(self, path: str) -> str | None:
-        """The key of a file whose name alone decides; None if a plugin would."""
-        if self.rules.completeness is not None and self.rules.completeness.group_by == "plugin":
-            return None
-        return decide.group_key(path, self.rules)
+class Kind(StrEnum):
+    """What somebody did to a file since the last look."""
 
-    def compare(self, connection: Connection, known: Sequence[Component], seen: Look, whole: bool) -> None:
-        """What every file seen and every file gone leads to; `whole`: all of the tree was looked at."""
-        by_path = {component.source_path: component for component in known}
-        files = {self.root + entry.path: entry for entry in seen.files}
-        unknown = [path for path in files if path not in by_path]
-        returning = components.by_path(connection, self.watch.name, unknown)
-        by_path |= {component.source_path: component for component in returning}
-        moved = self._left_behind(connection, known) if whole else set()
-        for path, entry in files.items():
-            component = by_path.get(path)
-            if component is None:
-                self.arrivals.append(Arrival(path, entry.stamp))
-                self.news.add(entry.path)
-                self.unsettled[entry.path] = self.settle
-                self._touch_key(path)
-            elif not component.in_delivery:
-                self._came_back(component, entry)
-            elif component.stamp != entry.stamp:
-                self._changed(component, entry, None)
-            elif component.status is FileStatus.DETECTED:
-                self._perhaps_settled(component, entry)
-            elif component.id in moved:
-                self._changed(component, entry, "its source was not removed when it was moved")
-            elif self._is_due_alone(component):
-                self._change(component, Event.RECHECKED)
-        for one in known:
-            path = one.source_path
-            if path in files or not one.in_delivery or not path.startswith(self.root):
-                continue
-            if seen.could_see(path.removeprefix(self.root)):
-                self._gone(one)
+    NEW = "new"
+    RETURNED = "returned"
+    CHANGED = "changed"
+    GROWS = "grows"  # changed while it had not settled
+    GONE = "gone"
 
-    def _is_due_alone(self, component: Component) -> bool:
-        """Whether a file that could not be given a group is to be tried again."""
-        alone = component.status is FileStatus.RETRY_PENDING and component.group_id is None
-        return alone and (component.retry_at is None or component.retry_at <= self.now)
 
-    def judge_again(self, connection: Connection, known: Sequence[Component]) -> None:
-        """Other rules are in force: what the old ones decided is decided anew."""
-        candidates = [c for c in known if c.status in _JUDGED_AGAIN and c.id not in self.changes]
-        owned = _owned(connection, candidates)
-        for component in candidates:
-            if component.group_id not in owned:
-                self._change(component, Event.RULES_CHANGED, "the rules changed")
+NEWS = (Kind.NEW, Kind.RETURNED, Kind.CHANGED)
+CHANGES = (Kind.CHANGED, Kind.GROWS)
+DELIVERIES = (*NEWS, Kind.GROWS)
 
-    def _change(
-        self,
-        component: Component,
-        event: Event | None,
-        reason: str | None = None,
-        values: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.changes[component.id] = Change(component, event, reason, values or {})
-        if component.group_id is not None:
-            self.touched.add(component.group_id)
-        self._touch_key(component.source_path)
 
-    def _touch_key(self, path: str) -> None:
-        key = self.key_by_name(path.removeprefix(self.root))
-        if key is not None:
-            self.touched_keys.add(key)
+@dataclass(frozen=True)
+class Effect:
+    """What follows for one file, by its absolute path.
 
-    def _came_back(self, component: Component, entry: Seen) -> None:
-        if component.status is FileStatus.ARCHIVED and component.stamp == entry.stamp:
-            # The very file that we archived, as after its mount was away.
-            self._change(component, None, values={"in_delivery": True})
-            return
-        if component.status is FileStatus.CLEARED:
-            event = Event.RETURNED
-        elif component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
-            event = Event.REDELIVERED
+    `key` is that of the group it joins; `settles_in` is None for what has settled.
+    """
+
+    path: str
+    kind: Kind | None = None
+    arrival: Arrival | None = None
+    change: Change | None = None
+    key: str | None = None
+    settles_in: timedelta | None = None
+    is_manifest: bool = False
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What follows from a look, for each file for which anything does.
+
+    Where names alone give keys, `touched_keys` are those of groups to which files
+    belong that came or changed, `unsettled_keys` of those that wait for a file to
+    settle.
+    """
+
+    effects: tuple[Effect, ...]
+    touched_keys: frozenset[str]
+    unsettled_keys: frozenset[str]
+
+    def number(self, *kinds: Kind) -> int:
+        """How many files somebody did this to."""
+        return sum(effect.kind in kinds for effect in self.effects)
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """Files that were never seen before."""
+        return [effect.arrival for effect in self.effects if effect.arrival is not None]
+
+    @property
+    def changes(self) -> list[Change]:
+        """What happens to files that were known before, at most one thing to each."""
+        return [effect.change for effect in self.effects if effect.change is not None]
+
+    @property
+    def keys(self) -> dict[int, str]:
+        """The keys of the groups that components join, by the components' ids."""
+        return {e.change.component.id: e.key for e in self.effects if e.change and e.key is not None}
+
+    @property
+    def manifests(self) -> list[Component]:
+        """Lists of checksums that have settled."""
+        return [e.change.component for e in self.effects if e.change and e.is_manifest]
+
+    @property
+    def touched(self) -> set[int]:
+        """The groups of which a file changes."""
+        ids = {change.component.group_id for change in self.changes}
+        return {id_ for id_ in ids if id_ is not None}
+
+    @property
+    def unsettled(self) -> list[timedelta]:
+        """In what time each file could settle that has not."""
+        return [effect.settles_in for effect in self.effects if effect.settles_in is not None]
+
+    @property
+    def news(self) -> list[str]:
+        """The files that were delivered, be it again, by their absolute paths."""
+        return [effect.path for effect in self.effects if effect.kind in NEWS]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is as it was."""
+        return not (self.arrivals or self.changes)
+
+
+def root_of(watch: Watch) -> str:
+    """What the absolute path of every file of the watch begins with, spelled as text."""
+    return to_text(str(watch.path)) + "/"
+
+
+def diff(facts: Facts, key_of: KeyOf) -> Diff:
+    """What follows from the facts, for each file; `key_of` is asked of each that has settled."""
+    effects = tuple(_effects(facts, key_of))
+    return Diff(
+        effects,
+        touched_keys=_keys_by_name((e.path for e in effects if e.arrival or e.change), facts),
+        unsettled_keys=_keys_by_name((e.path for e in effects if e.settles_in is not None), facts),
+    )
+
+
+def groups_in_question(facts: Facts) -> set[int]:
+    """The groups of which a diff asks whether they are `owned`."""
+    ids = {
+        component.group_id
+        for component in facts.known.values()
+        if _may_be_left_behind(component, facts) or _may_be_judged_again(component, facts)
+    }
+    return {id_ for id_ in ids if id_ is not None}
+
+
+def settled(facts: Facts) -> list[str]:
+    """The files that have settled by now, of which a diff asks whether they are `unreadable`."""
+    return [
+        path
+        for path, entry in facts.found().items()
+        if (component := facts.known.get(path)) is not None
+        and component.in_delivery
+        and component.stamp == entry.stamp
+        and component.status is FileStatus.DETECTED
+        and _settles_in(component, facts) <= timedelta(0)
+    ]
+
+
+def _keys_by_name(paths: Iterable[str], facts: Facts) -> frozenset[str]:
+    keys = {key_by_name(path, facts.watch, facts.rules) for path in paths}
+    return frozenset(key for key in keys if key is not None)
+
+
+def _effects(facts: Facts, key_of: KeyOf) -> Iterator[Effect]:
+    found = facts.found()
+    for path, entry in found.items():
+        if path not in facts.known:
+            yield Effect(path, Kind.NEW, arrival=Arrival(path, entry.stamp), settles_in=facts.settle)
+    for path, component in facts.known.items():
+        if path in found:
+            effect = _of_found(component, found[path], facts, key_of)
         else:
-            event = Event.CHANGED
-        self.tally["returned"] += 1
-        self.news.add(entry.path)
-        self.unsettled[entry.path] = self.settle
-        self._change(component, event, "is back in delivery", components.stamp_values(entry.stamp))
+            effect = _of_absent(component, facts)
+        if effect is None and _is_judged_again(component, facts):
+            effect = _effect(component, Event.RULES_CHANGED, "the rules changed")
+        if effect is not None:
+            yield effect
 
-    def _changed(self, component: Component, entry: Seen, reason: str | None) -> None:
-        self.tally["changed"] += 1
-        self.unsettled[entry.path] = self.settle
-        stamp = components.stamp_values(entry.stamp)
-        if component.status is FileStatus.DETECTED:
-            self._change(component, None, values={**stamp, "quiet_since": self.now})
-            return
-        self.news.add(entry.path)
-        if component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
-            self._change(component, Event.REDELIVERED, reason or "was delivered again", stamp)
-        else:
-            self._change(component, Event.CHANGED, reason or "has changed", stamp)
 
-    def _perhaps_settled(self, component: Component, entry: Seen) -> None:
-        wait = decide.settles_in(component.quiet_since, self.now, self.watch.settle_seconds)
-        if wait > self.settle:  # the clock went back; only what we see from now on counts
-            self._change(component, None, values={"quiet_since": self.now})
-            wait = self.settle
+def _of_found(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) -> Effect | None:
+    if not component.in_delivery:
+        return _of_returned(component, entry, facts)
+    if component.stamp != entry.stamp:
+        return _of_changed(component, entry, facts)
+    if component.status is FileStatus.DETECTED:
+        wait = _settles_in(component, facts)
+        if wait > facts.settle:  # the clock went back; only what we see from now on counts
+            quiet = Change(component, values={"quiet_since": facts.now})
+            return Effect(component.source_path, change=quiet, settles_in=facts.settle)
         if wait > timedelta(0):
-            self.unsettled[entry.path] = wait
-            return
-        path = to_path(component.source_path)
-        fault = (
-            entry.fault
-            or decide.stat_fault(component.filename, entry.stamp.size, self.rules)
-            or unreadable(path)
-        )
-        if fault is not None:
-            self._change(component, Event.CHECK_FAILED, fault)
-            return
-        if decide.is_manifest(component.filename, self.rules):
-            self.manifests.append(component)
-            self._left_alone(component, "is a manifest of checksums")
-            return
-        key = key_of(self.watch, self.rules, self.project.plugin, component.source_path)
-        if not isinstance(key, NoKey):
-            self.keys[component.id] = key
-            self._change(component, Event.GROUPED)
-        elif key.failed:
-            self._failed_to_group(component, key.reason)
-        else:
-            self._left_alone(component, key.reason)
-
-    def _left_alone(self, component: Component, reason: str) -> None:
-        # A group that it once belonged to must not take it along later.
-        self._change(component, Event.LEFT_ALONE, reason, {"group_id": None})
-
-    def _failed_to_group(self, component: Component, reason: str) -> None:
-        decision = decide.after_failure(
-            component.retry_count + 1,
-            self.project.config.service,
-            self.now,
-            reason,
-            random.random(),  # noqa: S311  # spreads load
-        )
-        event = Event.GAVE_UP if decision.at is None else Event.ATTEMPT_FAILED
-        values = {"retry_count": decision.attempts, "retry_at": decision.at}
-        self._change(component, event, decision.reason, values)
-
-    def _gone(self, component: Component) -> None:
-        self.tally["gone"] += 1
-        shut_out = not decide.wanted(component.filename, self.watch)
-        reason = "the watch's patterns no longer take it" if shut_out else "left delivery"
-        if component.in_archive and may(component.status, Event.WITHDRAWN):
-            self._change(component, Event.WITHDRAWN, reason)
-        elif may(component.status, Event.LEFT):
-            self._change(component, Event.LEFT, reason)
-        else:
-            self._change(component, None, values={"in_delivery": False})
-
-    def _left_behind(self, connection: Connection, known: Sequence[Component]) -> set[int]:
-        """Archived components whose source a `move` should have removed, and nobody will."""
-        moving = {archive.name for archive in self.project.config.archive if archive.action == "move"}
-        candidates = [
-            c
-            for c in known
-            # One with a message stays there for the reason that it gives.
-            if c.status is FileStatus.ARCHIVED and c.archive_name in moving and not c.error_message
-        ]
-        owned = _owned(connection, candidates)
-        return {component.id for component in candidates if component.group_id not in owned}
+            return Effect(component.source_path, settles_in=wait)
+        return _of_settled(component, entry, facts, key_of)
+    if _is_left_behind(component, facts):
+        reason = "its source was not removed when it was moved"
+        return _of_changed(component, entry, facts, reason)
+    if _is_due_alone(component, facts.now):
+        return _effect(component, Event.RECHECKED)
+    return None
 
 
-def _owned(connection: Connection, found: Sequence[Component]) -> set[int | None]:
-    ids = {component.group_id for component in found if component.group_id is not None}
-    rows = groups.by_id(connection, ids).values()
-    return {row.id for row in rows if row.batch_id is not None}
+def _of_returned(component: Component, entry: Seen, facts: Facts) -> Effect:
+    if component.status is FileStatus.ARCHIVED and component.stamp == entry.stamp:
+        # The very file that we archived, as after its mount was away.
+        return _effect(component, values={"in_delivery": True})
+    if component.status is FileStatus.CLEARED:
+        event = Event.RETURNED
+    elif component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
+        event = Event.REDELIVERED
+    else:
+        event = Event.CHANGED
+    effect = _effect(component, event, "is back in delivery", stamp_values(entry.stamp))
+    return replace(effect, kind=Kind.RETURNED, settles_in=facts.settle)
+
+
+def _of_changed(component: Component, entry: Seen, facts: Facts, reason: str | None = None) -> Effect:
+    stamp = stamp_values(entry.stamp)
+    if component.status is FileStatus.DETECTED:
+        effect = _effect(component, values={**stamp, "quiet_since": facts.now})
+        return replace(effect, kind=Kind.GROWS, settles_in=facts.settle)
+    if component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
+        effect = _effect(component, Event.REDELIVERED, reason or "was delivered again", stamp)
+    else:
+        effect = _effect(component, Event.CHANGED, reason or "has changed", stamp)
+    return replace(effect, kind=Kind.CHANGED, settles_in=facts.settle)
+
+
+def _of_settled(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) -> Effect:
+    fault = (
+        entry.fault
+        or decide.stat_fault(component.filename, entry.stamp.size, facts.rules)
+        or facts.unreadable.get(component.source_path)
+    )
+    if fault is not None:
+        return _effect(component, Event.CHECK_FAILED, fault)
+    if decide.is_manifest(component.filename, facts.rules):
+        return replace(_left_alone(component, "is a manifest of checksums"), is_manifest=True)
+    key = key_of(component.source_path)
+    if isinstance(key, str):
+        return replace(_effect(component, Event.GROUPED), key=key)
+    return (
+        _failed_to_group(component, key.reason, facts) if key.failed else _left_alone(component, key.reason)
+    )
+
+
+def _left_alone(component: Component, reason: str) -> Effect:
+    # A group that it once belonged to must not take it along later.
+    return _effect(component, Event.LEFT_ALONE, reason, {"group_id": None})
+
+
+def _failed_to_group(component: Component, reason: str, facts: Facts) -> Effect:
+    attempts = component.retry_count + 1
+    decision = decide.after_failure(attempts, facts.service, facts.now, reason, facts.jitter)
+    event = Event.GAVE_UP if decision.at is None else Event.ATTEMPT_FAILED
+    values = {"retry_count": decision.attempts, "retry_at": decision.at}
+    return _effect(component, event, decision.reason, values)
+
+
+def _of_absent(component: Component, facts: Facts) -> Effect | None:
+    root, path = root_of(facts.watch), component.source_path
+    is_ours = component.in_delivery and path.startswith(root)
+    if not is_ours or not facts.seen.could_see(path.removeprefix(root)):
+        return None
+    shut_out = not decide.wanted(component.filename, facts.watch)
+    reason = "the watch's patterns no longer take it" if shut_out else "left delivery"
+    if component.in_archive and may(component.status, Event.WITHDRAWN):
+        effect = _effect(component, Event.WITHDRAWN, reason)
+    elif may(component.status, Event.LEFT):
+        effect = _effect(component, Event.LEFT, reason)
+    else:
+        effect = _effect(component, values={"in_delivery": False})
+    return replace(effect, kind=Kind.GONE)
+
+
+def _effect(
+    component: Component,
+    event: Event | None = None,
+    reason: str | None = None,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> Effect:
+    return Effect(component.source_path, change=Change(component, event, reason, values))
+
+
+def _settles_in(component: Component, facts: Facts) -> timedelta:
+    return decide.settles_in(component.quiet_since, facts.now, facts.watch.settle_seconds)
+
+
+def _is_due_alone(component: Component, now: datetime) -> bool:
+    """Whether a file that could not be given a group is to be tried again."""
+    alone = component.status is FileStatus.RETRY_PENDING and component.group_id is None
+    return alone and (component.retry_at is None or component.retry_at <= now)
+
+
+def _may_be_left_behind(component: Component, facts: Facts) -> bool:
+    """Whether a `move` should have removed the source of an archived file."""
+    return (
+        facts.whole
+        and component.status is FileStatus.ARCHIVED
+        and component.archive_name in facts.moving
+        # One with a message stays there for the reason that it gives.
+        and not component.error_message
+    )
+
+
+def _is_left_behind(component: Component, facts: Facts) -> bool:
+    """Whether it should have, and nobody will."""
+    return _may_be_left_behind(component, facts) and component.group_id not in facts.owned
+
+
+def _may_be_judged_again(component: Component, facts: Facts) -> bool:
+    return facts.other_rules and component.status in _JUDGED_AGAIN
+
+
+def _is_judged_again(component: Component, facts: Facts) -> bool:
+    """Whether what the earlier rules decided is decided anew."""
+    return _may_be_judged_again(component, facts) and component.group_id not in facts.owned

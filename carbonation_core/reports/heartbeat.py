@@ -70,18 +70,20 @@ def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
 
 def reports_of(parts: Mapping[str, PartState]) -> list[PartReport]:
     """What the service last said of its parts."""
-    return [
-        PartReport(
-            name=name.removeprefix(_OF_SERVICE),
-            pid=part.details.get("pid"),
-            is_well=bool(part.details.get("well")),
-            answered_at=part.last_heartbeat,
-            starts=int(part.details.get("starts", 0)),
-            trouble=part.details.get("trouble"),
-        )
-        for name, part in sorted(parts.items())
-        if name.startswith(_OF_SERVICE)
-    ]
+    return [report(part) for name, part in sorted(parts.items()) if name.startswith(_OF_SERVICE)]
+
+
+def report(part: PartState) -> PartReport:
+    """What the service last said of one of its parts."""
+    details = part.details
+    return PartReport(
+        name=part.part.removeprefix(_OF_SERVICE),
+        pid=details.get("pid"),
+        is_well=bool(details.get("well")),
+        answered_at=part.last_heartbeat,
+        starts=int(details.get("starts", 0)),
+        trouble=details.get("trouble"),
+    )
 
 
 def worker(part: PartState | None) -> Worker | None:

@@ -11,8 +11,7 @@ from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.db.service import PartState, part_of_watch
-from carbonation_core.delivery.observe import BY_EVENT, BY_SCAN, LAST_NEW, LISTENS, TROUBLE
+from carbonation_core.db.service import PartState, WatchState, part_of_watch
 from carbonation_core.disk import probe
 from carbonation_core.disk.probe import Place
 from carbonation_core.lifecycle import FileStatus
@@ -182,12 +181,13 @@ def _state(part: PartState, at_work: Worker | None) -> str:
         assert worker is not None
         return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
     if part.part.startswith(part_of_watch("")):
-        return "cannot be looked at" if part.details.get("error") else "well"
+        return "cannot be looked at" if WatchState.from_details(part.details).error else "well"
     if at_work is None or not at_work.is_running or at_work.is_dead:
         return "ended"
-    if not part.details.get("well"):
+    report = heartbeat.report(part)
+    if not report.is_well:
         return "does not answer"
-    return "cannot work" if part.details.get("trouble") else "well"
+    return "cannot work" if report.trouble else "well"
 
 
 def service_state(project: Project) -> dict[str, object] | None:
@@ -234,30 +234,28 @@ def patience(project: Project) -> timedelta:
 
 def watch_health(project: Project, watch: Watch, part: PartState | None, place: Place | None) -> WatchHealth:
     """How a watch stands, by what its looks said and, if given, by what its directory says now."""
-    details = part.details if part else {}
-    last_new = details.get(LAST_NEW)
-    at = datetime.fromisoformat(last_new) if last_new else None
+    state = WatchState.from_details(part.details) if part else WatchState()
     fault = f'"{watch.path}" {place.fault}' if place and place.fault else None
     return WatchHealth(
         name=watch.name,
         path=str(watch.path),
         last_look=part.last_heartbeat if part else None,
-        files=details.get("files"),
-        error=details.get("error") or fault,
+        files=state.files,
+        error=state.error or fault,
         expect_every=watch.expect_every,
-        last_new=at,
+        last_new=state.last_new,
         is_late=health.is_late(
             watch.expect_every,
-            at,
+            state.last_new,
             part.started_at if part else None,
             part.last_heartbeat if part else None,
             project.clock(),
             patience(project),
         ),
-        listens=details.get(LISTENS),
-        trouble=details.get(TROUBLE),
-        found_by_event=details.get(BY_EVENT, 0),
-        found_by_scan=details.get(BY_SCAN, 0),
+        listens=state.listens,
+        trouble=state.trouble,
+        found_by_event=state.found_by_event,
+        found_by_scan=state.found_by_scan,
         free=place.free if place else None,
         total=place.total if place else None,
     )
