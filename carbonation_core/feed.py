@@ -11,7 +11,7 @@ from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.errors import QueryError, ReadOnlyDatabase
 from carbonation_core.project import Project
-from carbonation_core.text import listing
+from carbonation_core.text import listing, quoted
 
 _CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
 _EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
@@ -22,8 +22,7 @@ def new_files(
     project: Project, cursor: str | None, watch_name: str | None, limit: int, *, retractions: bool
 ) -> tuple[list[dict[str, Any]], str]:
     """The entries after the cursor, `limit` at most, and the next cursor; raises `QueryError`."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise QueryError(f"limit: should be a whole number, 1 or more, not {limit!r}")
+    catalog.require_limit(limit, least=1)
     with reading(project.engine) as connection:
         if watch_name is not None:
             _require_watch(project, connection, watch_name)
@@ -42,10 +41,7 @@ def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) ->
     Raises `QueryError` for a name or cursor that cannot be, a cursor that goes
     back, and another `watch_name` than before.
     """
-    if not isinstance(consumer, str) or not _NAME.fullmatch(consumer):
-        raise QueryError(
-            f"a consumer's name has letters, digits, _ - and . only, 255 at most, not {consumer!r}"
-        )
+    _require_name(consumer)
     if cursor is None:
         raise QueryError(f'consumer "{consumer}" acknowledges nothing without a cursor')
     with _acknowledging(project, consumer) as connection:
@@ -68,6 +64,7 @@ def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) ->
 
 def acked(project: Project, consumer: str) -> str | None:
     """The cursor that a consumer acknowledged last; None before its first time."""
+    _require_name(consumer)
     with reading(project.engine) as connection:
         row = consumers.get(connection, consumer)
     return None if row is None else cursor_of(row.sequence)
@@ -75,6 +72,7 @@ def acked(project: Project, consumer: str) -> str | None:
 
 def lag(project: Project, consumer: str) -> Lag:
     """How far a consumer is behind; raises `QueryError` if there is none of that name."""
+    _require_name(consumer)
     with reading(project.engine) as connection:
         row = consumers.get(connection, consumer)
         if row is None:
@@ -85,6 +83,7 @@ def lag(project: Project, consumer: str) -> Lag:
 @repeatable
 def forget(project: Project, consumer: str) -> None:
     """Remove a consumer; raises `QueryError` if there is none of that name."""
+    _require_name(consumer)
     with writing(project.engine) as connection:
         if not consumers.forget(connection, consumer):
             raise _unknown(connection, consumer)
@@ -101,11 +100,19 @@ def _acknowledging(project: Project, consumer: str) -> Iterator[Connection]:
         ) from error
 
 
+def _require_name(consumer: str) -> None:
+    if not isinstance(consumer, str) or not _NAME.fullmatch(consumer):
+        raise QueryError(
+            f"a consumer's name has letters, digits, _ - and . only, 255 at most; {quoted(consumer)} is none"
+        )
+
+
 def _require_watch(project: Project, connection: Connection, name: str) -> None:
     known = [watch.name for watch in project.config.watch]
+    is_name = isinstance(name, str) and _NAME.fullmatch(name)
     # One that is configured no more still has what it delivered.
-    if name not in known and not catalog.has_groups(connection, name):
-        raise QueryError(f'there is no watch "{name}"; known: {listing(known)}')
+    if not is_name or (name not in known and not catalog.has_groups(connection, name)):
+        raise QueryError(f"there is no watch {quoted(name)}; known: {listing(known)}")
 
 
 def _position(connection: Connection, cursor: str | None, end: int) -> int:
@@ -145,4 +152,4 @@ def _after(cursor: str | None) -> int | tuple[datetime, int]:
             return aware, int(earlier[2])
     except (ValueError, OverflowError):
         pass
-    raise QueryError(f'cursor "{cursor}" is none that get_new_files gave')
+    raise QueryError(f"cursor {quoted(cursor)} is none that get_new_files gave")

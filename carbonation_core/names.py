@@ -9,6 +9,8 @@ name has exactly one spelling and every spelling leads back to its name.
 import os
 import re
 
+NAME_MAX, PATH_MAX = 255, 4095  # bytes that Linux takes, of a name and of a path
+
 # Ranges are written out: what Python calls printable grows with each release of
 # Unicode, and a spelling must stay what it was when it was stored.
 _UNPRINTABLE = (
@@ -36,6 +38,19 @@ def to_path(text: str) -> str:
     if "\\" in text:
         raw = _SPELLED.sub(lambda spelled: bytes([int(spelled[1], 16)]), raw)
     return os.fsdecode(raw)
+
+
+def path_fault(path: str) -> str | None:
+    """What a path should be that Linux takes; None if this is one."""
+    if len(_raw(path)) > PATH_MAX:
+        return f"should have at most {PATH_MAX} bytes"
+    if any(len(_raw(name)) > NAME_MAX for name in path.split("/")):
+        return f"should have names of at most {NAME_MAX} bytes"
+    return None
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _escaped(char: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """Names, times and spans of time as sentences write them."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -8,6 +9,7 @@ from datetime import datetime, timedelta
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
 LONGEST = timedelta(days=365)
+LONGEST_QUOTE = 100  # characters
 
 
 def parse_duration(value: object) -> timedelta:
@@ -42,6 +44,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     choices = list(known)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else f"known: {listing(choices)}"
+
+
+def quoted(value: object) -> str:
+    """What a program handed over, as a message repeats it: cut when it is long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 1]}…"
 
 
 def shown(at: datetime) -> str:

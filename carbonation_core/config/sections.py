@@ -10,8 +10,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from carbonation_core.config.labels import Owner, Tags
 from carbonation_core.config.templates import check_template
-from carbonation_core.config.toml import DirectoryPath, Duration, FilePath, Section, at_home, shown
+from carbonation_core.config.toml import (
+    LONGEST_VALUE,
+    DirectoryPath,
+    Duration,
+    FilePath,
+    Section,
+    at_home,
+    shown,
+)
 from carbonation_core.logs.file import Retention, Rotation, parse_retention, parse_rotation
+from carbonation_core.names import PATH_MAX
 
 Observer = Literal["auto", "native", "polling"]
 Symlinks = Literal["refuse", "follow_inside"]
@@ -37,6 +46,7 @@ Driver = Literal[
 FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
 DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
 LONGEST_NAME = 200  # characters; the database has room for 255, with what else they are part of
+LONGEST_URL = 2000  # characters; what all browsers take
 YEAR = 365 * 86_400  # seconds
 LONGEST_HOOK = timedelta(seconds=40)  # Dagster ends a tick after 60 s
 
@@ -44,8 +54,6 @@ LONGEST_HOOK = timedelta(seconds=40)  # Dagster ends a tick after 60 s
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
         raise ValueError('should be of letters, digits, "_", "-" and "." only')
-    if len(value) > LONGEST_NAME:
-        raise ValueError(f"should have at most {LONGEST_NAME} characters")
     return value
 
 
@@ -109,8 +117,9 @@ def _hook_timeout(value: timedelta) -> timedelta:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Url = Annotated[str, AfterValidator(_url)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_name)]
+Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url)]
+Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
 
 
 class ServiceSection(Section):
@@ -125,11 +134,13 @@ class ServiceSection(Section):
     heartbeat_interval: Duration = Field(
         timedelta(seconds=60), description="how often the service says that it lives"
     )
-    workers: int = Field(4, ge=1, description="transfers at a time")
-    max_retries: int = Field(3, ge=0, description="attempts after the first before a group has failed")
+    workers: int = Field(4, ge=1, le=1000, description="transfers at a time")
+    max_retries: int = Field(
+        3, ge=0, le=1000, description="attempts after the first before a group has failed"
+    )
     retry_delay: Duration = Field(timedelta(minutes=30), description="wait before the second attempt")
     retry_backoff: float = Field(
-        2.0, ge=1, allow_inf_nan=False, description="growth of that wait with each attempt"
+        2.0, ge=1, le=1000, allow_inf_nan=False, description="growth of that wait with each attempt"
     )
     retry_delay_max: Duration = Field(timedelta(hours=6), description="the longest wait between attempts")
     stale_threshold: Duration = Field(
@@ -137,11 +148,14 @@ class ServiceSection(Section):
         description="a group that waits longer is reported as stale, and so is a consumer of the feed",
     )
     stats_recompute_every: int = Field(
-        10, ge=1, description="heartbeats after which the numbers that `status` shows are counted anew"
+        10,
+        ge=1,
+        le=1_000_000,
+        description="heartbeats after which the numbers that `status` shows are counted anew",
     )
-    groups_per_run: int = Field(500, ge=1, description="groups in one run at most")
+    groups_per_run: int = Field(500, ge=1, le=1_000_000, description="groups in one run at most")
     single_group_runs: int = Field(
-        4, ge=0, description="up to so many ready groups get a run each while the watch is idle"
+        4, ge=0, le=1_000_000, description="up to so many ready groups get a run each while the watch is idle"
     )
     max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
         0.1, description="share of an archive that a reconcile may call missing without `--force`"
@@ -178,11 +192,16 @@ class DatabaseSection(Section):
 
     drivername: Driver = Field("sqlite", description="SQLAlchemy's name of database and driver")
     username: str | None = Field(None, description="absent: from the environment or secrets.toml")
-    password: str | None = Field(None, repr=False, description="absent: from the environment or secrets.toml")
+    password: str | None = Field(
+        None,
+        max_length=LONGEST_VALUE,
+        repr=False,
+        description="absent: from the environment or secrets.toml",
+    )
     host: str | None = Field(None, description="absent: from the environment or secrets.toml")
     port: int | None = Field(None, ge=1, le=65535, description="absent: from the environment or secrets.toml")
     name: Annotated[str, AfterValidator(_database_name)] = Field(
-        "carbonation.db", min_length=1, description="database; for SQLite its file"
+        "carbonation.db", min_length=1, max_length=PATH_MAX, description="database; for SQLite its file"
     )
     echo: bool = Field(False, description="log every statement")
 
@@ -210,7 +229,7 @@ class NotifySection(Section):
         ("run_failure", "check_failure"), strict=False, description="of what; an empty array: of nothing"
     )
     log: bool = Field(True, description="a line each in the service's log")
-    command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    command: tuple[Argument, ...] = Field(
         (), strict=False, description="program and arguments; it gets the message as JSON on standard input"
     )
     webhook: Url | None = Field(
@@ -221,6 +240,7 @@ class NotifySection(Section):
     )
     token: Annotated[str, AfterValidator(_token)] | None = Field(
         None,
+        max_length=LONGEST_VALUE,
         repr=False,
         description="sent to it as `Authorization: Bearer …`; absent: from the environment or secrets.toml",
     )
@@ -276,7 +296,8 @@ class Archive(Section):
 
     name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
     destination: Annotated[str, AfterValidator(check_template)] = Field(
-        description="directory, as a template over the metadata; a relative one lies under `base_path`"
+        max_length=PATH_MAX,
+        description="directory, as a template over the metadata; a relative one lies under `base_path`",
     )
     base_path: DirectoryPath | None = Field(
         None,

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from carbonation_core.config.toml import at_home
 from carbonation_core.errors import Unroutable
+from carbonation_core.names import NAME_MAX, path_fault
 
+# Width and precision of a format that is not one of times.
+_SIZES = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?(\d*)[,_]?(?:\.(\d+))?[A-Za-z%]?", re.ASCII)
 _LITERAL = re.compile(r"(?:[^{]|\{\{)*")
-LONGEST_NAME = 255  # bytes; NAME_MAX of Linux file systems
 
 
 def check_template(text: str) -> str:
@@ -32,12 +34,20 @@ def check_template(text: str) -> str:
                 f'placeholder "{{{name}}}" should be the plain name of a metadata key; '
                 'parts of a date go into its format, such as "{start:%Y/%m/%d}"'
             )
+        if (sizes := _SIZES.fullmatch(form or "")) and any(
+            int(size or 0) > NAME_MAX for size in sizes.groups()
+        ):
+            raise ValueError(
+                f'placeholder "{{{name}:{form}}}" is wider than any name may be, {NAME_MAX} characters'
+            )
         if "{" in (form or ""):
             raise ValueError(f'placeholder "{{{name}:{form}}}" has another placeholder in its format')
         if conversion not in (None, "r", "s", "a"):
             raise ValueError(
                 f'placeholder "{{{name}!{conversion}}}" has an unknown conversion; known: r, s, a'
             )
+    if fault := path_fault(constant_directory(text)):
+        raise ValueError(fault)
     if ".." in _split(text)[1].split("/"):
         raise ValueError(f'"{text}" has ".." after a placeholder, where it is never allowed')
     return text
@@ -92,11 +102,11 @@ def fill(template: str, values: Mapping[str, object], base: Path) -> Path:
     if ".." in text.split("/"):
         raise Unroutable(f'destination "{text}" has ".." in it')
     try:
-        too_long = [part for part in text.split("/") if len(os.fsencode(part)) > LONGEST_NAME]
+        too_long = [part for part in text.split("/") if len(os.fsencode(part)) > NAME_MAX]
     except UnicodeEncodeError:
         raise Unroutable(f"destination {text!a} has a character that no file name can hold") from None
     if too_long:
-        raise Unroutable(f'destination has a name of more than {LONGEST_NAME} bytes: "{too_long[0][:60]}…"')
+        raise Unroutable(f'destination has a name of more than {NAME_MAX} bytes: "{too_long[0][:60]}…"')
     directory = Path(os.path.normpath(text))
     if not directory.is_relative_to(base):
         raise Unroutable(f'destination "{text}" lies outside base_path "{base}"')

@@ -8,17 +8,31 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from carbonation_core.errors import ConfigError
+from carbonation_core.names import path_fault
 from carbonation_core.text import format_duration, nearest, parse_duration
+
+LARGEST = 1 << 20  # bytes of a file that people write
+LONGEST_TEXT = 255  # characters; what a column, a file system or Dagster takes of a name or label
+LONGEST_VALUE = 10_000  # characters; of a secret, which may be a signed document, or an argument
 
 
 class Section(BaseModel):
-    """A table of either file: unknown keys are faults, values never change."""
+    """A table of either file: unknown keys are faults, texts have bounds, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _ends_nowhere_else(cls, value: object) -> object:
+        """A NUL ends a text for the operating system, and no database server takes one."""
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and "\0" in text:
+                raise ValueError("should have no NUL character in it")
+        return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -28,8 +42,10 @@ def _path_of(kind: str) -> BeforeValidator:
     def check(value: object) -> Path:
         if isinstance(value, Path):
             return value
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or not value:
             raise ValueError(f"should be the path of a {kind}")
+        if fault := path_fault(value):
+            raise ValueError(fault)
         return Path(at_home(value))
 
     return BeforeValidator(check)
@@ -50,7 +66,16 @@ FilePath = Annotated[Path, _path_of("file")]
 def read_toml(path: Path) -> str:
     """The text of a TOML file; raises `ConfigError` when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ConfigError(
+                f"{path}: has more than {LARGEST >> 20} MiB, too much for a file that people write"
+            )
+        before, nul, _ = content.partition(b"\0")
+        if nul:
+            raise ConfigError(f"{path}: has a NUL character in line {before.count(10) + 1}")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -106,6 +131,8 @@ _SECRET = ("password", "token", "webhook")  # keys whose values no message repea
 _PHRASES = {
     "string_type": "should be a string",
     "string_too_short": "should not be empty",
+    "string_too_long": "should have at most {max_length} characters",
+    "string_unicode": "should be UTF-8 text",
     "int_type": "should be a whole number",
     "float_type": "should be a number",
     "finite_number": "should be a finite number",

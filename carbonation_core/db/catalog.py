@@ -1,7 +1,7 @@
 """The groups as people and programs ask for them, and the feed of completed ones."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from carbonation_core.db.filters import Between, Condition, Exactly, Filter, Lik
 from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FeedEvent
-from carbonation_core.text import listing
+from carbonation_core.text import listing, quoted
 
 # What of the core's columns a row has when nobody names columns; the rest is
 # how the service does its work.
@@ -53,6 +53,7 @@ SHORT = MappingProxyType(
     }
 )
 SEQUENCE, EVENT = "sequence", "event"  # what a row of the feed has besides
+MOST_ROWS = 2**63 - 1  # that a statement can be limited to
 _PORTION = 1000  # rows fetched at a time
 
 
@@ -96,16 +97,24 @@ def file_query(
     """
     table = _table(model)
     chosen = default_columns(model) if columns is None else _columns(table, columns)
-    order = (order_by,) if isinstance(order_by, str) else tuple(order_by or ())
+    order = (order_by,) if isinstance(order_by, str) else _names("order_by", order_by or ())
     for name in order:
         column = table.columns.get(name.removeprefix("-"))
         if column is None or isinstance(column.type, JSON):
             sortable = [c.name for c in table.columns if not isinstance(c.type, JSON)]
-            raise QueryError(f'order_by: there is no column "{name}"; known: {listing(sortable)}')
-    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
-        raise QueryError(f"limit: should be a whole number, 0 or more, not {limit!r}")
+            raise QueryError(f"order_by: there is no column {quoted(name)}; known: {listing(sortable)}")
+    if limit is not None:
+        require_limit(limit, least=0)
+    if filters is not None and not isinstance(filters, Mapping):
+        raise QueryError(f"filters: should be a dict of names and values, not {quoted(filters)}")
     found = conditions(known_filters(model), filters or {})
     return FileQuery(model, found, chosen, order, limit)
+
+
+def require_limit(limit: object, least: int) -> None:
+    """Raises `QueryError` for a limit that not every database takes."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not least <= limit <= MOST_ROWS:
+        raise QueryError(f"limit: should be a whole number from {least} to {MOST_ROWS}, not {quoted(limit)}")
 
 
 def count(connection: Connection, query: FileQuery) -> int:
@@ -181,14 +190,24 @@ def has_groups(connection: Connection, watch_name: str) -> bool:
 
 
 def _columns(table: Table, columns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(columns, str):
-        raise QueryError(f'columns: should be a list of names, not the text "{columns}"')
-    for name in columns:
+    names = _names("columns", columns)
+    for name in names:
         if name not in table.columns:
-            raise QueryError(f'columns: there is no column "{name}"; known: {listing(table.columns.keys())}')
-    if not columns:
+            raise QueryError(
+                f"columns: there is no column {quoted(name)}; known: {listing(table.columns.keys())}"
+            )
+    if not names:
         raise QueryError(f"columns: should name at least one; known: {listing(table.columns.keys())}")
-    return tuple(dict.fromkeys(columns))
+    return tuple(dict.fromkeys(names))
+
+
+def _names(argument: str, given: object) -> tuple[str, ...]:
+    """What should be several names; raises `QueryError` when it is something else."""
+    if isinstance(given, Collection) and not isinstance(given, str | bytes):
+        names: tuple[Any, ...] = tuple(given)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise QueryError(f"{argument}: should be a list of names, not {quoted(given)}")
 
 
 def _rows(

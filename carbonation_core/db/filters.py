@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeDecorator
 
 from carbonation_core.errors import QueryError
 from carbonation_core.names import to_text
-from carbonation_core.text import listing
+from carbonation_core.text import listing, quoted
 
 DATERANGE, AGE = "_daterange", "_age"
 START, STOP = "start", "stop"  # columns that the two need
@@ -163,7 +163,7 @@ def conditions(known: Mapping[str, Filter], filters: Mapping[str, object]) -> tu
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
             hint = f'did you mean "{close[0]}"? ' if close else ""
-            raise QueryError(f'there is no filter "{name}"; {hint}known: {listing(_own_names(known))}')
+            raise QueryError(f"there is no filter {quoted(name)}; {hint}known: {listing(_own_names(known))}")
         found += _conditions(known[name], name, value)
     return tuple(found)
 
@@ -213,7 +213,9 @@ def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:
 
 def _range(kind: Kind, name: str, value: object) -> tuple[Any, Any]:
     if not isinstance(value, list | tuple) or len(value) != 2 or all(end is None for end in value):
-        raise QueryError(f'filter "{name}" takes a pair of times, one of which may be None, not {value!r}')
+        raise QueryError(
+            f'filter "{name}" takes a pair of times, one of which may be None, not {quoted(value)}'
+        )
     begin, end = value
     low = None if begin is None else _span(kind, name, begin)[0]
     high = None if end is None else _span(kind, name, end)[1]
@@ -238,7 +240,7 @@ def _span(kind: Kind, name: str, value: object) -> tuple[object, object]:
     try:
         return _checked(kind, value)
     except (TypeError, ValueError, OverflowError):
-        found = f"{type(value).__name__} {str(value)[:100]!r}"
+        found = f"{type(value).__name__} {quoted(value)}"
         raise QueryError(f'filter "{name}" takes {_TAKES[kind]}, not {found}') from None
 
 
@@ -248,6 +250,8 @@ def _checked(kind: Kind, value: object) -> tuple[object, object]:
             return (to_text(os.fspath(value)),) * 2
         if not isinstance(value, str):
             raise TypeError
+        if "\0" in value:  # which no server takes, so that nothing can have it
+            raise ValueError
         return (spelled(value),) * 2
     if kind is Kind.BOOLEAN:
         if not isinstance(value, bool):

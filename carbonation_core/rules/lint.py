@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
@@ -239,32 +239,40 @@ def _literal(text: str) -> str:
 
 def common_name(one: str, other: str) -> str | None:
     """A name that both globs match, as unlike a special case as can be; None if there is none."""
-    return _common(tuple(_GLOB_PART.findall(one)), tuple(_GLOB_PART.findall(other)))
+    mine, theirs = _GLOB_PART.findall(one), _GLOB_PART.findall(other)
+    nothing: list[str | None] = [None] * (len(theirs) + 2)
+    later = nothing  # by the number of their parts that are left out, what goes on from the next of mine
+    for here in ("", *reversed(mine)):
+        now = nothing.copy()
+        for number, there in reversed(list(enumerate([*theirs, ""]))):
+            now[number] = _common(here, there, later[number], now[number + 1], later[number + 1])
+        later = now
+    return later[0]
 
 
-@lru_cache(maxsize=10_000)
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> str | None:
+def _common(
+    one: str, other: str, without_one: str | None, without_other: str | None, without_both: str | None
+) -> str | None:
+    """A name for all that begins with these parts, from those for what comes after one, other or both."""
     if not one and not other:
         return ""
-    if one[:1] == other[:1] == ("*",):
-        rest = _first(_common(one[1:], other), _common(one, other[1:]))
+    if one == other == "*":
+        rest = _first(without_one, without_other)
         return None if rest is None else _ODD + rest
-    if other[:1] == ("*",):
-        one, other = other, one
-    if one[:1] == ("*",):
-        longer = _common(one, other[1:]) if other else None
-        found = None if longer is None else f"{_char(other[0], '?')}{longer}"
-        return _first(found, _common(one[1:], other))
-    if not one or not other:
-        return None
-    char, rest = _char(one[0], other[0]), _common(one[1:], other[1:])
-    return None if char is None or rest is None else char + rest
+    if other == "*":
+        one, other, without_one, without_other = other, one, without_other, without_one
+    if one == "*":
+        char = _char(other, "?") if other else None
+        return _first(char + without_other if char and without_other is not None else None, without_one)
+    char = _char(one, other) if one and other else None
+    return None if char is None or without_both is None else char + without_both
 
 
 def _first(*found: str | None) -> str | None:
     return next((name for name in found if name is not None), None)
 
 
+@cache
 def _char(one: str, other: str) -> str | None:
     """A character that both single parts of a glob match."""
     candidates = f"{_LETTERS}{one}{other}"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.toml import Duration, Section, parse, parse_toml, place
+from carbonation_core.config.toml import LONGEST_VALUE, Duration, Section, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
 from carbonation_core.text import listing, nearest
 
@@ -22,6 +22,9 @@ Kind = Literal[  # of a plugin's function
     "extractor", "group function", "selection function", "routing function", "integrity function"
 ]
 Sidecar = Literal[".md5", ".sha1", ".sha256", ".sha512"]  # a sidecar's extension names its algorithm
+
+
+LARGEST_FILE = 2**62  # bytes; more than a file system takes, and less than what a system call does
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ def _extension(value: object) -> str:
 
 def _size_or_bytes(value: object) -> int | str:
     if isinstance(value, str):
+        if len(value) > LONGEST_VALUE:
+            raise ValueError(f"should have at most {LONGEST_VALUE} characters")
         return value
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("should be a whole number, or hexadecimal text for magic")
-    if value < 0:
-        raise ValueError("should be at least 0")
+    if not 0 <= value <= LARGEST_FILE:
+        raise ValueError("should be at least 0" if value < 0 else f"should be at most {LARGEST_FILE}")
     return value
 
 
@@ -94,7 +99,7 @@ class IntegrityRule(Section):
         None,
         description='for sizes the number of bytes; for `magic` the bytes in hexadecimal, such as "89504e47"',
     )
-    offset: int = Field(0, ge=0, description="for `magic`: how many bytes stand before them")
+    offset: int = Field(0, ge=0, le=LARGEST_FILE, description="for `magic`: how many bytes stand before them")
     sidecar: Sidecar | None = Field(
         None,
         description="for `checksum`: extension of the file with the digest, added to the whole name or in "
@@ -130,6 +135,8 @@ class IntegrityRule(Section):
             raise ValueError('type = "magic" needs a "value" in hexadecimal text, such as "89504e47"')
         if self.type == "function" and self.function is None:
             raise ValueError('type = "function" needs a "function" beside it')
+        if "file_path" in self.kwargs:
+            raise ValueError('"kwargs" has "file_path", which the function is given in any case')
         if self.type == "checksum":
             self._sums_are_found()
         return self
@@ -265,6 +272,8 @@ class Selection(Section):
             raise ValueError('type = "plugin" and "function" go together; one of them is missing')
         if self.kwargs and self.function is None:
             raise ValueError('"kwargs" needs a "function"')
+        if "metadata" in self.kwargs:
+            raise ValueError('"kwargs" has "metadata", which the function is given in any case')
         if not (self.function or self.has_keys or self.lacks_keys or self.field):
             raise ValueError("has no condition; without any block all groups are selected")
         return self

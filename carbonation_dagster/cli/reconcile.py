@@ -53,7 +53,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
 @click.option("--watch", "watch_name", metavar="NAME", help="Only files of this watch.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Threads; else `workers` of config.toml."
+    "--workers", type=click.IntRange(1, 1000), metavar="N", help="Threads; else `workers` of config.toml."
 )
 @click.option("--no-progress", is_flag=True, help="Without a progress bar, which only a terminal shows.")
 @click.option("--adopt", is_flag=True, help="Register files that the database knows nothing of.")

@@ -79,7 +79,7 @@ class ReconcileArchiveConfig(dg.Config):
         [], description="only below these paths, absolute or relative to base_path; else everywhere"
     )
     dry_run: bool = Field(False, description="say what would change, and change nothing")
-    workers: int | None = Field(None, ge=1, description="threads; else `workers` of config.toml")
+    workers: int | None = Field(None, ge=1, le=1000, description="threads; else `workers` of config.toml")
     adopt: bool = Field(False, description="register files that the database knows nothing of")
     force: bool = Field(
         False, description="whatever share of an archive would be called missing; else at most max_loss"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -161,6 +162,50 @@ def test_a_cursor_of_another_database_is_refused(site: Site, database: Database)
     complete(site, "run1")
     with pytest.raises(QueryError, match="ahead of the feed, which ends at 1"):
         database.get_new_files("feed:2")
+
+
+STRANGE = (2**70, -1, 1.5, True, b"x", "\0", "\ud800", "x" * 100_000, [7], [None], {"a": 1}, object())
+
+
+@pytest.mark.parametrize(
+    ("ask", "argument"),
+    [
+        (Database.query_files, "filters"),
+        (Database.query_files, "columns"),
+        (Database.query_files, "order_by"),
+        (Database.query_files, "limit"),
+        (Database.get_new_files, "cursor"),
+        (Database.get_new_files, "watch_name"),
+        (Database.get_new_files, "limit"),
+        (Database.acked, "consumer"),
+        (Database.lag, "consumer"),
+        (Database.forget, "consumer"),
+        (Database.ack, "consumer"),
+        (Database.ack, "cursor"),
+        (Database.ack, "watch_name"),
+    ],
+)
+def test_what_no_question_can_hold_is_refused_before_the_database_sees_it(
+    database: Database, ask: Callable[..., object], argument: str
+) -> None:
+    given = {"consumer": "mirror", "cursor": "feed:0"} if ask is Database.ack else {}
+    for value in STRANGE:
+        with pytest.raises(QueryError) as raised:
+            ask(database, **{**given, argument: value})
+        assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["category", "size", "start", "complete", "group_key", "size_min", "start_after"]
+)
+def test_no_value_of_a_filter_reaches_the_database_that_it_would_not_take(
+    database: Database, name: str
+) -> None:
+    for value in STRANGE:
+        try:
+            database.query_files({name: value})
+        except QueryError as error:
+            assert f'filter "{name}"' in str(error)  # noqa: PT017  # the others are answered: with nothing
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, "3", None])

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carbonation_core.config.templates import LONGEST_NAME, check_template, constant_directory, fill, under
+from carbonation_core.config.templates import check_template, constant_directory, fill, under
 from carbonation_core.errors import Unroutable
+from carbonation_core.names import NAME_MAX
 
 BASE = Path("/archive/main")
 VALUES = st.one_of(
@@ -58,7 +59,7 @@ def test_the_result_lies_inside_the_base_or_there_is_none(template: str, a: obje
     assert directory.is_relative_to(BASE)
     assert ".." not in directory.parts
     assert "\0" not in str(directory)
-    assert all(len(part.encode("utf-8", "surrogateescape")) <= LONGEST_NAME for part in directory.parts)
+    assert all(len(part.encode("utf-8", "surrogateescape")) <= NAME_MAX for part in directory.parts)
 
 
 @pytest.mark.parametrize(

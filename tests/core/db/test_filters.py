@@ -171,15 +171,15 @@ def test_a_range_that_is_none_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("name", 3, "text, not int '3'"),
+        ("name", 3, "text, not int 3"),
         ("name", 1, "text"),
-        ("size", "3", "a number, not str '3'"),
+        ("size", "3", 'a number, not str "3"'),
         ("size", True, "a number, not bool"),
         ("quality_min", float("nan"), "a number"),
         ("quality_max", float("inf"), "a number"),
         ("size_min", None, "a number, not NoneType"),
         ("size_min", [1, 2], "a number, not list"),
-        ("start_after", "yesterday", "a time or date, not str 'yesterday'"),
+        ("start_after", "yesterday", 'a time or date, not str "yesterday"'),
         ("start", 0, "a time or date"),
         ("start", "0001-01-01T00:00+14:00", "a time or date"),
         ("day", "2026-13-01", "a date"),

@@ -271,6 +271,11 @@ def test_a_common_name_matches_both_globs(one: str, other: str) -> None:
         assert fnmatchcase(name, other)
 
 
+@pytest.mark.parametrize("glob", ["*" * 255, "*a" * 127, "?*" * 127, "x" * 255])
+def test_the_longest_globs_have_a_common_name(glob: str) -> None:
+    assert common_name(glob, glob) is not None
+
+
 @given(GLOBS, GLOBS, st.text(alphabet="ab.c", max_size=6))
 def test_where_a_name_matches_both_globs_one_is_found(one: str, other: str, name: str) -> None:
     if fnmatchcase(name, one) and fnmatchcase(name, other):

@@ -158,6 +158,29 @@ FAULTS = [
         'R: [[default.selection]] number 1: "kwargs" needs a "function"',
     ),
     (
+        "a selection function that would get its metadata twice",
+        '[[default.selection]]\ntype = "plugin"\nfunction = "recent"\nkwargs = { metadata = 3 }\n',
+        'R: [[default.selection]] number 1: "kwargs" has "metadata", which the function is given in any case',
+    ),
+    (
+        "an integrity function that would get its path twice",
+        '[[default.integrity]]\ntype = "function"\nfunction = "opens"\nkwargs = { file_path = "x" }\n',
+        'R: [[default.integrity]] number 1: "kwargs" has "file_path", which the function is given '
+        "in any case",
+    ),
+    (
+        "an offset that no file has",
+        '[[default.integrity]]\ntype = "magic"\nvalue = "00"\noffset = 9223372036854775807\n',
+        'R: [[default.integrity]] number 1: key "offset": should be at most 4611686018427387904, '
+        "not 9223372036854775807",
+    ),
+    (
+        "a size that no file has",
+        '[[default.integrity]]\ntype = "min_size"\nvalue = 9223372036854775807\n',
+        'R: [[default.integrity]] number 1: key "value": should be at most 4611686018427387904, '
+        "not 9223372036854775807",
+    ),
+    (
         "a regular expression that is none",
         '[[default.selection]]\nhas_keys = ["a"]\n[[default.selection]]\n'
         'field = [{ name = "category", matches = ["^a$", "(b"] }]\n',
