@@ -14,7 +14,7 @@ from carbonation_core.plugin import load_plugin
 from carbonation_core.project import open_project
 from carbonation_core.rules.rule_sets import Rules, load_rules
 from carbonation_dagster.defs.alert_sensors import alert_sensors
-from carbonation_dagster.defs.archive_checks import agreement_check
+from carbonation_dagster.defs.archive_checks import agreement_check, transfer_check
 from carbonation_dagster.defs.assets import (
     archive_spec,
     catalog_asset,
@@ -29,7 +29,6 @@ from carbonation_dagster.defs.resources import RESOURCE, Carbonation
 from carbonation_dagster.defs.rules_checks import rules_check
 from carbonation_dagster.defs.schedules import schedules
 from carbonation_dagster.defs.sensors import watch_sensor
-from carbonation_dagster.defs.transfer_checks import transfer_check
 from carbonation_dagster.defs.watch_checks import watch_checks
 
 log = logging.getLogger(__name__)

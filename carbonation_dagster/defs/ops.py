@@ -14,6 +14,7 @@ from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_dagster.defs.archive_checks import transfer_evaluations
 from carbonation_dagster.defs.messages import (
     Told,
     decisions,
@@ -34,7 +35,6 @@ from carbonation_dagster.defs.naming import (
 )
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import add_tags, instance_id, run_tags_now, seconds_since_start
-from carbonation_dagster.defs.transfer_checks import transfer_evaluations
 from carbonation_dagster.defs.watch_checks import evaluations
 
 DESCRIPTIONS = {
