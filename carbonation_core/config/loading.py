@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, PrivateAttr
 
-from carbonation_core.config.secrets import settings
+from carbonation_core.config.secrets import KEYS, settings
 from carbonation_core.config.sections import (
     Archive,
     DatabaseSection,
@@ -19,7 +19,7 @@ from carbonation_core.config.sections import (
     Watch,
 )
 from carbonation_core.config.templates import constant_directory, under
-from carbonation_core.config.toml import Section, at_home, parse, parse_toml, place, read_toml
+from carbonation_core.config.toml import Section, at_home, parse, parse_toml, place, read_toml, section_in
 from carbonation_core.errors import ConfigError
 from carbonation_core.text import listing
 
@@ -55,7 +55,8 @@ class Config(Section):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no line of a log may hold."""
-        given = (self.database.password, self.notify.token, self.notify.webhook)
+        tables = (table for table in dict(self).values() if isinstance(table, Section))
+        given = (getattr(table, key) for table in tables for key in table.secret_keys())
         return tuple(filter(None, given))
 
     def watch_named(self, name: str) -> Watch:
@@ -89,8 +90,9 @@ def load_config(path: str | Path | None = None) -> Config:
     """config.toml, checked by itself; raises `ConfigError`."""
     file = find_config(path)
     data = parse_toml(read_toml(_accepted(file) or file), str(file))
-    for table, model in (("database", DatabaseSection), ("notify", NotifySection)):
-        if isinstance(data.get(table, {}), dict):
+    for table in KEYS:
+        model = section_in(Config.model_fields[table].annotation)
+        if model is not None and isinstance(data.get(table, {}), dict):
             data[table] = settings(table, data.get(table, {}), model)
     config = _with_absolute_paths(parse(Config, data, str(file)), file)
     faults = [f"{place(file, table, key)}: {fault}" for table, key, fault in _faults(config)]

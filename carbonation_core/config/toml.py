@@ -3,7 +3,7 @@
 import json
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
@@ -21,7 +21,10 @@ LONGEST_VALUE = 10_000  # characters; of a secret, which may be a signed documen
 
 
 class Section(BaseModel):
-    """A table of either file: unknown keys are faults, texts have bounds, values never change."""
+    """A table of either file: unknown keys are faults, texts have bounds, values never change.
+
+    A field with `repr=False` holds a secret, which no message and no log repeats.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
 
@@ -33,6 +36,11 @@ class Section(BaseModel):
             if isinstance(text, str) and "\0" in text:
                 raise ValueError("should have no NUL character in it")
         return value
+
+    @classmethod
+    def secret_keys(cls) -> Collection[str]:
+        """The keys whose values nobody is to read."""
+        return [key for key, field in cls.model_fields.items() if not field.repr]
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
@@ -127,7 +135,6 @@ def is_array(annotation: object) -> bool:
     return get_origin(annotation) is tuple
 
 
-_SECRET = ("password", "token", "webhook")  # keys whose values no message repeats
 _PHRASES = {
     "string_type": "should be a string",
     "string_too_short": "should not be empty",
@@ -150,6 +157,7 @@ def _sentence(fault: Any, model: type[Section], data: object, file: str, table: 
     at = _where(model, data, fault["loc"], table)
     where = f"{place(file, at.heading, at.key)}{at.number}"
     value = fault["input"]
+    got = "" if at.is_secret else _got(value)
     if fault["type"] == "extra_forbidden":
         where = place(file, at.heading)
         kind = "key" if at.heading and not _is_table(value) else "key or table"
@@ -161,14 +169,13 @@ def _sentence(fault: Any, model: type[Section], data: object, file: str, table: 
     if fault["type"] == "model_type":
         if isinstance(value, list) and (at.field or not fault["loc"]):
             return f"{where}: there is only one, so the heading should be {at.heading}, not [{at.heading}]"
-        return f"{where}: should be a table{_got(value)}"
+        return f"{where}: should be a table{got}"
     if fault["type"] == "value_error":
         # A sentence of ours that begins otherwise says itself what stands there.
         message = str(fault["ctx"]["error"])
-        is_repeated = message.startswith("should") and at.key not in _SECRET
-        return f"{where}: {message}" + (_got(value) if is_repeated else "")
+        return f"{where}: {message}" + (got if message.startswith("should") else "")
     phrase = _PHRASES.get(fault["type"], fault["msg"]).format(**_in_words(fault.get("ctx", {})))
-    return f"{where}: {phrase}" + ("" if at.key in _SECRET or value == "" else _got(value))
+    return f"{where}: {phrase}" + ("" if value == "" else got)
 
 
 def _in_words(context: Mapping[str, Any]) -> dict[str, str]:
@@ -206,6 +213,12 @@ class _Place(NamedTuple):
     number: str
     section: type[Section]
     field: FieldInfo | None
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether a secret stands there, or a table that may hold one."""
+        secrets = self.section.secret_keys()
+        return self.key in secrets if self.key else bool(secrets)
 
 
 def _where(model: type[Section], data: object, location: Sequence[int | str], table: str) -> _Place:

@@ -3,20 +3,20 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
+from carbonation_core.config.sections import Archive, Watch
+from carbonation_core.config.toml import Section, is_array, shown
 from carbonation_core.errors import CarbonationError
 from carbonation_core.project import Project, open_project, rules_in_force
 from carbonation_core.text import format_duration
 
 CHECK_TIMEOUT = 60.0  # seconds
 CHECK = "import sys; from carbonation_dagster.cli import main; main(['-c', sys.argv[1], 'check', 'config'])"
-SECRET = "password"  # noqa: S105  # the key of one
-TABLES = ("service", "logging", "database", "plugins", "rules")
 
 
 @dataclass(frozen=True)
@@ -62,30 +62,39 @@ class Rereading:
 
 
 def changes(before: Config, now: Config) -> list[str]:
-    """A sentence for each key that differs; of passwords only that they do."""
+    """A sentence for each key that differs; of secrets only that they do."""
     found: list[str] = []
-    for table in TABLES:
-        found += _differences(f"[{table}]", getattr(before, table), getattr(now, table))
-    for kind in ("watch", "archive"):
-        old = {one.name: one for one in getattr(before, kind)}
-        new = {one.name: one for one in getattr(now, kind)}
-        found += [f'{kind} "{name}" is new' for name in new.keys() - old.keys()]
-        found += [f'{kind} "{name}" is configured no more' for name in old.keys() - new.keys()]
-        for name in old.keys() & new.keys():
-            found += _differences(f'[[{kind}]] "{name}"', old[name], new[name])
+    for table, field in Config.model_fields.items():
+        old, new = getattr(before, table), getattr(now, table)
+        found += _of_several(table, old, new) if is_array(field.annotation) else _of(f"[{table}]", old, new)
     return sorted(found)
 
 
-def _differences(table: str, before: object, now: object) -> Iterator[str]:
-    for key in type(now).model_fields:  # type: ignore[attr-defined]  # a section's
+def _of_several(
+    kind: str, before: Sequence[Watch | Archive], now: Sequence[Watch | Archive]
+) -> Iterator[str]:
+    old, new = ({one.name: one for one in several} for several in (before, now))
+    yield from (f'{kind} "{name}" is new' for name in new.keys() - old.keys())
+    yield from (f'{kind} "{name}" is configured no more' for name in old.keys() - new.keys())
+    for name in old.keys() & new.keys():
+        yield from _of(f'[[{kind}]] "{name}"', old[name], new[name])
+
+
+def _of(table: str, before: Section, now: Section) -> Iterator[str]:
+    for key in type(now).model_fields:
         old, new = getattr(before, key), getattr(now, key)
-        if old != new:
-            said = "" if key == SECRET else f": {_shown(old)}, now {_shown(new)}"
-            yield f"{table} {key}{said or ' is another one'}"
+        if old == new:
+            continue
+        is_secret = key in now.secret_keys()
+        yield f"{table} {key}" + (" is another one" if is_secret else f": {_shown(old)}, now {_shown(new)}")
 
 
 def _shown(value: object) -> str:
-    return format_duration(value) if isinstance(value, timedelta) else str(value)
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return shown(value)
+    return "none" if value is None else str(value)
 
 
 def _require_valid(path: Path) -> None:

@@ -108,6 +108,11 @@ FAULTS = [
         '[notify]: key "webhook": should be a string',
     ),
     (
+        "an address for a table that holds a password is never repeated",
+        'database = "postgresql://user:secret@host/db"\n' + GOOD,
+        "[database]: should be a table",
+    ),
+    (
         "a token that no header can hold",
         '[notify]\ntoken = "a\\nb"\n' + GOOD,
         '[notify]: key "token": should be of printable ASCII characters',
@@ -274,9 +279,9 @@ FAULTS = [
         ('[database]: key "name": ":memory:" would be another database in each process; name a file'),
     ),
     (
-        "database is not a table",
-        f'database = "sqlite"\n{GOOD}',
-        '[database]: should be a table, not "sqlite"',
+        "service is not a table",
+        f'service = "fast"\n{GOOD}',
+        '[service]: should be a table, not "fast"',
     ),
     (
         "a plugin without a name",

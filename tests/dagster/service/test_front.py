@@ -3,7 +3,9 @@
 import functools
 import signal
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -88,6 +90,39 @@ def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(se
     (site.directory / "other" / "newer.dat").write_bytes(b"newer")
     service.wait_for(lambda: "newer.dat" in site.archived())
     config.write_text(good)
+
+
+def test_changed_messages_hold_after_sighup_and_their_secrets_are_not_told(service: Running) -> None:
+    site, config = service.site, service.site.directory / "config.toml"
+    before, received = config.read_text(), []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/hidden_path"
+        config.write_text(
+            f'{before}[notify]\nwebhook = "{address}"\ntoken = "hidden_token"\ninterval = "1s"\n'
+        )
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for(lambda: "read again: [notify] interval: 1m, now 1s" in service.said())
+        (site.directory / "mended").unlink(missing_ok=True)
+        site.deliver("bad2.dat")
+        service.wait_for(lambda: received)
+        server.shutdown()
+
+    assert received[0] == ("/hidden_path", "Bearer hidden_token")
+    assert "read again: [notify] webhook is another one" in service.said()
+    assert "hidden_" not in service.said()
+    config.write_text(before)
 
 
 def test_a_second_service_is_refused_and_a_foreign_daemon_left_to_its_work(
