@@ -28,7 +28,8 @@ from carbonation_dagster.service.home import HomeError, prepare_home, unusable
 # Dagster tells every step to stderr, failures with their stack; what a person
 # needs of that we say ourselves, and the run in Dagster holds all of it.
 SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-SLACK = 0.25  # seconds that a look may be late; the file system's clock is coarse
+LOOKS = 3  # at most: the first, one at what it saw and has settled, one at what changed till then
+SLACK = 0.05  # seconds that a look is late; the file system's clock is coarse
 
 log = logging.getLogger(__name__)
 
@@ -126,16 +127,11 @@ def _look_until_settled(project: Project, done: Pass, sleep: Callable[[float], N
     """The watches that could be looked at, after a last look."""
     watches = {watch.name: watch for watch in project.config.watch}
     seen = {name: look for name in watches if (look := _look(project, name, done)) is not None}
-    began = time.monotonic()
-    while True:
-        waits = {
-            name: look.settles_in.total_seconds()
-            for name, look in seen.items()
-            if look.settles_in is not None and time.monotonic() - began < watches[name].settle_seconds + SLACK
-        }
+    for _ in range(LOOKS - 1):
+        waits = {name: look.all_settled_in for name, look in seen.items() if look.all_settled_in is not None}
         if not waits:
             break
-        sleep(max(0.0, min(waits.values())) + SLACK / 5)
+        sleep(max(waits.values()).total_seconds() + SLACK)
         for name in waits:
             look = _look(project, name, done)
             if look is None:
@@ -168,13 +164,13 @@ class _Workers:
         self._tried: set[str] = set()
 
     def offers(self, watch: Watch, looked: datetime) -> list[Offer]:
-        """What waits for a run of ours, and what could be claimed when we looked.
+        """What waits for a run of ours, and what could be claimed when we looked and was not yet.
 
-        What fails in this pass is due later than that: a pass tries a group once.
+        A pass takes a group once: what comes back is for the next one, after another look.
         """
         waiting = recover(self._project, watch.name, self._instance, self.name)
         then = replace(self._project, clock=lambda: looked)
-        offers = [*waiting, *claim(then, watch.name, self.name)]
+        offers = [*waiting, *claim(then, watch.name, self.name, tried=self._tried)]
         return [offer for offer in offers if offer.batch_id not in self._tried]
 
     def execute(self, offer: Offer) -> None:

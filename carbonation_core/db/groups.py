@@ -1,6 +1,6 @@
 """Groups: their rows, when they are due, and what they are told."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Executable, bindparam, func, insert, select, 
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import chunks
 from carbonation_core.db.locks import count_up
-from carbonation_core.db.models import FeedEntry, Group, path_digest
+from carbonation_core.db.models import BatchGroup, FeedEntry, Group, path_digest
 from carbonation_core.lifecycle import FeedEvent
 
 FEED = "feed"  # the counter whose row lock makes sequence order commit order
@@ -121,11 +121,17 @@ def overdue(connection: Connection, watch_name: str, now: datetime) -> list[Grou
     return list(_groups(connection, query))
 
 
-def due(connection: Connection, watch_name: str, now: datetime, limit: int) -> list[GroupRow]:
-    """Unowned groups of the watch that may be claimed, the longest due first."""
+def due(
+    connection: Connection, watch_name: str, now: datetime, limit: int, tried: Collection[str] = ()
+) -> list[GroupRow]:
+    """Unowned groups of the watch that may be claimed, the longest due first.
+
+    `tried`: but for those that were in one of these batches.
+    """
+    had = select(BatchGroup.group_id).where(BatchGroup.group_id == Group.id, BatchGroup.batch_id.in_(tried))
     query = (
         select(*_COLUMNS)
-        .where(Group.watch_name == watch_name, Group.due_at <= now, Group.batch_id.is_(None))
+        .where(Group.watch_name == watch_name, Group.due_at <= now, Group.batch_id.is_(None), ~had.exists())
         .order_by(Group.due_at, Group.id)
         .limit(limit)
     )

@@ -28,8 +28,8 @@ class Observation:
     """What one look at a watch found.
 
     `files` is how many lie there by the last look at the whole tree, `settles_in`
-    when the next file could have settled, `due_in` when the next attempt or
-    timeout comes.
+    when the next file could have settled, `all_settled_in` when the last one
+    could, `due_in` when the next attempt or timeout comes.
     """
 
     watch_name: str
@@ -42,6 +42,7 @@ class Observation:
     ready: int
     rules_digest: str
     settles_in: timedelta | None
+    all_settled_in: timedelta | None
     due_in: timedelta | None
 
 
@@ -92,6 +93,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
         ready=ready,
         rules_digest=rules.digest,
         settles_in=min(unsettled, default=None),
+        all_settled_in=max(unsettled, default=None),
         due_in=None if due_at is None else due_at - facts.now,
     )
 

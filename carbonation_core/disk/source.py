@@ -58,6 +58,15 @@ def opened(source: Source) -> Iterator[tuple[int, os.stat_result]]:
         os.close(file)
 
 
+def is_unchanged(source: Source) -> bool:
+    """Whether the file still is what was judged, as far as a stat can tell."""
+    try:
+        found = os.stat(source.path, follow_symlinks=source.follow_symlink)
+    except OSError:
+        return False
+    return Stamp.of(found) == source.stamp
+
+
 def require_unchanged(file: int, stamp: Stamp) -> None:
     """Raise `SourceChanged` unless the open file still is what it was."""
     if Stamp.of(os.fstat(file)) != stamp:

@@ -1,7 +1,7 @@
 """Who works on which groups: offers, open batches, and giving back."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,11 +48,13 @@ class OpenBatch:
 
 
 @repeatable
-def claim(project: Project, watch_name: str, instance: str) -> list[Offer]:
+def claim(project: Project, watch_name: str, instance: str, tried: Collection[str] = ()) -> list[Offer]:
     """Put the groups that are due into batches, offered to the Dagster instance of that name.
 
     While the watch is idle and few are ready each gets a batch of its own;
-    else they are packed, so that a burst costs one run.
+    else they are packed, so that a burst costs one run. Whoever claims more
+    than once says which batches it `tried`: a group that was in one of them
+    is left to others, so that what comes back at once cannot hold it for ever.
     """
     service = project.config.service
     rules = rules_in_force(project)
@@ -62,7 +64,7 @@ def claim(project: Project, watch_name: str, instance: str) -> list[Offer]:
             return []
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
-        ready = groups.due(connection, watch_name, now, service.groups_per_run)
+        ready = groups.due(connection, watch_name, now, service.groups_per_run, tried)
         busy = bool(batches.not_ended(connection, watch_name))
         if busy or len(ready) > service.single_group_runs:
             parts: list[Sequence[GroupRow]] = [ready]

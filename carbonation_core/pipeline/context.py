@@ -9,9 +9,11 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.disk.source import Source
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged, Unroutable
 from carbonation_core.lifecycle import FileStatus, Outcome
+from carbonation_core.names import to_path
 from carbonation_core.plugin import Plugin
 from carbonation_core.project import Project
 from carbonation_core.rules.rule_sets import RuleSet
@@ -77,6 +79,12 @@ class StageContext:
     def plugin(self) -> Plugin:
         """The project's plugin."""
         return self.project.plugin
+
+
+def source_of(watch: Watch, file: Component) -> Source:
+    """A component's delivered file, as it was judged."""
+    follow = watch.symlinks == "follow_inside"
+    return Source(str(watch.path), to_path(file.source_path), file.stamp, follow)
 
 
 def closing(group: OpenGroup, error: AttemptFailed) -> Closing:

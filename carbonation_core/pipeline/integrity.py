@@ -12,11 +12,11 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.components import Component
 from carbonation_core.disk import source
 from carbonation_core.disk.file_system import explained
-from carbonation_core.disk.source import BLOCK, Source
-from carbonation_core.disk.stamp import Stamp
+from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import AttemptFailed, SourceChanged
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_path
+from carbonation_core.pipeline.context import source_of
 from carbonation_core.plugin import Plugin
 from carbonation_core.rules import decide
 from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
@@ -84,7 +84,9 @@ class Contents:
     def are_current(self) -> bool:
         """Whether the manifests that were read still are what they were."""
         read = {id_ for id_, _ in self._lists}
-        return all(self._is_current(one) for one in self._manifests if one.id in read)
+        return all(
+            source.is_unchanged(source_of(self._watch, one)) for one in self._manifests if one.id in read
+        )
 
     def _objection(self, rule: IntegrityRule, file: Component) -> str | None:
         if rule.type == "magic":
@@ -258,29 +260,18 @@ class Contents:
     @contextmanager
     def _opened(self, file: Component) -> Iterator[int]:
         """The file, open for reading: its archived copy if it has one, else as it was judged."""
-        path = to_path(file.source_path)
         try:
             if file.status is FileStatus.ARCHIVED and file.archive_path is not None:
-                path = to_path(file.archive_path)
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(to_path(file.archive_path), os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     yield descriptor
                 finally:
                     os.close(descriptor)
                 return
-            follow = self._watch.symlinks == "follow_inside"
-            with source.opened(Source(str(self._watch.path), path, file.stamp, follow)) as (descriptor, _):
+            with source.opened(source_of(self._watch, file)) as (descriptor, _):
                 yield descriptor
         except OSError as error:
             raise explained(error, f'"{file.source_path}" cannot be read') from error
-
-    def _is_current(self, file: Component) -> bool:
-        try:
-            path = Path(to_path(file.source_path))
-            found = path.stat(follow_symlinks=self._watch.symlinks == "follow_inside")
-        except OSError:
-            return False
-        return Stamp.of(found) == file.stamp
 
 
 def _shown(at: datetime) -> str:

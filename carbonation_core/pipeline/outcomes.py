@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,10 @@ from carbonation_core.db import batches, components, groups
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import Connection
 from carbonation_core.delivery.grouping import refresh
+from carbonation_core.disk.source import is_unchanged
 from carbonation_core.lifecycle import Event, Outcome, may
 from carbonation_core.logs.records import SUCCESS, about
-from carbonation_core.pipeline.context import Closing, StageContext
+from carbonation_core.pipeline.context import Closing, StageContext, source_of
 from carbonation_core.rules import decide
 
 log = logging.getLogger(__name__)
@@ -36,15 +37,31 @@ class Ended:
     at: datetime | None = None
 
 
+def changed_under(context: StageContext, closed: Sequence[Closing]) -> set[int]:
+    """The files of groups that end by waiting which are not what was judged any more, by their ids."""
+    return {
+        file.id
+        for closing in closed
+        if closing.outcome is Outcome.WAITING
+        for file in closing.group.asking
+        if not is_unchanged(source_of(context.watch, file))
+    }
+
+
 def end(
     context: StageContext,
     connection: Connection,
     batch_id: str,
     run_id: str,
     closed: Sequence[Closing],
+    changed: Collection[int],
     now: datetime,
 ) -> list[Ended]:
-    """Record for these groups that their way has ended, and how; they are free then."""
+    """Record for these groups that their way has ended, and how; they are free then.
+
+    Files that `changed` are to settle anew, so that nobody takes their groups
+    again before a look has seen what they are now.
+    """
     ends: list[Ended] = []
     if not closed:
         return ends
@@ -71,6 +88,8 @@ def end(
             values = {"retry_count": decision.attempts, "retry_at": at}
             changes += [Change(file, event, reason, values) for file in waiting]
             attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": at})
+        if outcome is Outcome.WAITING:
+            changes += [Change(file, Event.CHANGED, reason) for file in waiting if file.id in changed]
         ends.append(Ended(group.group_key, outcome, reason, at))
         members.append({"group_id": group.id, "outcome": outcome, "reason": reason})
     components.apply(connection, changes, now, run_id)

@@ -9,13 +9,12 @@ from carbonation_core.db import components
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.disk import file_system, transfer
-from carbonation_core.disk.source import Source
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, closing
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, closing, source_of
 from carbonation_core.rules import decide
 
 
@@ -151,18 +150,12 @@ def _planned(
     return job
 
 
-def _source_of(context: StageContext, file: Component) -> Source:
-    """A component's delivered file."""
-    follow = context.watch.symlinks == "follow_inside"
-    return Source(str(context.watch.path), to_path(file.source_path), file.stamp, follow)
-
-
 def _order(
     context: StageContext, batch_id: str, group: OpenGroup, archive: Archive, file: Component
 ) -> Order:
     return Order(
         component_id=file.id,
-        source=_source_of(context, file),
+        source=source_of(context.watch, file),
         directory=to_path(group.member.archive_directory or ""),
         name=to_path(file.filename),
         temporary=temporary_name(batch_id, file.id),

@@ -5,23 +5,28 @@ A stage decides; `pipeline` records. Nothing here writes to disk or database.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from carbonation_core.config.sections import Watch
 from carbonation_core.config.templates import fill
 from carbonation_core.db.components import Change, Component
 from carbonation_core.delivery.grouping import member_of
+from carbonation_core.disk import source
 from carbonation_core.disk.scan import unreadable
-from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import AttemptFailed, ConfigError, SourceChanged, Unroutable
 from carbonation_core.lifecycle import Event, FileStatus, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, closing
+from carbonation_core.pipeline.context import (
+    Closing,
+    OpenGroup,
+    StageContext,
+    StageResult,
+    closing,
+    source_of,
+)
 from carbonation_core.pipeline.integrity import Contents, Fault
 from carbonation_core.plugin import checked_metadata, jsonable
 from carbonation_core.rules import decide
@@ -83,7 +88,7 @@ def _sort_out(
 
 
 def _overtaken(context: StageContext, group: OpenGroup) -> Closing | None:
-    changed = [file for file in group.asking if not _is_still_there(file, context.watch)]
+    changed = [file for file in group.asking if not source.is_unchanged(source_of(context.watch, file))]
     if not changed:
         return None
     return Closing(group, Outcome.WAITING, f"{changed[0].filename} has changed or left since it was judged")
@@ -205,15 +210,6 @@ def _holds_something(context: StageContext, group: OpenGroup) -> bool:
     return any(not decide.is_set_aside(f.filename, context.rules) for f in group.asking) or any(
         f.status is FileStatus.ARCHIVED for f in group.files
     )
-
-
-def _is_still_there(file: Component, watch: Watch) -> bool:
-    path = to_path(file.source_path)
-    try:
-        found = os.stat(path, follow_symlinks=watch.symlinks == "follow_inside")
-    except OSError:
-        return False
-    return Stamp.of(found) == file.stamp
 
 
 def _extracted(

@@ -277,6 +277,7 @@ class Work:
     def _record(self, stage: Stage, result: StageResult) -> None:
         """Commit what a stage decided."""
         now = self._project.clock()
+        changed = endings.changed_under(self._context, result.closed)
         with self._recording() as connection:
             components.apply(connection, result.changes, now, self._run_id)
             metadata.store(connection, self._context.plugin.file_model, result.metadata, now)
@@ -292,7 +293,9 @@ class Work:
             batches.set_members(connection, self.batch_id, reasons)
             passed = [group.row.id for group in result.passed]
             batches.set_stage(connection, self.batch_id, passed, stage)
-            ends = endings.end(self._context, connection, self.batch_id, self._run_id, result.closed, now)
+            ends = endings.end(
+                self._context, connection, self.batch_id, self._run_id, result.closed, changed, now
+            )
             changes = [
                 Change(file, values=components.stamp_values(result.stamps[file.id][1]))
                 for file in components.by_id(connection, result.stamps)

@@ -152,7 +152,7 @@ def _bring_up(
 def _finish_all(
     context: dg.OpExecutionContext, carbonation: Carbonation, watch: str
 ) -> Iterator[BatchReport]:
-    """Bring all batches of the run to their end, and those that it can still claim."""
+    """Bring all batches of the run to their end, and those that it can still claim; no group twice."""
     batches = _batches(context, watch)
     for batch_id in batches:
         yield from _finish(context, carbonation, batch_id)
@@ -214,7 +214,7 @@ def _claim(
 ) -> list[str]:
     if len(before) >= MOST_CLAIMED:
         return []
-    offers = claim(carbonation.project, watch, instance_id(context.instance))
+    offers = claim(carbonation.project, watch, instance_id(context.instance), tried=before)
     batches = [offer.batch_id for offer in offers]
     if batches:
         service = {SERVICE_TAG: service_of(carbonation.project.config)}

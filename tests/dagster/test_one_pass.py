@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,7 +25,7 @@ from carbonation_dagster.defs.naming import PASS_TAG
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service.home import prepare_home
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
-from tests.site import Site, SiteMaker
+from tests.site import PLUGIN, Site, SiteMaker, touch
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"settle_seconds": "0.2"}
@@ -126,6 +127,71 @@ def test_what_failed_in_this_pass_is_not_tried_again_in_it(make: SiteMaker) -> N
 
     assert run_once(site)[0] == 3
     assert site.group("bad.dat").attempts == 1
+
+
+def _touched(path: Path) -> None:
+    touch(path, b"other bytes")
+
+
+def _replaced(path: Path) -> None:
+    other = path.with_name(".upload")
+    other.write_bytes(b"another file")
+    other.rename(path)
+
+
+@pytest.mark.parametrize("change", [_touched, _replaced, Path.unlink])
+def test_it_ends_whatever_a_sender_does_meanwhile_and_takes_each_group_once(
+    once: Site, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    came: list[Path] = []
+
+    def while_the_other_waits(file_paths: list[Path]) -> dict[str, Any]:
+        came.extend(file_paths)
+        if len(came) == 1:
+            change(other(came[0]))
+        return {}
+
+    def other(path: Path) -> Path:
+        return path.with_name("b.dat" if path.name == "a.dat" else "a.dat")
+
+    monkeypatch.setitem(PLUGIN.extractors, "broken", while_the_other_waits)
+    once.deliver("a.dat", "b.dat")
+
+    assert last_word(once) == (0, "2 groups: 1 archived, 1 waiting")
+    assert statuses_of_runs(once) == ["SUCCESS", "SUCCESS"]
+    assert last_word(once)[0] == 0
+    changed = other(came[0])
+    assert once.statuses()[changed.name] == ("archived" if changed.exists() else "cleared")
+
+
+def _rewriting(file_paths: list[Path]) -> dict[str, Any]:
+    touch(file_paths[0], b"rewritten")
+    return {}
+
+
+def test_it_ends_when_an_extractor_rewrites_the_file_that_it_reads(
+    once: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLUGIN.extractors, "broken", _rewriting)
+    once.deliver("a.dat")
+
+    assert last_word(once) == (0, "1 groups: 1 waiting")
+
+
+def test_it_looks_three_times_at_most(once: Site) -> None:
+    slept: list[float] = []
+
+    def deliver_more(seconds: float) -> None:
+        slept.append(seconds)
+        once.deliver(f"{len(slept)}.dat")
+        once.tick_clock(seconds)
+
+    once.deliver("0.dat")
+    done = one_pass.run_pass(once.project, deliver_more)
+
+    assert len(slept) == 2
+    assert done.unsettled == 1
+    assert set(once.archived()) == {"0.dat", "1.dat"}
 
 
 def test_a_missing_watch_directory_is_exit_code_1_after_the_others_were_served(

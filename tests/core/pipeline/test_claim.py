@@ -13,7 +13,7 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
-from carbonation_core.pipeline.claim import give_back, open_batches
+from carbonation_core.pipeline.claim import claim, give_back, open_batches
 from carbonation_core.pipeline.work import Outcome, Stage, work
 from tests.site import SINGLE, Site, SiteMaker
 
@@ -83,6 +83,20 @@ def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker
     site.settle()
     assert [offer.size for offer in site.claim()] == [3]
     assert [offer.size for offer in site.claim()] == [2]
+
+
+def test_a_claim_leaves_what_was_in_the_batches_that_it_is_told_of(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (first,) = site.claim()
+    give_back(site.project, first.batch_id, "it comes again as it is")
+    site.deliver("run2.dat", "run2.json")
+    site.settle()
+
+    (second,) = claim(site.project, "incoming", "here", tried=[first.batch_id])
+    assert second.group_key == "run2"
+    assert claim(site.project, "incoming", "here", tried=[first.batch_id, second.batch_id]) == []
+    assert [offer.group_key for offer in site.claim()] == ["run1"]
 
 
 def test_a_file_is_given_back_in_its_middle_without_an_attempt(make: SiteMaker) -> None:

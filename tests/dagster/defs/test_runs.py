@@ -1,13 +1,18 @@
 """What a run shows of its batch, in each way that a batch can come out."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 import pytest
 
 from carbonation_core.pipeline.claim import give_back
 from carbonation_core.pipeline.work import Outcome
+from carbonation_core.project import utc_now
 from carbonation_dagster.environment import STOP_FILE
-from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
-from tests.site import SiteMaker
+from tests.dagster.conftest import BROKEN, PLUGIN_SECTION, Shown, show
+from tests.site import PLUGIN, SiteMaker, touch
 
 ALL_WELL = dict.fromkeys(("integrity", "failed_groups", "completeness", "verified_transfers"), True)
 
@@ -102,6 +107,40 @@ def test_the_button_takes_all_batches_however_many(shown: Shown) -> None:
 
     assert shown.run().success
     assert len(shown.site.archived()) == 7
+
+
+@pytest.mark.parametrize("job", ["watch_incoming", "process_now"])
+def test_the_button_takes_a_group_once_though_it_comes_back(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    def with_a_restless_sender(file_paths: list[Path]) -> dict[str, Any]:
+        other = "b.dat" if file_paths[0].name == "a.dat" else "a.dat"
+        touch(shown.site.incoming / other, b"other bytes")
+        return {}
+
+    monkeypatch.setitem(PLUGIN.extractors, "broken", with_a_restless_sender)
+    shown.site.deliver("a.dat", "b.dat")
+    shown.site.settle()
+
+    assert shown.run(job=job).success
+    assert [(len(report.groups), report.groups[0].outcome) for report in shown.reports] == [
+        (1, Outcome.ARCHIVED),
+        (1, Outcome.WAITING),
+    ]
+
+
+def test_the_button_takes_a_group_once_though_it_is_due_again_at_once(
+    make: SiteMaker, instance: dg.DagsterInstance
+) -> None:
+    site = make(BROKEN, service={"retry_delay": '"0.001s"'}, more=PLUGIN_SECTION)
+    shown = show(site, instance)
+    site.deliver("bad.dat", content=b"broken")
+    site.settle()
+    real_time = replace(site.project, clock=utc_now)
+    shown.carbonation._project = real_time
+
+    assert not shown.run().success
+    assert site.group("bad.dat").attempts == 1
 
 
 def test_the_button_without_anything_ready_materialises_nothing(shown: Shown) -> None:
