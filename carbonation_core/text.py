@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
@@ -56,8 +56,8 @@ def quoted(value: object) -> str:
 
 
 def shown(at: datetime) -> str:
-    """A time as people read it, in UTC."""
-    return at.strftime("%Y-%m-%d %H:%M:%S")
+    """A time as people read it, with its zone, which is always the same."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def ago(age: timedelta) -> str:

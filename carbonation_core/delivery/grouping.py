@@ -72,7 +72,7 @@ def expire(
     late = groups.overdue(connection, watch_name, now)
     if not late:
         return ()
-    completeness = rules.patience
+    completeness = rules.waits
     groups.store(
         connection,
         [{"id": group.id, "timed_out_at": now, "deadline_at": None} for group in late],
@@ -94,16 +94,16 @@ def expire(
     return late
 
 
-def tell_losses(connection: Connection, group_ids: Iterable[int], now: datetime) -> set[int]:
+def retract_or_restore(connection: Connection, group_ids: Iterable[int], now: datetime) -> set[int]:
     """Retract the groups whose archived files are gone; complete again those whose files are back.
 
     The feed tells of both. Returns the ids of those that are complete again.
     """
     found = groups.by_id(connection, group_ids).values()
-    bereft = components.groups_with_losses(connection, [group.id for group in found])
-    gone = [group for group in found if group.complete and group.id in bereft]
+    with_losses = components.groups_with_losses(connection, [group.id for group in found])
+    gone = [group for group in found if group.complete and group.id in with_losses]
     # Only a group that was retracted has been complete once and is not.
-    back = [g for g in found if g.completed_at and not g.complete and g.id not in bereft]
+    back = [g for g in found if g.completed_at and not g.complete and g.id not in with_losses]
     for retold, event in ((gone, FeedEvent.RETRACTED), (back, FeedEvent.COMPLETED)):
         is_complete = event is FeedEvent.COMPLETED
         groups.store(connection, [{"id": group.id, "complete": is_complete} for group in retold], now)
@@ -125,9 +125,9 @@ def _due(files: Iterable[Component], now: datetime) -> datetime:
 
 
 def _deadline(group: GroupRow, rules: RuleSet) -> datetime | None:
-    if rules.patience.timeout is None or group.timed_out_at is not None:
+    if rules.waits.timeout is None or group.timed_out_at is not None:
         return None
-    return (group.reopened_at or group.created_at) + rules.patience.timeout
+    return (group.reopened_at or group.created_at) + rules.waits.timeout
 
 
 STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group

@@ -21,6 +21,7 @@ from carbonation_core.plugin import Plugin
 from carbonation_core.rules import decide
 from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
 from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet, matches_any
+from carbonation_core.text import shown
 
 NOTHING = "holds no checksum"
 
@@ -155,7 +156,7 @@ class Contents:
             reason = f"{said.algorithm} is {digest}, {where.filename} says {said.digest}{named}"
             until = max(since, where.quiet_since) + rule.grace
             if self._now < until:
-                yield Fault(file, f"{reason}; waits until {_shown(until)} for a corrected delivery", until)
+                yield Fault(file, f"{reason}; waits until {shown(until)} for a corrected delivery", until)
             else:
                 yield Fault(file, reason)
 
@@ -171,7 +172,7 @@ class Contents:
         why = f" ({'; '.join(unclear)})" if unclear else ""
         until = since + rule.grace
         if self._now < until:
-            return Fault(file, f"waits until {_shown(until)} for its checksum in {where}{why}", until)
+            return Fault(file, f"waits until {shown(until)} for its checksum in {where}{why}", until)
         return Fault(file, f"has no checksum in {where}{why}")
 
     def _of_sidecar(self, sidecar: Component, there: Sequence[Component], since: datetime) -> Iterator[Fault]:
@@ -272,7 +273,3 @@ class Contents:
                 yield descriptor
         except OSError as error:
             raise explained(error, f'"{file.source_path}" cannot be read') from error
-
-
-def _shown(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -16,6 +16,7 @@ from carbonation_core.lifecycle import Event, Outcome, may
 from carbonation_core.logs.records import SUCCESS, about
 from carbonation_core.pipeline.context import Closing, StageContext, source_of
 from carbonation_core.rules import decide
+from carbonation_core.text import shown
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _next_attempt(context: StageContext, closing: Closing, now: datetime) -> dec
 
 def tell(ended: Ended) -> None:
     """The line in the log."""
-    what = ended.outcome + (f" at {ended.at:%Y-%m-%d %H:%M:%S}" if ended.at else "")
+    what = ended.outcome + (f" at {shown(ended.at)}" if ended.at else "")
     with about(group_key=ended.group_key):
         level = _LEVELS.get(ended.outcome, logging.INFO)
         log.log(level, "group %s: %s: %s", ended.group_key, what, ended.reason)

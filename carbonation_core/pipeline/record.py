@@ -59,11 +59,11 @@ def record(
     components.apply(connection, changes, now, run_id)
     before = groups.by_id(connection, [job.group.row.id for job in transfers])
     # What joins a group that was retracted does not make it complete.
-    bereft = components.groups_with_losses(connection, before)
+    with_losses = components.groups_with_losses(connection, before)
     rows = [_group_row(context, job, batch.rules_digest, now) for job in transfers]
-    groups.store(connection, [{**row, "complete": row["id"] not in bereft} for row in rows], now)
+    groups.store(connection, [{**row, "complete": row["id"] not in with_losses} for row in rows], now)
     news = [(before[job.group.row.id], job) for job in transfers if job.written]
-    news = [(row, job) for row, job in news if row.id not in bereft]
+    news = [(row, job) for row, job in news if row.id not in with_losses]
     groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
     members = [_member_row(job) for job in transfers]
     batches.set_members(connection, batch.id, members)

@@ -19,7 +19,7 @@ from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
-from carbonation_core.delivery.grouping import NoKey, key_of, refresh, tell_losses
+from carbonation_core.delivery.grouping import NoKey, key_of, refresh, retract_or_restore
 from carbonation_core.disk import file_system
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Crew, look_at, own_stamp
@@ -236,7 +236,7 @@ class Adopter:
     def _renew_complete(self, connection: Connection, group_ids: set[int]) -> None:
         """Tell the feed of complete groups that got a file or whose file lies elsewhere now."""
         now = self._project.clock()
-        back = tell_losses(connection, group_ids, now)
+        back = retract_or_restore(connection, group_ids, now)
         rows = [row for row in groups.by_id(connection, group_ids).values() if row.complete]
         files = components.of_groups(connection, [row.id for row in rows])
         paths = [{"id": row.id, "archive_path": self._primary_path(files[row.id])} for row in rows]

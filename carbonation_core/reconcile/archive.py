@@ -19,7 +19,7 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.copies import Copy
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
-from carbonation_core.delivery.grouping import refresh, tell_losses
+from carbonation_core.delivery.grouping import refresh, retract_or_restore
 from carbonation_core.disk import file_system
 from carbonation_core.disk.temporary import batch_of
 from carbonation_core.disk.walk import Crew, Entry, crew, look_at, own_stamp
@@ -299,7 +299,7 @@ class _Reconciling:
             changed = {change.component.id for change in made}
             self._refresh(connection, rules, [change.component for change in made], now)
             touched = {change.component.group_id for change in made}
-            tell_losses(connection, (id_ for id_ in touched if id_ is not None), now)
+            retract_or_restore(connection, (id_ for id_ in touched if id_ is not None), now)
             for (copy, finding), change in zip(confirmed, changes, strict=True):
                 if change is None or copy.component_id in changed:
                     recorded.append(finding)

@@ -314,7 +314,7 @@ class RuleSet(Section):
     routing: tuple[Routing, ...] = Field((), strict=False, description="absent: the default archive")
 
     @cached_property
-    def patience(self) -> Completeness:
+    def waits(self) -> Completeness:
         """How long groups wait, and what follows; a group of one may wait for its sidecar."""
         return self.completeness or Completeness(group_by="stem")
 

@@ -140,4 +140,6 @@ def _plain(text: str) -> str:
 
 
 def _time(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S")
+    from carbonation_core.text import shown
+
+    return shown(at)

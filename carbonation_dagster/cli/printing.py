@@ -5,18 +5,19 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Any
 
 from carbonation_core.plugin import jsonable
+from carbonation_core.text import shown
 from carbonation_dagster.cli.text_table import text_table
 
 Rows = Iterable[Mapping[str, Any]]
 
 
 def as_table(columns: Sequence[str], rows: Rows) -> Iterator[str]:
-    """Aligned columns under their names; times in UTC to the second."""
+    """Aligned columns under their names; times to the second, in UTC."""
     cells = ([_cell(row[name]) for name in columns] for row in rows)
     for line in text_table(columns, cells):
         yield f"{line}\n"
@@ -82,7 +83,7 @@ def _field(value: object) -> object:
 
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return shown(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(_field(value))

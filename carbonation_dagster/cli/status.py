@@ -191,7 +191,9 @@ def _rules(found: "Status") -> Iterator[str]:
 
 
 def _time(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S")
+    from carbonation_core.text import shown
+
+    return shown(at)
 
 
 def _or_never(at: datetime | None) -> str:

@@ -30,7 +30,7 @@ def only(told: Explanation) -> GroupStory:
 def test_where_a_file_stands_is_a_sentence_in_each_status(status: FileStatus) -> None:
     file = replace(FILE, status=status, error_message="is odd")
     sentence = file_stands(file, NOW, None)
-    assert sentence.partition(": is odd")[0].endswith("since 2026-01-01 12:00:00")
+    assert sentence.partition(": is odd")[0].endswith("since 2026-01-01 12:00:00 UTC")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,8 @@ def test_a_complete_group_that_has_files_again_says_both() -> None:
     group = replace(GROUP, complete=True, completed_at=NOW, reopened_at=NOW)
     told = group_stands(group, [FILE], Wait("is whole"), NOW + timedelta(seconds=5))
     assert (
-        told == "is complete since 2026-01-01 12:00:00, and has files again: it is whole; it is open for 5 s"
+        told
+        == "is complete since 2026-01-01 12:00:00 UTC, and has files again: it is whole; it is open for 5 s"
     )
 
 
@@ -80,7 +81,7 @@ def test_a_group_is_found_by_its_key_and_by_each_path_of_its_files(site: Site, a
     site.one_pass()
     group = only(explain(site.project, asked.format(site.directory)))
     assert group.group_key == "run1"
-    assert group.stands == "is complete since 2026-01-01 12:00:03, in archive main"
+    assert group.stands == "is complete since 2026-01-01 12:00:03 UTC, in archive main"
 
 
 def test_the_story_of_an_archived_group(site: Site) -> None:

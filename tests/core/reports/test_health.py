@@ -53,7 +53,7 @@ def test_a_service_whose_process_is_gone_is_a_problem_at_once() -> None:
 
 def test_a_service_that_ended_by_a_fault_says_which() -> None:
     fallen = replace(STOPPED, errors=("the daemon ended",))
-    assert "the service ended at 2026-01-02 12:00:00: the daemon ended" in problems(
+    assert "the service ended at 2026-01-02 12:00:00 UTC: the daemon ended" in problems(
         replace(FACTS, service=fallen)
     )
 
@@ -64,7 +64,9 @@ def test_a_part_that_does_not_answer_is_a_problem_of_a_service_that_runs() -> No
         PartReport("web server", 19, is_well=True, answered_at=NOW, starts=1),
     )
     facts = replace(FACTS, reports=parts)
-    assert problems(facts) == ["the daemon does not answer since 2026-01-02 11:00:00; it is started again"]
+    assert problems(facts) == [
+        "the daemon does not answer since 2026-01-02 11:00:00 UTC; it is started again"
+    ]
     assert problems(replace(facts, service=STOPPED)) == []
 
 
@@ -109,7 +111,7 @@ def test_faults_of_the_last_pass_are_told_until_a_service_runs() -> None:
 def test_a_pass_that_died_is_told() -> None:
     dead = replace(FACTS, last_pass=replace(SERVICE, is_dead=True))
     assert warnings(dead) == [
-        "the pass of 2026-01-02 11:00:00 ended without a word; the next one takes up what it held"
+        "the pass of 2026-01-02 11:00:00 UTC ended without a word; the next one takes up what it held"
     ]
 
 
@@ -166,7 +168,7 @@ def test_failed_and_missing_files_and_long_waits_are_warnings() -> None:
     assert warnings(facts) == [
         "1 file failed; carbonation explain says why, carbonation retry tries again",
         "2 files missing from the archive",
-        "3 groups wait too long, run1 of watch in since 2026-01-02 12:00:00: it waits for .json",
+        "3 groups wait too long, run1 of watch in since 2026-01-02 12:00:00 UTC: it waits for .json",
     ]
 
 
@@ -177,7 +179,7 @@ def test_a_late_feed_is_a_problem() -> None:
     ]
     late = replace(late, last_new=NOW - 2 * HOUR)
     assert problems(replace(FACTS, watches=(late,))) == [
-        "watch in is late: nothing new since 2026-01-02 10:00:00, expected every 1h"
+        "watch in is late: nothing new since 2026-01-02 10:00:00 UTC, expected every 1h"
     ]
 
 

@@ -168,7 +168,7 @@ def test_a_target_that_is_not_reached_is_left_longer_each_time_and_is_a_problem(
     (problem,) = status(site.project).problems
     assert problem == (
         "notify: no message gets through to the webhook: hooks.example.org answered with status 500; "
-        "the next attempt is at 2026-01-01 13:00:00"
+        "the next attempt is at 2026-01-01 13:00:00 UTC"
     )
     note(site.project, "webhook", None)
     assert status(site.project).problems == ()

@@ -39,7 +39,7 @@ def test_a_service_that_ended_well_leaves_a_warning_and_its_start(site: Site) ->
     site.tick_clock(86_400)
     found = status(site.project)
     assert found.problems == ()
-    assert found.warnings[0].startswith("no service is running since 2026-01-01 12:00:00")
+    assert found.warnings[0].startswith("no service is running since 2026-01-01 12:00:00 UTC")
     state = service_state(site.project)
     assert state
     assert (state["running"], state["started_at"]) == (False, found.service and found.service.started_at)
@@ -106,7 +106,7 @@ def test_a_feed_is_late_and_in_time_again(make: SiteMaker) -> None:
     site.tick(20)
     assert feed_health(site.project, "incoming").is_late
     (problem,) = status(site.project).problems
-    assert problem.startswith("watch incoming is late: nothing new since 2026-01-01 12:00:00")
+    assert problem.startswith("watch incoming is late: nothing new since 2026-01-01 12:00:00 UTC")
     site.deliver("run1.dat", content=b"the next issue")
     site.tick()
     found = feed_health(site.project, "incoming")

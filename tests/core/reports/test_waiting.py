@@ -63,7 +63,7 @@ def test_a_group_that_lacks_a_file_says_which_and_until_when(on_timeout: str, th
     rules = RuleSet(completeness=RULES.completeness.model_copy(update={"on_timeout": on_timeout}))
     wait = group_waits(GROUP, [FILE], rules, WATCH, NOW)
     assert wait
-    assert (wait.says, wait.until) == (f"waits for .json until 2026-01-01 14:00:00, {then}", LATER)
+    assert (wait.says, wait.until) == (f"waits for .json until 2026-01-01 14:00:00 UTC, {then}", LATER)
 
 
 def test_a_sibling_that_failed_a_check_is_told_with_its_reason() -> None:
@@ -74,7 +74,7 @@ def test_a_sibling_that_failed_a_check_is_told_with_its_reason() -> None:
 
 def test_a_group_whose_timeout_has_passed_says_when() -> None:
     timed_out = replace(GROUP, deadline_at=None, timed_out_at=LATER)
-    assert says(timed_out) == "waits for .json; its timeout passed at 2026-01-01 14:00:00"
+    assert says(timed_out) == "waits for .json; its timeout passed at 2026-01-01 14:00:00 UTC"
 
 
 def test_a_group_may_wait_without_a_timeout() -> None:
@@ -84,9 +84,8 @@ def test_a_group_may_wait_without_a_timeout() -> None:
 def test_an_unsettled_file_holds_up_its_group_until_a_known_time() -> None:
     wait = group_waits(GROUP, [replace(FILE, status=FileStatus.DETECTED)], RULES, WATCH, NOW)
     assert wait
-    assert (
-        wait.says == "waits for run1.dat to settle: unchanged for 2 s, at 2026-01-01 12:00:02 at the earliest"
-    )
+    settles = "unchanged for 2 s, at 2026-01-01 12:00:02 UTC at the earliest"
+    assert wait.says == f"waits for run1.dat to settle: {settles}"
     assert wait.until == NOW + timedelta(seconds=2)
 
 
@@ -101,19 +100,20 @@ def test_what_has_settled_waits_for_a_look() -> None:
 
 
 def test_a_group_that_is_due_waits_for_a_run() -> None:
-    assert says(replace(GROUP, due_at=NOW)) == "is whole, and waits for a run since 2026-01-01 12:00:00"
+    assert says(replace(GROUP, due_at=NOW)) == "is whole, and waits for a run since 2026-01-01 12:00:00 UTC"
 
 
 def test_a_group_that_is_due_later_waits_for_its_next_attempt() -> None:
     pending = replace(FILE, status=FileStatus.RETRY_PENDING, retry_at=LATER)
-    assert says(replace(GROUP, due_at=LATER), pending) == "waits for its next attempt, at 2026-01-01 14:00:00"
+    told = says(replace(GROUP, due_at=LATER), pending)
+    assert told == "waits for its next attempt, at 2026-01-01 14:00:00 UTC"
 
 
 def test_a_group_that_a_batch_holds_names_batch_and_run() -> None:
     held = replace(GROUP, batch_id="b1")
     batch = BatchRow("b1", "incoming", "i", "offered", 1, "d", NOW, None, None, None)
     assert says(held, batch=batch) == (
-        "waits for its run to start; it was offered as batch b1 at 2026-01-01 12:00:00"
+        "waits for its run to start; it was offered as batch b1 at 2026-01-01 12:00:00 UTC"
     )
     running = replace(batch, status="running", run_id="r1")
     assert says(held, batch=running) == "is worked on by run r1 in batch b1"

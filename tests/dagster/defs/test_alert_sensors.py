@@ -101,7 +101,7 @@ def test_what_does_not_get_through_fails_the_tick_and_comes_again_with_what_fail
     told.hook.status = 500
     with pytest.raises(NotifyError, match="answered with status 500"):
         told.tick()
-    assert (told.tick() or "").endswith("the next attempt is at 2026-01-01 12:01:03")
+    assert (told.tick() or "").endswith("the next attempt is at 2026-01-01 12:01:03 UTC")
     assert len(told.hook.got) == 1
 
     (second,) = told.fail("run8.dat")

@@ -59,12 +59,12 @@ def test_each_verdict_is_told_once_until_it_changes(hourly: Shown) -> None:
 
     site.tick(3601)
     assert tick() == {
-        "delivery/incoming freshness": (False, "nothing new since 2026-01-01 12:00:00; expected every 1h")
+        "delivery/incoming freshness": (False, "nothing new since 2026-01-01 12:00:00 UTC; expected every 1h")
     }
     site.tick(3600)
     (passed, description) = tick()["catalog/incoming completeness"]
     assert not passed
-    assert description == "run1 waits for .json; its timeout passed at 2026-01-01 14:00:04"
+    assert description == "run1 waits for .json; its timeout passed at 2026-01-01 14:00:04 UTC"
     assert tick() == {}
 
     site.deliver("run1.json")
