@@ -28,6 +28,7 @@ from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.config.toml import place
 from carbonation_core.db import sqlite, tallies
 from carbonation_core.errors import ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
+from carbonation_core.text import listing
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,30 @@ def writing(engine: Engine) -> Iterator[Connection]:
         tallies.begin(connection)
         yield connection
         tallies.settle(connection)
+
+
+@contextmanager
+def altering(engine: Engine) -> Iterator[Connection]:
+    """One transaction that changes tables; it commits at the end, or leaves nothing where the database can.
+
+    SQLite, which copies a table to change it, lets go of one that others refer to.
+    Raises as `writing` does, and `DatabaseError` if a row then refers to nothing.
+    """
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    with explained(engine), engine.connect() as connection:
+        file: Any = connection.connection.dbapi_connection
+        with sqlite.without_references(file), connection.begin():
+            before = sqlite.dangling(file)
+            yield connection
+            tables = sorted({table for table, *_ in sqlite.dangling(file) - before})
+            if tables:
+                raise DatabaseError(
+                    f"the tables stay as they were: rows of {listing(tables)} would refer to rows that "
+                    "are no more"
+                )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 
 from carbonation_core.db import sqlite
-from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.engine import altering, reading
 from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
 from carbonation_core.errors import DatabaseError
 from carbonation_core.text import listing
@@ -25,6 +25,7 @@ VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may 
 UPGRADE_WAIT = 600  # seconds for the upgrade of somebody else
 TO_ADD = 'run: carbonation db revision --autogenerate -m "what is new", and then: carbonation db upgrade'
 HERE = Path(__file__).parent / "migrations"
+_OF_PLUGINS = ("column", "index", "unique_constraint", "foreign_key_constraint")
 _EARLIER = {"files", "file_components", "service_state"}  # the tables of the earlier release
 
 
@@ -49,7 +50,7 @@ class SchemaStatus:
 
 def upgrade(engine: Engine, plugin_migrations: Path | None, to: str = "heads") -> SchemaStatus:
     """Apply what is pending, and say what it was; safe to repeat and to run twice at once."""
-    with writing(engine) as connection, _alone(connection):
+    with altering(engine) as connection, _alone(connection):
         before = _status(connection, plugin_migrations)
         if before.unknown:
             raise DatabaseError(_too_new(engine, before))
@@ -177,8 +178,8 @@ def _core_names(name: str | None, kind: str, _parents: object) -> bool:
 
 
 def _core_objects(_thing: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
-    # Columns and indexes that only the database has in `files` are the plugin's.
-    return not (reflected and kind in ("column", "index") and name not in BASE_COLUMNS)
+    # What only the database has in `files` is the plugin's.
+    return not (reflected and kind in _OF_PLUGINS and name not in BASE_COLUMNS)
 
 
 def _where(engine: Engine) -> str:

@@ -67,6 +67,21 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
+@contextmanager
+def without_references(connection: sqlite3.Connection) -> Iterator[None]:
+    """Have a transaction, which begins and ends within, drop what others refer to."""
+    connection.execute("PRAGMA foreign_keys = OFF")  # which does nothing inside a transaction
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def dangling(connection: sqlite3.Connection) -> set[tuple[str, int, str, int]]:
+    """Rows that refer to rows that are not there: table, row, table it refers to, which of its keys."""
+    return set(connection.execute("PRAGMA foreign_key_check"))
+
+
 def is_there(path: Path) -> bool:
     """Whether there is such a file; raises `DatabaseError` when that cannot be seen."""
     try:

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("watch_name", "name", name="pk_tallies"),
     )
+    op.execute("DELETE FROM tallies")  # of an upgrade that was interrupted, on MariaDB
     for statement in SUMS:
         op.execute(statement)
     op.add_column("file_components", sa.Column("status_since", TIME, nullable=True))
