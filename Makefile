@@ -26,7 +26,7 @@ demo: $(VENV)/made
 	@$(BIN)/python plugins/shapefile/demo/show.py --port $(PORT)
 
 test: $(VENV)/made
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TEST)
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(TEST)
 
 check: $(VENV)/made
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """What tests of several packages share."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,15 @@ from tests.site import Site, SiteMaker, make_site
 # SIGINT does: the processes that tests start would not end when they are asked to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30  # bytes there; some tests write large files, and a failed run keeps its own
+
+
+def pytest_configure() -> None:
+    """Directories of tests lie in memory, where their many commits cost the least, if there is room."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
@@ -22,16 +33,22 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones first, so that processes that share the files of tests end together.
+    """The longest first, so that processes that share the tests end together.
 
-    On a server run only what asks for a database; the rest ran on SQLite.
+    On a server run only those that state a fact about the database; see `tests.databases`.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_longest, reverse=True)
     if databases.SQLITE:
         return
-    asking = [item for item in items if "on_each_database" in getattr(item, "fixturenames", ())]
+    asking = [item for item in items if databases.is_asked(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in asking])
     items[:] = asking
+
+
+def _longest(item: pytest.Item) -> float:
+    """Seconds that a slow test may take; 0 for the many others."""
+    limit = item.get_closest_marker("timeout")
+    return 0 if item.get_closest_marker("slow") is None else limit.args[0] if limit else 1
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +59,13 @@ def on_each_database() -> Iterator[None]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     yield
     databases.drop_all()
+
+
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A directory of the test's own that is on a disk, wherever the others are."""
+    with tempfile.TemporaryDirectory(prefix="carbonation-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

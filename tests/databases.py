@@ -2,6 +2,11 @@
 
 It is the URL, as SQLAlchemy takes it, of somebody who may make databases there.
 `tests/on_server` starts a server of its own and sets it.
+
+On a server run the tests that have a project (`make`, `site`) or ask for
+`on_each_database`, unless one database is enough for what they state: `one`
+marks a test or a module whose facts are about bytes, names, rules or times, and
+`each` a test of such a module that is about the database all the same.
 """
 
 import os
@@ -26,10 +31,19 @@ SERVER = make_url(os.environ["TEST_DATABASE"]) if os.environ.get("TEST_DATABASE"
 SQLITE = SERVER is None
 
 of_sqlite = pytest.mark.skipif(not SQLITE, reason="is about SQLite's file")
+one = pytest.mark.databases("one")
+each = pytest.mark.databases("each")
 
 _made: list[DatabaseSection] = []
 _free: dict[type[FileBase], list[DatabaseSection]] = defaultdict(list)
 _lent: dict[str, type[FileBase]] = {}  # by name
+
+
+def is_asked(item: pytest.Item) -> bool:
+    """Whether the test states a fact about the database, so that each kind has to show it."""
+    mark = item.get_closest_marker("databases")
+    asks = "on_each_database" in getattr(item, "fixturenames", ())
+    return asks and (mark is None or mark.args == ("each",))
 
 
 @cache

@@ -13,16 +13,16 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 import carbonation_core
-import carbonation_core.db
 from carbonation_core.config.loading import load_config
 from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.delivery.observe import observe
@@ -34,6 +34,7 @@ from carbonation_dagster.cli.scaffold import scaffold
 from tests import databases
 
 ROOT = Path(__file__).parents[2]
+TOGETHER = pytest.mark.xdist_group("commands")  # they share the process that is forked, and an archive
 COMMAND = [
     *(sys.executable, "-W", "error", "-c"),
     "from carbonation_dagster.cli import main; main(prog_name='carbonation')",
@@ -42,8 +43,8 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     [
         module.name
-        for package in (carbonation_core, carbonation_core.db, cli)
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        for package in (carbonation_core, cli)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     ]
 )
 SIDECAR = (
@@ -82,13 +83,22 @@ def _begin(directory: Path, environment: dict[str, str]) -> None:
     warnings.simplefilter("error")
 
 
-def _command(
-    directory: Path, environment: dict[str, str], arguments: Sequence[str], out: Any, err: Any
+def _command(arguments: Sequence[str]) -> None:
+    cli.main(arguments, prog_name="carbonation")
+
+
+def _script(text: str, arguments: Sequence[str]) -> None:
+    sys.argv = ["script", *arguments]
+    exec(compile(text, "script", "exec"), {"__name__": "__main__"})
+
+
+def _heard(
+    directory: Path, environment: dict[str, str], out: Any, err: Any, what: Callable[..., None], *rest: Any
 ) -> None:
     _begin(directory, environment)
     for stream, number in ((out, 1), (err, 2)):
         os.dup2(stream.detach(), number)
-    cli.main(arguments, prog_name="carbonation")
+    what(*rest)
 
 
 def _pass(directory: Path, environment: dict[str, str]) -> None:
@@ -114,10 +124,17 @@ class Desk:
         return {**clean, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(self.directory / "nothing")}
 
     def __call__(self, *arguments: str) -> Answer:
+        return self._answer(_command, arguments)
+
+    def script(self, text: str, *arguments: str) -> Answer:
+        """What a script in Python said."""
+        return self._answer(_script, text, arguments)
+
+    def _answer(self, what: Callable[..., None], *rest: Any) -> Answer:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             streams = reduction.DupFd(out.fileno()), reduction.DupFd(err.fileno())
             process = _PROCESSES.Process(
-                target=_command, args=(self.directory, self.environment(), arguments, *streams)
+                target=_heard, args=(self.directory, self.environment(), *streams, what, *rest)
             )
             process.start()
             process.join()

@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from tests.acceptance.command import Desk, deliver, one_pass
+from tests import databases
+from tests.acceptance.command import TOGETHER, Desk, deliver, one_pass
+
+pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 
 
 @pytest.mark.parametrize("what", ["run1", "incoming/run1.dat", "run1.json"])
@@ -24,6 +27,7 @@ def test_an_archived_path_leads_to_its_group(archive: Desk) -> None:
     assert archive.good("explain", str(path)).startswith("group run3 of watch incoming\n")
 
 
+@databases.each
 def test_the_story_is_valid_json(archive: Desk) -> None:
     told = json.loads(archive.good("explain", "run1", "--json"))
     assert (told["known"], told["groups"][0]["complete"]) == (True, True)

@@ -10,7 +10,10 @@ import pytest
 
 from carbonation_core.delivery.retry import RETRIABLE
 from carbonation_dagster.cli.retry import STATUSES
-from tests.acceptance.command import Desk, deliver, new_desk, one_pass
+from tests import databases
+from tests.acceptance.command import TOGETHER, Desk, deliver, new_desk, one_pass
+
+pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 
 LONG_AGO = "'2026-01-01 00:00:00.000000'"  # UTC, as it is everywhere
 USERS_MISTAKES = (
@@ -57,6 +60,7 @@ def test_init_writes_a_unit_that_systemd_accepts(
     assert "--user is whom" in desk.wrong("init", "--user", "daemon")
 
 
+@databases.each
 def test_a_new_project_is_valid_and_makes_its_database_once(desk: Desk) -> None:
     assert "not initialised" in desk.good("check", "config")
     assert desk.good("db", "init").endswith(" is initialised\n")
@@ -97,6 +101,7 @@ def test_check_config_names_faulty_rules(desk: Desk) -> None:
     assert "sidecar" in desk.wrong("check", "config", code=1)
 
 
+@databases.each
 def test_check_config_counts_what_belongs_to_no_watch_any_more(archive: Desk, tmp_path: Path) -> None:
     text = (archive.directory / "config.toml").read_text()
     renamed = archive.directory / "renamed.toml"
@@ -106,6 +111,7 @@ def test_check_config_counts_what_belongs_to_no_watch_any_more(archive: Desk, tm
     renamed.unlink()
 
 
+@databases.each
 def test_db_status_says_what_is_pending(desk: Desk) -> None:
     answer = desk("db", "status")
     assert answer.code == 1
@@ -124,6 +130,7 @@ def test_db_status_says_what_is_pending(desk: Desk) -> None:
     assert "run: carbonation db upgrade" in desk.wrong("status", code=1)
 
 
+@databases.each
 def test_db_status_says_where_tables_differ(desk: Desk) -> None:
     desk.good("db", "init")
     desk.execute("ALTER TABLE files ADD COLUMN stray INTEGER")
@@ -131,6 +138,7 @@ def test_db_status_says_where_tables_differ(desk: Desk) -> None:
     assert (answer.code, "stray" in answer.out) == (1, True)
 
 
+@databases.each
 def test_a_model_that_has_changed_without_a_revision_says_what_to_run(desk: Desk) -> None:
     desk.good("db", "init")
     model = desk.directory / "my_plugin" / "model.py"
@@ -151,6 +159,7 @@ def test_a_model_that_has_changed_without_a_revision_says_what_to_run(desk: Desk
     assert "colour" in desk.good("query", "files")
 
 
+@databases.each
 def test_a_database_of_others_is_a_sentence_from_every_command(desk: Desk) -> None:
     desk.execute("CREATE TABLE files (id INTEGER PRIMARY KEY, path VARCHAR(255))")
     said = 'has tables of another program, under names that ours have: "files"; name an empty one'
@@ -159,6 +168,7 @@ def test_a_database_of_others_is_a_sentence_from_every_command(desk: Desk) -> No
     assert said in desk.good("check", "config")
 
 
+@databases.each
 def test_a_project_lies_anywhere(tmp_path: Path, on_each_database: None) -> None:
     (tmp_path / "100% done").mkdir()
     desk = new_desk(tmp_path / "100% done")
@@ -168,6 +178,7 @@ def test_a_project_lies_anywhere(tmp_path: Path, on_each_database: None) -> None
     assert "run1" in desk.good("query", "files")
 
 
+@databases.each
 def test_status_before_the_first_start(desk: Desk) -> None:
     assert "not initialised; run: carbonation db init" in desk.wrong("status", code=1)
     told = json.loads(desk("status", "--json").out)
@@ -181,6 +192,7 @@ def test_status_before_the_first_start(desk: Desk) -> None:
     assert "rules in force: none yet" in answer.out
 
 
+@databases.each
 def test_status_is_healthy_after_a_look(desk: Desk) -> None:
     desk.good("db", "init")
     deliver(desk, "run1", "lidar", 1)
@@ -292,6 +304,7 @@ def test_retry_offers_the_statuses_that_can_be_retried() -> None:
     assert STATUSES == RETRIABLE
 
 
+@databases.each
 def test_check_rules_says_what_would_change_group_by_group(archive: Desk, tmp_path: Path) -> None:
     rules = (archive.directory / "rules.toml").read_text()
     same = tmp_path / "same.toml"

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import COMMAND, Answer, Desk, new_desk
+from tests import databases
+from tests.acceptance.command import COMMAND, TOGETHER, Answer, Desk, new_desk
+
+pytestmark = [TOGETHER, databases.one]  # options and forms; filters are stated in core/db
 
 FOUND = [
     ("--instrument lidar", ["run1", "run2"]),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import COMMAND, Desk, deliver, new_desk, one_pass
+from tests import databases
+from tests.acceptance.command import COMMAND, TOGETHER, Desk, deliver, new_desk, one_pass
+
+pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 
 
 @pytest.fixture

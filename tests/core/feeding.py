@@ -1,14 +1,7 @@
-"""Processes that complete groups and that take the feed, for `test_feed_order`.
-
-`python -m tests.core.feeding write DIRECTORY NAME COUNT HOURS` completes so many
-groups, with pauses before statements and commits, by a clock that is so many
-hours wrong; `read DIRECTORY COUNT FILE` polls until it has so many entries, and
-writes them to the file.
-"""
+"""What processes do that complete groups and that take the feed, for `test_feed_order`."""
 
 import json
 import random
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +19,10 @@ from tests.site import open_site
 AT_ONCE = 5  # groups in one transaction, at most
 
 
-def write(directory: Path, name: str, count: int, hours: float) -> None:
+def write(directory: Path, number: int, count: int, hours: float) -> None:
+    """Complete so many groups, with pauses before statements and commits, by a clock that is wrong."""
     site = open_site(directory)
-    rng = random.Random(name)
+    rng = random.Random(number)
 
     def pause(*_: object) -> None:
         if rng.random() < 0.1:
@@ -36,11 +30,11 @@ def write(directory: Path, name: str, count: int, hours: float) -> None:
 
     event.listen(site.project.engine, "before_cursor_execute", pause)
     event.listen(site.project.engine, "commit", pause)
-    keys = [f"{name}-{number}" for number in range(count)]
+    keys = [f"{number}-{one}" for one in range(count)]
     while keys:
         size = rng.randint(1, AT_ONCE)
         # Two writers share a watch, so that both locks are waited for.
-        _complete(site.project, f"watch-{int(name) // 2}", keys[:size], timedelta(hours=hours))
+        _complete(site.project, f"watch-{number // 2}", keys[:size], timedelta(hours=hours))
         keys = keys[size:]
     site.project.engine.dispose()
 
@@ -57,6 +51,7 @@ def _complete(project: Project, watch_name: str, keys: list[str], wrong_by: time
 
 
 def read(directory: Path, count: int, file: Path) -> None:
+    """Poll until there are so many entries, and write them to the file."""
     site = open_site(directory)
     database = Database(site.project)
     rng = random.Random(str(file))
@@ -68,10 +63,3 @@ def read(directory: Path, count: int, file: Path) -> None:
             time.sleep(rng.uniform(0, 0.02))
     file.write_text(json.dumps(taken), encoding="utf-8")
     database.close()
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "write":
-        write(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
-    else:
-        read(Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

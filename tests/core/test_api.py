@@ -72,6 +72,7 @@ def test_rows_can_be_had_one_by_one_and_faults_at_once(site: Site, database: Dat
         database.iter_files({"nope": 1})
 
 
+@databases.one
 def test_filters_describe_themselves(database: Database) -> None:
     described = {one.name: one for one in database.describe_filters()}
     assert described["size_min"].column == "size"
@@ -137,6 +138,7 @@ def test_a_cursor_of_a_time_based_release_is_translated(site: Site, database: Da
     assert cursor == database.get_new_files()[1]
 
 
+@databases.one
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -208,6 +210,7 @@ def test_no_value_of_a_filter_reaches_the_database_that_it_would_not_take(
             assert f'filter "{name}"' in str(error)  # noqa: PT017  # the others are answered: with nothing
 
 
+@databases.one
 @pytest.mark.parametrize("limit", [0, -1, True, "3", None])
 def test_the_feed_wants_a_limit(database: Database, limit: int) -> None:
     with pytest.raises(QueryError, match="limit"):

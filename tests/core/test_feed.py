@@ -9,6 +9,7 @@ from carbonation_core import QueryError
 from carbonation_core.api import Database
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reports.status import status
+from tests import databases
 from tests.site import PAIRS, Site, SiteMaker, touch
 
 
@@ -205,12 +206,14 @@ def test_a_cursor_of_a_time_based_release_can_be_acknowledged(site: Site, databa
     assert database.acked("mirror") == "feed:1"
 
 
+@databases.one
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "ä", "x" * 256, None, 7])
 def test_a_consumer_has_a_plain_name(database: Database, name: str) -> None:
     with pytest.raises(QueryError, match="a consumer's name has letters"):
         database.ack(name, "feed:0")
 
 
+@databases.one
 @pytest.mark.parametrize("cursor", [None, "", "nonsense"])
 def test_only_a_cursor_can_be_acknowledged(database: Database, cursor: str) -> None:
     with pytest.raises(QueryError, match="cursor"):

@@ -1,14 +1,14 @@
 """The examples of docs/api.md do what the page says."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Desk, archived, deliver, one_pass
+from tests.acceptance.command import TOGETHER, Desk, archived, deliver, one_pass
 from tests.docs.pages import DOCS
+
+pytestmark = TOGETHER
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (DOCS / "api.md").read_text(encoding="utf-8"), re.M | re.S)
 POLLER = next(block for block in BLOCKS if block.startswith("# poller.py"))
@@ -21,16 +21,9 @@ def desk(on_each_database: None, tmp_path: Path) -> Desk:
 
 
 def run(desk: Desk, script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        cwd=desk.directory,
-        env=desk.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    answer = desk.script(script, *arguments)
+    assert answer.code == 0, answer.err
+    return answer.out
 
 
 def test_the_poller_takes_each_group_once(desk: Desk) -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from carbonation_core.delivery.observe import observe
 from carbonation_core.disk.watcher import Watcher
+from tests import databases
 from tests.site import PAIRS, Site, SiteMaker
+
+pytestmark = databases.one  # how files come
 
 PATIENCE = 10.0  # seconds for an event to come
 WHOLE = {"run1.dat": b"first half, second half", "run1.json": b"{}"}

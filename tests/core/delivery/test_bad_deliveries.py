@@ -11,7 +11,10 @@ import pytest
 
 from carbonation_core import Plugin
 from carbonation_core.names import to_text
+from tests import databases
 from tests.site import SINGLE, File, Site, SiteMaker, make_site, touch
+
+pytestmark = databases.one  # names and kinds of files
 
 RULES = SINGLE + '[[single.integrity]]\ntype = "min_size"\nvalue = 3\n'
 NOBODY = 65534
@@ -114,6 +117,7 @@ def test_a_move_of_a_followed_symlink_leaves_the_file_that_it_leads_to(make: Sit
     assert not any(site.incoming.iterdir())
 
 
+@databases.each
 @pytest.mark.parametrize(
     "name",
     [
@@ -148,6 +152,7 @@ def test_a_name_that_leaves_no_room_for_a_version_fails_alone(make: SiteMaker) -
     assert neighbour_is_archived(site)
 
 
+@databases.each
 @pytest.mark.parametrize(
     "words", ["caf\udce9", "nothing\0 but", "long " * 40_000], ids=["no text", "a NUL", "long"]
 )
@@ -169,6 +174,7 @@ def test_whatever_a_plugin_says_when_it_fails_is_stored_and_stops_no_neighbour(
     assert neighbour_is_archived(site)
 
 
+@databases.each
 def test_a_group_key_that_no_database_could_hold_is_a_failed_attempt(make: SiteMaker) -> None:
     plugin = Plugin(File, group_functions={"long": lambda file_path: "k" * 70_000})
     site = make(

@@ -16,7 +16,10 @@ from carbonation_core.disk.scan import Hints
 from carbonation_core.errors import ScanError
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.reports.status import feed_health, status
+from tests import databases
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, touch
+
+pytestmark = databases.one  # where a look goes
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def found_by(site: Site) -> tuple[int, int]:
     return found.found_by_event, found.found_by_scan
 
 
+@databases.each
 def test_only_what_was_hinted_at_is_looked_at(deep: Site) -> None:
     deep.deliver("a", "b")
     assert look(deep, "a").new == 1
@@ -127,6 +131,7 @@ def test_archived_files_whose_mount_was_away_are_not_taken_for_redelivered(deep:
     assert len(deep.history("a")) == 3
 
 
+@databases.each
 def test_files_are_counted_from_look_to_look(deep: Site) -> None:
     deep.deliver("a", "b")
     assert look(deep, "a", "b").files == 2
@@ -135,6 +140,7 @@ def test_files_are_counted_from_look_to_look(deep: Site) -> None:
     assert deep.tick().files == 1
 
 
+@databases.each
 def test_deliveries_are_counted_by_what_told_of_them_first(deep: Site) -> None:
     deep.deliver("told", "new/inside", "untold")
     hints = Hints(frozenset({"told"}), frozenset({"new"}), by_events=True)
@@ -168,6 +174,7 @@ def test_a_look_says_when_time_alone_changes_something(make: SiteMaker) -> None:
     assert site.settle().due_in == timedelta(minutes=120)
 
 
+@databases.each
 def test_idle_looks_write_nothing(deep: Site) -> None:
     deep.deliver("a")
     deep.one_pass()
@@ -184,6 +191,7 @@ def test_idle_looks_write_nothing(deep: Site) -> None:
     assert all(statement.startswith(("BEGIN", "SELECT")) for statement in statements)
 
 
+@databases.each
 def test_a_watch_with_the_longest_name_there_may_be_is_looked_at(make: SiteMaker) -> None:
     name = "w" * LONGEST_NAME
     site = make(SINGLE, watch={"name": f'"{name}"'})

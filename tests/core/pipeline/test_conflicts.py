@@ -8,6 +8,7 @@ import pytest
 from carbonation_core.delivery.observe import observe
 from carbonation_core.pipeline import publish
 from carbonation_core.pipeline.claim import claim
+from tests import databases
 from tests.site import SINGLE, Site, SiteMaker
 
 BOTH = ("incoming", "other")
@@ -52,6 +53,7 @@ def work_on(site: Site, watches: Sequence[str] = BOTH) -> None:
             site.run(offer)
 
 
+@databases.one
 def test_other_bytes_at_the_destination_are_never_touched(site: Site) -> None:
     site.archive.mkdir()
     (site.archive / "run1.dat").write_bytes(b"somebody else's")
@@ -62,6 +64,7 @@ def test_other_bytes_at_the_destination_are_never_touched(site: Site) -> None:
     assert 'on_conflict = "error"' in site.component("run1.dat").error_message
 
 
+@databases.one
 def test_a_conflict_under_version_gets_a_name_of_its_own(make: SiteMaker) -> None:
     site = make(archive={"on_conflict": '"version"'})
     site.archive.mkdir()
@@ -75,6 +78,7 @@ def test_a_conflict_under_version_gets_a_name_of_its_own(make: SiteMaker) -> Non
     }
 
 
+@databases.one
 def test_equal_bytes_at_the_destination_count_as_archived(site: Site) -> None:
     site.archive.mkdir()
     (site.archive / "run1.dat").write_bytes(b"bytes")

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests import databases
 from tests.core.sums import deliver, refused
 from tests.site import PLUGIN, SINGLE, SiteMaker, touch
+
+pytestmark = databases.one  # what files hold
 
 PNG = SINGLE + '[[single.integrity]]\ntype = "magic"\nvalue = "89 50 4e47"\nextensions = [".png"]\n'
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from carbonation_core.pipeline import integrity
+from tests import databases
 from tests.core.sums import (
     BAD,
     GOOD,
@@ -20,6 +21,8 @@ from tests.core.sums import (
     waits,
 )
 from tests.site import SINGLE, SiteMaker, touch
+
+pytestmark = databases.one  # bytes and what is said of them
 
 
 @pytest.mark.parametrize("order", [("SHA256SUMS", "a.bin"), ("a.bin", "SHA256SUMS")])
@@ -154,6 +157,7 @@ def test_rules_that_ask_for_no_checksum_any_more_archive_what_failed(make: SiteM
     assert set(site.archived()) == {"a.bin", "SHA256SUMS"}
 
 
+@databases.each
 def test_rules_that_make_a_file_a_manifest_take_it_out_of_its_group(make: SiteMaker) -> None:
     rules = '[pairs.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
     site = make(rules)

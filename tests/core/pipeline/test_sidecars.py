@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import databases
 from tests.core.sums import (
     BAD,
     GOOD,
@@ -24,6 +25,8 @@ from tests.core.sums import (
     waits,
 )
 from tests.site import PLUGIN, SiteMaker, touch
+
+pytestmark = databases.one  # bytes and what is said of them
 
 
 @pytest.mark.parametrize("extension", ["md5", "sha1", "sha256", "sha512"])
@@ -304,6 +307,7 @@ def test_an_extractor_does_not_get_what_is_only_read(make: SiteMaker) -> None:
     assert got == [["run1.dat"]]
 
 
+@databases.each
 def test_rejected_sidecars_are_judged_again_with_their_file(make: SiteMaker) -> None:
     site = make(READ_ONLY + '[[pairs.selection]]\nhas_keys = ["never"]\n')
     deliver(site, run1())

@@ -17,6 +17,7 @@ from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import Outcome, Stage, work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
+from tests import databases
 from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch
 
 
@@ -32,6 +33,7 @@ def test_a_pair_is_archived_with_its_bytes_digest_and_place_in_the_feed(site: Si
     assert site.feed() == [("run1", "completed")]
 
 
+@databases.one
 def test_times_are_kept_and_modes_are_the_configured_ones(make: SiteMaker) -> None:
     site = make(archive={"file_mode": "0o444", "dir_mode": "0o700", "destination": '"archive/{group_key}"'})
     site.deliver("run1.dat", "run1.json")
@@ -43,6 +45,7 @@ def test_times_are_kept_and_modes_are_the_configured_ones(make: SiteMaker) -> No
     assert (site.archive / "run1").stat().st_mode & 0o777 == 0o700
 
 
+@databases.one
 def test_a_file_settles_only_after_the_quiet_time_by_our_clock(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     assert site.tick().unsettled == 2
@@ -51,6 +54,7 @@ def test_a_file_settles_only_after_the_quiet_time_by_our_clock(site: Site) -> No
     assert site.statuses()["run1.dat"] == "waiting"
 
 
+@databases.one
 def test_a_file_that_grows_settles_anew(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.tick()
@@ -60,6 +64,7 @@ def test_a_file_that_grows_settles_anew(site: Site) -> None:
     assert site.tick(2).ready == 1
 
 
+@databases.one
 def test_a_clock_that_goes_back_only_delays(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.tick()
@@ -132,6 +137,7 @@ def test_a_second_look_at_the_same_tree_changes_nothing(site: Site) -> None:
     assert (site.archived(), site.feed(), site.history("run1.dat")) == before
 
 
+@databases.one
 @pytest.mark.parametrize("action", ["copy", "move", "hardlink", "symlink"])
 def test_every_action_brings_the_bytes_under_the_final_name(make: SiteMaker, action: str) -> None:
     site = make(archive={"action": f'"{action}"'})
@@ -187,6 +193,7 @@ def test_metadata_fill_columns_and_destination(make: SiteMaker) -> None:
     assert set(site.archived()) == {"blue/7/run1.dat", "blue/7/run1.json"}
 
 
+@databases.one
 def test_a_destination_without_its_key_fails_the_group_with_that_reason(make: SiteMaker) -> None:
     site = make(archive={"destination": '"archive/{category}"'})
     site.deliver("run1.dat", "run1.json")
@@ -195,6 +202,7 @@ def test_a_destination_without_its_key_fails_the_group_with_that_reason(make: Si
     assert 'names "category"' in site.component("run1.dat").error_message
 
 
+@databases.one
 def test_metadata_cannot_lead_out_of_the_archive(make: SiteMaker) -> None:
     site = make(
         PAIRS + '[pairs.metadata]\nextract = "sizes"\n', archive={"destination": '"archive/{category}"'}
@@ -221,6 +229,7 @@ def test_selection_rejects_with_its_reason_and_other_rules_judge_anew(make: Site
     assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
 
 
+@databases.one
 def test_routing_takes_the_first_match(make: SiteMaker) -> None:
     site = make(
         PAIRS + '[[pairs.routing]]\nmatch = "cal*"\narchive = "other"\n',
@@ -297,6 +306,7 @@ def test_an_archived_file_that_leaves_delivery_stays_archived(site: Site) -> Non
     assert (component.status, component.in_delivery, component.in_archive) == ("archived", False, True)
 
 
+@databases.one
 def test_a_watch_that_cannot_be_looked_at_clears_nothing(site: Site) -> None:
     site.deliver("run1.dat")
     site.settle()
@@ -331,6 +341,7 @@ def test_a_change_seen_while_its_batch_runs_is_archived_again(site: Site) -> Non
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
 
 
+@databases.one
 def test_an_archive_that_vanished_is_waited_for_without_using_attempts(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.one_pass()
@@ -363,6 +374,7 @@ def test_an_archive_that_was_moved_by_configuration_is_not_taken_for_gone(
     assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"run2.dat", "run2.json"}
 
 
+@databases.one
 def test_missing_directories_are_not_made_when_that_is_configured(make: SiteMaker) -> None:
     site = make(archive={"create_directories": "false"})
     site.deliver("run1.dat", "run1.json")

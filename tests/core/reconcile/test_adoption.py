@@ -8,6 +8,7 @@ from carbonation_core import Plugin
 from carbonation_core.errors import QueryError
 from carbonation_core.reconcile.archive import Scope
 from carbonation_core.reconcile.findings import Kind
+from tests import databases
 from tests.core.reconciling import QUICK, between, found, reconcile
 from tests.site import File, Site, SiteMaker, make_site, touch
 
@@ -118,6 +119,7 @@ def test_an_extractor_that_fails_leaves_the_group_incomplete_till_it_is_mended(m
     assert (site.group("a.dat").category, site.feed()) == ("mended", [("a.dat", "completed")])
 
 
+@databases.one
 def test_what_could_never_be_delivered_is_not_adopted(full: Site) -> None:
     lay(full, ".hidden", "run1.v2.dat", "elsewhere/run1.dat", "one/twin.dat", "two/twin.dat")
     (full.archive / "link.dat").symlink_to(full.archive / "run1.dat")
@@ -135,6 +137,7 @@ def test_what_could_never_be_delivered_is_not_adopted(full: Site) -> None:
     assert "it is a symlink" in reasons["link.dat"].reason
 
 
+@databases.one
 def test_a_file_that_still_changes_is_not_adopted(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make("[single]\n", watch=QUICK)
     lay(site, "a.dat", "b.dat")
@@ -189,6 +192,7 @@ def test_a_move_whose_record_was_lost_is_adopted(make: SiteMaker) -> None:
     assert site.feed() == [("a.dat", "completed")]
 
 
+@databases.one
 def test_an_archive_of_several_watches_asks_whose_files_they_are(make: SiteMaker) -> None:
     other = '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "main"\n'
     more = '[[watch]]\nname = "aside"\npath = "aside"\nrules = "single"\narchive = "spare"\n'

@@ -9,6 +9,7 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import FileComponent
 from carbonation_core.reconcile.archive import ArchiveReconciliation
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
+from tests import databases
 from tests.core.reconciling import QUICK, found, reconcile
 from tests.site import Site, SiteMaker, touch
 
@@ -72,6 +73,7 @@ def test_a_file_of_another_size_is_not_what_was_archived(full: Site) -> None:
     assert the_reason(result) == "has 3 bytes, not 5"
 
 
+@databases.one
 def test_a_directory_in_a_file_s_place_is_no_file(full: Site) -> None:
     (full.archive / "run1.dat").unlink()
     (full.archive / "run1.dat").mkdir()
@@ -139,6 +141,7 @@ def test_an_earlier_version_that_vanished_is_said_and_the_newest_stays_archived(
     assert site.statuses() == {"a.dat": "archived"}
 
 
+@databases.one
 def test_a_dangling_symlink_counts_as_missing(make: SiteMaker) -> None:
     site = make("[single]\n", archive={"action": '"symlink"'})
     site.deliver("a.dat", "b.dat")
@@ -198,6 +201,7 @@ def test_findings_are_kept_in_order_however_many(tmp_path: Path) -> None:
     assert next(iter(findings)) == next(iter(findings))
 
 
+@databases.one
 def test_progress_tells_how_far_it_has_come(full: Site) -> None:
     told: list[tuple[str, int, int | None]] = []
 

@@ -7,8 +7,11 @@ import pytest
 
 from carbonation_core.errors import ScanError
 from carbonation_core.reconcile.findings import Kind, too_much_lost
+from tests import databases
 from tests.core.reconciling import QUICK, reconcile
 from tests.site import Site, SiteMaker
+
+pytestmark = databases.one  # what the disk refuses
 
 IS_ROOT = os.geteuid() == 0
 
@@ -63,6 +66,7 @@ def test_an_error_while_listing_changes_nothing(full: Site, monkeypatch: pytest.
     assert set(full.statuses().values()) == {"archived"}
 
 
+@databases.each
 def test_a_mass_loss_is_refused_until_it_is_forced(make: SiteMaker) -> None:
     site = make("[single]\n", service={"max_loss": '"20%"', "single_group_runs": "0"}, watch=QUICK)
     archive_many(site, 40)

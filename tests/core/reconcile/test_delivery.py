@@ -13,6 +13,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.project import Project
 from carbonation_core.reconcile import delivery as module
 from carbonation_core.reconcile.delivery import DeliveryReconciliation, reconcile_delivery
+from tests import databases
 from tests.site import Site, SiteMaker, open_site, touch
 
 
@@ -82,6 +83,7 @@ def test_a_file_is_back(single: Site, looked_at: list[set[str]]) -> None:
     assert looked_at[0] == {"a"}
 
 
+@databases.one
 def test_a_directory_that_cannot_be_read_changes_nothing(
     single: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_directory_that_cannot_be_read_changes_nothing(
     assert single.statuses() == {"a": "waiting", "deep/b": "waiting"}
 
 
+@databases.one
 def test_a_closed_lost_and_found_is_no_error(single: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     single.deliver("a", "lost+found/b")
     real = os.scandir
@@ -114,6 +117,7 @@ def test_a_closed_lost_and_found_is_no_error(single: Site, monkeypatch: pytest.M
     assert reconcile(single).seen == 1
 
 
+@databases.one
 def test_a_watch_that_is_gone_loses_nothing(single: Site) -> None:
     single.deliver("a")
     single.settle()
@@ -124,6 +128,7 @@ def test_a_watch_that_is_gone_loses_nothing(single: Site) -> None:
     assert single.statuses() == {"a": "waiting"}
 
 
+@databases.one
 def test_a_symlink_that_is_followed_agrees_when_its_target_does(
     make: SiteMaker, looked_at: list[set[str]]
 ) -> None:

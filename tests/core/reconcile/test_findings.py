@@ -10,8 +10,11 @@ from carbonation_core.lifecycle import Stage
 from carbonation_core.pipeline import integrity
 from carbonation_core.pipeline.work import work
 from carbonation_core.reconcile.delivery import reconcile_delivery
+from tests import databases
 from tests.core.sums import BAD, GOOD, MINUTE, READ_ONLY, SIDECARS, deliver, refused, run1, sha256, waits
 from tests.site import Site, SiteMaker, touch
+
+pytestmark = databases.one  # bytes, and how long they are waited for
 
 
 def mismatch(site: Site, until: str = "2026-01-01 12:10:03") -> str:
@@ -92,6 +95,7 @@ def test_a_longer_grace_is_kept(make: SiteMaker) -> None:
     assert "waits until 2026-01-01 14:00:03 UTC" in waits(site, "run1.dat")
 
 
+@databases.each
 def test_a_reconcile_judges_a_mismatch_again_and_fails_it_at_once(make: SiteMaker) -> None:
     site = make(SIDECARS)
     deliver(site, run1(BAD))

@@ -16,6 +16,7 @@ from carbonation_core.reports.explain import (
     verdict,
 )
 from carbonation_core.reports.waiting import Wait
+from tests import databases
 from tests.core.reports.test_waiting import FILE, GROUP, NOW, WATCH
 from tests.site import Site, SiteMaker, touch
 
@@ -190,6 +191,7 @@ def test_a_file_without_a_group_has_a_story_too(site: Site) -> None:
     assert file.on_disk == "not there"
 
 
+@databases.one
 def test_of_a_path_that_nobody_has_seen_each_watch_says_whether_it_would_take_it(make: SiteMaker) -> None:
     site = make(
         more="""
@@ -211,6 +213,7 @@ def test_of_a_path_that_nobody_has_seen_each_watch_says_whether_it_would_take_it
     assert explain(site.project, "a.dat", "other").watches[0].watch_name == "other"
 
 
+@databases.one
 def test_nothing_is_said_of_a_word_that_nobody_knows(site: Site) -> None:
     told = explain(site.project, "nothing")
     assert (told.is_known, told.watches) == (False, ())
@@ -258,6 +261,7 @@ def test_odd_names_are_taken_raw_and_as_they_are_spelled(site: Site) -> None:
         assert only(explain(site.project, asked)).group_key == r"caf\xe9"
 
 
+@databases.one
 def test_a_path_by_way_of_a_symlink_is_the_same_path(site: Site) -> None:
     site.deliver("run1.dat")
     site.settle()

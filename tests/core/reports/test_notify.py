@@ -16,7 +16,10 @@ from carbonation_core.config.sections import NotifySection
 from carbonation_core.reports import notify
 from carbonation_core.reports.notify import Failure, NotifyError, message, note, post, run_command, unreached
 from carbonation_core.reports.status import status
+from tests import databases
 from tests.site import Site, SiteMaker
+
+pytestmark = databases.one  # messages
 
 FAILURE = Failure("run_failure", "r1", "run r1 of watch_incoming failed", "run7: no instrument", "now")
 

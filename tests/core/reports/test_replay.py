@@ -8,7 +8,10 @@ from sqlalchemy import event
 
 from carbonation_core import ConfigError
 from carbonation_core.reports.replay import Difference, Replayed, candidate_rules, left_out, replay
+from tests import databases
 from tests.site import PAIRS, PLUGIN, Site, SiteMaker
+
+pytestmark = databases.one  # what rules decide
 
 SIZED = PAIRS + '    [pairs.metadata]\n    extract = "sizes"\n'
 OTHER = '[[archive]]\nname = "other"\ndestination = "elsewhere/{category}"\n'
@@ -75,6 +78,7 @@ def test_another_archive_or_directory_is_rerouted(site: Site) -> None:
     assert found["run2"].difference is D.UNCHANGED
 
 
+@databases.each
 def test_where_a_group_lies_by_earlier_rules_is_no_change_of_these(site: Site) -> None:
     complete(site, "run1")
     site.set_rules(SIZED + TO_OTHER)
@@ -211,6 +215,7 @@ def test_a_fault_of_the_candidate_names_its_file(site: Site) -> None:
         candidate_rules(site.project, Path("nowhere"))
 
 
+@databases.each
 def test_a_replay_writes_nothing_and_looks_at_no_directory(site: Site) -> None:
     complete(site, "run1", b"b")
     for name in ("incoming", "archive"):
@@ -226,6 +231,7 @@ def test_a_replay_writes_nothing_and_looks_at_no_directory(site: Site) -> None:
     assert set(statements) <= {"SELECT", "BEGIN", "PRAGMA"}
 
 
+@databases.each
 def test_groups_come_a_page_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         site.deliver(f"run{number}.dat", f"run{number}.json", content=b"a")

@@ -13,6 +13,8 @@ from carbonation_core.reports.status import feed_health, service_state, status
 from tests import databases
 from tests.site import Site, SiteMaker
 
+pytestmark = databases.one  # what is made of what the parts said
+
 
 @pytest.fixture(autouse=True)
 def room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +22,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "FULL", 0.0)
 
 
+@databases.each
 def test_a_running_service_is_told_with_its_process_and_its_ui(site: Site) -> None:
     heartbeat.begin(site.project, heartbeat.SERVICE, "http://127.0.0.1:3000")
     site.tick(10)
@@ -97,6 +100,7 @@ def test_an_archive_that_lost_its_files_is_a_problem(site: Site) -> None:
     assert problem.startswith(f'archive main: "{site.archive}" held files, and cannot be looked at')
 
 
+@databases.each
 def test_a_feed_is_late_and_in_time_again(make: SiteMaker) -> None:
     site = make(watch={"expect_every": '"1h"'})
     site.deliver("run1.dat", "run1.json")

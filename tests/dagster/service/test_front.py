@@ -12,7 +12,7 @@ import pytest
 from tests.dagster.running import Running, make_project, running
 from tests.site import SiteMaker, make_site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("front")]
 
 REEXECUTE = """
 mutation($parameters: ReexecutionParams!) {
