@@ -21,6 +21,8 @@ from carbonation_core.db.models import (
     path_digest,
 )
 
+MOST_KEYS = 10_000  # that somebody's question goes through
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -85,6 +87,17 @@ def groups_with_key(connection: Connection, watches: Iterable[str], key: str) ->
         Group.watch_name.in_(list(watches)), Group.group_key_sha256 == path_digest(key)
     )
     return list(connection.execute(query.order_by(Group.watch_name)).scalars())
+
+
+def waiting_keys(connection: Connection, watch_name: str) -> list[str]:
+    """The keys of a watch's groups that wait for files, the latest first; not more than `MOST_KEYS`."""
+    query = select(Group.group_key).where(
+        Group.watch_name == watch_name,
+        Group.due_at.is_(None),
+        Group.batch_id.is_(None),
+        Group.complete.is_(False),
+    )
+    return list(connection.execute(query.order_by(Group.id.desc()).limit(MOST_KEYS)).scalars())
 
 
 def files_at(connection: Connection, watches: Iterable[str], paths: Sequence[str]) -> list[Component]:

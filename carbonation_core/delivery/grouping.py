@@ -16,6 +16,7 @@ from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin
 from carbonation_core.rules.decide import Member, group_key, readiness
+from carbonation_core.rules.near_misses import wants
 from carbonation_core.rules.rule_sets import RuleSet
 
 LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
@@ -82,7 +83,8 @@ def expire(
     changes: list[Change] = []
     for group in late:
         waiting = [file for file in files[group.id] if file.status is FileStatus.WAITING]
-        lacking = ", ".join(readiness([member_of(f) for f in files[group.id]], rules, False, False).missing)
+        missing = readiness([member_of(f) for f in files[group.id]], rules, False, False).missing
+        lacking = wants(missing, [file.filename for file in waiting], rules)
         reason = f"waited {completeness.timeout_minutes:g} minutes for {lacking}"
         for file in waiting:
             if completeness.on_timeout == "skip":

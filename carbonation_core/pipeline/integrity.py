@@ -20,6 +20,7 @@ from carbonation_core.pipeline.context import source_of
 from carbonation_core.plugin import Plugin
 from carbonation_core.rules import decide
 from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
+from carbonation_core.rules.near_misses import like_listed
 from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet, matches_any
 from carbonation_core.text import shown
 
@@ -133,11 +134,13 @@ class Contents:
             unclear += [f"{one.filename}: {line}" for line in fault]
             said = self._said_of(file, one, sums, there)
             expected += [(said, one)] if said else []
+            unclear += _like(file, one, sums)
         for one in manifests:
             listed = self._manifest(one, rule.algorithm)
             unclear += [f"{one.filename}: {line}" for line in listed.faults[:1]]
             said = listed.of(file.filename)
             expected += [(said, one)] if said else []
+            unclear += _like(file, one, listed)
         if expected:
             yield from self._mismatches(file, expected, since, rule)
         elif sidecars or rule.manifest is not None:
@@ -273,3 +276,9 @@ class Contents:
                 yield descriptor
         except OSError as error:
             raise explained(error, f'"{file.source_path}" cannot be read') from error
+
+
+def _like(file: Component, where: Component, listed: Sums) -> list[str]:
+    """The likely cause why a list does not name a file."""
+    like = like_listed(file.filename, listed.names)
+    return [f"{where.filename} {like}"] if like else []

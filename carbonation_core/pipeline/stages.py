@@ -30,6 +30,7 @@ from carbonation_core.pipeline.context import (
 from carbonation_core.pipeline.integrity import Contents, Fault
 from carbonation_core.plugin import checked_metadata, jsonable
 from carbonation_core.rules import decide
+from carbonation_core.rules.near_misses import wants
 
 
 def integrity(
@@ -136,7 +137,8 @@ def completeness(context: StageContext, groups: Sequence[OpenGroup]) -> StageRes
             reason = "; ".join(f"{file.filename} {file.error_message}" for file in broken)
             result.closed.append(Closing(group, Outcome.INTEGRITY_FAILED, reason))
         else:
-            lacking = ", ".join(state.missing) or "a file that has not settled"
+            names = [file.filename for file in group.files]
+            lacking = wants(state.missing, names, context.rules) or "a file that has not settled"
             result.closed.append(Closing(group, Outcome.WAITING, f"waits for {lacking}"))
     return result
 

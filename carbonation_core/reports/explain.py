@@ -21,6 +21,7 @@ from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports.waiting import Wait, file_waits, group_waits
 from carbonation_core.rules import decide
+from carbonation_core.rules.near_misses import like_keys, like_pattern
 from carbonation_core.rules.rule_sets import Rules, matches_any
 from carbonation_core.text import ago, shown
 
@@ -203,7 +204,11 @@ def verdict(watch: Watch, relative: str) -> tuple[bool, str]:
         return False, f'leaves it alone: its name matches "{ignored[0]}" of ignore_patterns'
     if not decide.wanted(name, watch):
         patterns = ", ".join(f'"{pattern}"' for pattern in watch.patterns)
-        return False, f"leaves it alone: its name matches none of its patterns {patterns}"
+        like = like_pattern(name, watch)
+        return (
+            False,
+            f"leaves it alone: its name matches none of its patterns {patterns}{f'; {like}' if like else ''}",
+        )
     return True, f'takes it, by rule set "{watch.rules}"'
 
 
@@ -225,7 +230,9 @@ class _Teller:
         if watch is not None and rules is not None:
             strays = strays_of(self._connection, watch, rules, [row.group_key])[row.group_key]
         batch = batches.get(self._connection, row.batch_id) if row.batch_id else None
-        wait = group_waits(row, files, rules, watch, self._now, batch, strays)
+        keys = {row.group_key, *story.waiting_keys(self._connection, row.watch_name)}
+        like = like_keys(keys).get(row.group_key)
+        wait = group_waits(row, files, rules, watch, self._now, batch, strays, like)
         file_type, archive_path, rules_digest = story.extras(self._connection, group_id)
         if rules is not None:
             files = sorted(files, key=lambda file: decide.in_order(file.filename, rules))

@@ -15,12 +15,13 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import NoKey, key_of
 from carbonation_core.disk.scan import Seen, look, unreadable
 from carbonation_core.errors import ScanError
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import FileStatus, Outcome
 from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline import stages
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
+from carbonation_core.rules.near_misses import like_keys
 
 ARCHIVE, DONE = "archive", "archived already"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
@@ -114,8 +115,10 @@ def _of_groups(
     for decision in (stages.select, stages.route):
         result = decision(context, result.passed, metadata)
         closed += result.closed
+    alike = like_keys(one.group.row.group_key for one in closed if one.outcome is Outcome.WAITING)
     for ended in closed:
-        yield Preview(name, ended.group.row.group_key, ended.outcome, ended.reason)
+        key = ended.group.row.group_key
+        yield Preview(name, key, ended.outcome, "; ".join(filter(None, (ended.reason, alike.get(key)))))
     for group in result.passed:
         archive, directory = result.routes[group.row.id]
         names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, context.rules)]

@@ -14,6 +14,7 @@ from carbonation_core.delivery.grouping import member_of, strays_of
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.rules.decide import readiness
+from carbonation_core.rules.near_misses import causes_of
 from carbonation_core.rules.rule_sets import RuleSet
 from carbonation_core.text import shown
 
@@ -64,12 +65,14 @@ def group_waits(
     now: datetime,
     batch: BatchRow | None = None,
     strays: Sequence[Component] = (),
+    like: str | None = None,
 ) -> Wait | None:
     """What a group waits for; None when nothing of it waits.
 
     `batch` is the one that holds it, `strays` are files that have not joined it
-    yet, see `strays_of`. Without rules or watch, as of a watch that is configured no more, it cannot
-    say what is missing.
+    yet, see `strays_of`; `like` says that another group has a key that is read as
+    this one, see `like_keys`. Without rules or watch, as of a watch that is
+    configured no more, it cannot say what is missing.
     """
     if group.batch_id is not None and batch is not None:
         return _held(batch)
@@ -88,7 +91,7 @@ def group_waits(
     state = readiness([member_of(file) for file in files], rules, False, False) if rules else None
     if rules is None or state is None or not state.missing:
         return Wait("waits for the next look at its watch")
-    return _missing(group, (*files, *strays), state.missing, rules)
+    return _missing(group, (*files, *strays), state.missing, rules, like)
 
 
 def file_waits(file: Component, watch: Watch | None, now: datetime) -> Wait | None:
@@ -187,12 +190,22 @@ def _settling(files: Sequence[Component], watch: Watch, now: datetime) -> Wait:
     )
 
 
-def _missing(group: GroupRow, files: Sequence[Component], missing: Sequence[str], rules: RuleSet) -> Wait:
+def _missing(
+    group: GroupRow,
+    files: Sequence[Component],
+    missing: Sequence[str],
+    rules: RuleSet,
+    like: str | None,
+) -> Wait:
+    there = [file for file in files if file.in_delivery]
     broken = [
-        f"; {file.filename} failed a check: it {file.error_message}"
-        for file in files
-        if file.status is FileStatus.INTEGRITY_FAILED and file.in_delivery
+        f"{file.filename} failed a check: it {file.error_message}"
+        for file in there
+        if file.status is FileStatus.INTEGRITY_FAILED
     ]
+    causes = [*broken, *causes_of(missing, [file.filename for file in there], rules)]
+    causes += [like] if like else []
+    also = "".join(f"; {cause}" for cause in causes)
     says = f"waits for {', '.join(missing)}"
     if group.deadline_at is None:
         late = (
@@ -200,6 +213,6 @@ def _missing(group: GroupRow, files: Sequence[Component], missing: Sequence[str]
             if group.timed_out_at
             else ", without a timeout"
         )
-        return Wait(f"{says}{late}{''.join(broken)}")
+        return Wait(f"{says}{late}{also}")
     then = _AFTERWARDS[rules.completeness.on_timeout if rules.completeness else "warn"]
-    return Wait(f"{says} until {shown(group.deadline_at)}, {then}{''.join(broken)}", group.deadline_at)
+    return Wait(f"{says} until {shown(group.deadline_at)}, {then}{also}", group.deadline_at)

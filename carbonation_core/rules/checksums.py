@@ -2,11 +2,13 @@
 
 A line is a bare digest, `digest  name` or `digest *name` as GNU tools write it,
 or `SHA256 (name) = digest` as BSD tools do. Empty lines, and those that begin
-with `#` or `;`, say nothing.
+with `#` or `;`, say nothing. UTF-16 is read where a byte order mark says that it
+is that.
 """
 
+import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +22,14 @@ _GNU = re.compile(rb"(\\?)([0-9A-Fa-f]+)(?: [ *]|[ \t]\*?)(.+)", re.DOTALL)
 _BSD = re.compile(rb"(\\?)(MD5|SHA-?1|SHA(?:2-)?256|SHA(?:2-)?512) ?\((.+)\) ?= ?([0-9A-Fa-f]+)", re.DOTALL)
 _ESCAPES = {rb"\\": b"\\", rb"\n": b"\n", rb"\r": b"\r"}
 _ESCAPE = re.compile(rb"\\[\\nr]")
+_MARKS = (  # of byte order, as tools of Windows write them; the longer before those they begin with
+    (codecs.BOM_UTF8, None),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_NOT_MARKED = ": it holds NUL bytes, as UTF-16 does, which should begin with a byte order mark"
 _STDIN = b"-"  # what GNU tools call a file that has no name
 
 
@@ -52,6 +62,11 @@ class Sums:
         """The digest of a list that has no other, whatever name it gives."""
         return self.sums[0] if len(self.sums) == 1 else None
 
+    @property
+    def names(self) -> Collection[str]:
+        """The files that it names."""
+        return self._by_name
+
     @cached_property
     def _by_name(self) -> Mapping[str, Sum]:
         return {one.name: one for one in self.sums if one.name is not None}
@@ -65,7 +80,10 @@ def parse(content: bytes, algorithm: str | None) -> Sums:
     """
     sums: dict[str | None, Sum] = {}
     faults: list[str] = []
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    try:
+        lines = _in_utf8(content).split(b"\n")
+    except UnicodeError:
+        return Sums((), ("is UTF-16 text that is cut off or broken",))
     for number, raw in enumerate(lines, 1):
         line = raw.removesuffix(b"\r")
         if not line.strip() or line[:1] in b"#;":
@@ -82,6 +100,14 @@ def parse(content: bytes, algorithm: str | None) -> Sums:
     return Sums(tuple(sums.values()), tuple(faults))
 
 
+def _in_utf8(content: bytes) -> bytes:
+    """The list without a byte order mark; names in it that are not UTF-8 stay as they are."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding).encode() if encoding else content.removeprefix(mark)
+    return content
+
+
 def _sum(line: bytes, algorithm: str | None) -> Sum:
     if match := _BSD.fullmatch(line):
         escaped, tag, name, digest = match.groups()
@@ -96,7 +122,8 @@ def _sum(line: bytes, algorithm: str | None) -> Sum:
     digits = digest.decode("ascii", "replace").lower()
     algorithm = algorithm or _ALGORITHMS.get(len(digits))
     if algorithm is None or len(digits) != DIGITS[algorithm] or not set(digits) <= set("0123456789abcdef"):
-        raise ValueError(f"is no {algorithm or 'known'} checksum")
+        cause = _NOT_MARKED if b"\0" in line else ""
+        raise ValueError(f"is no {algorithm or 'known'} checksum{cause}")
     return Sum(None if name in (None, _STDIN) else _named(name, bool(escaped)), algorithm, digits)
 
 

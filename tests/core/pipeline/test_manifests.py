@@ -2,6 +2,7 @@
 
 import hashlib
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -169,3 +170,23 @@ def test_rules_that_make_a_file_a_manifest_take_it_out_of_its_group(make: SiteMa
     deliver(site, {"run1.json": b"{}"})
     site.one_pass()
     assert set(site.archived()) == {"run1.dat", "run1.json"}
+
+
+def test_a_manifest_in_another_unicode_form_is_named_as_the_cause(make: SiteMaker) -> None:
+    written, listed = normalize("NFD", "été.bin"), normalize("NFC", "été.bin")
+    site = make(MANIFEST)
+    deliver(site, {written: GOOD, "SHA256SUMS": sums(**{listed: GOOD})})
+    cause = f'(SHA256SUMS lists "{listed}", which differs by Unicode form (NFC and NFD) alone)'
+    assert previewed(site)[written].reason.endswith(cause)
+    site.one_pass()
+    assert waits(site, written).endswith(f"for its checksum in SHA256SUMS {cause}")
+    site.tick(10 * MINUTE)
+    site.run_all()
+    assert refused(site, written) == f"has no checksum in SHA256SUMS {cause}"
+
+
+def test_a_manifest_in_utf_16_is_read(make: SiteMaker) -> None:
+    site = make(MANIFEST)
+    deliver(site, {"a.bin": GOOD, "SHA256SUMS": sums(**{"a.bin": GOOD}).decode().encode("utf-16")})
+    site.one_pass()
+    assert site.archived() == {"a.bin": GOOD}

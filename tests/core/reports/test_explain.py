@@ -15,10 +15,11 @@ from carbonation_core.reports.explain import (
     group_stands,
     verdict,
 )
+from carbonation_core.reports.preview import preview
 from carbonation_core.reports.waiting import Wait
 from tests import databases
 from tests.core.reports.test_waiting import FILE, GROUP, NOW, WATCH
-from tests.site import Site, SiteMaker, touch
+from tests.site import PAIRS, Site, SiteMaker, touch
 
 
 def only(told: Explanation) -> GroupStory:
@@ -278,3 +279,38 @@ def test_what_a_watch_that_is_configured_no_more_delivered_is_still_told(site: S
     project = replace(site.project, config=site.project.config.model_copy(update={"watch": (renamed,)}))
     assert only(explain(project, "run1")).watch_name == "incoming"
     assert "watch incoming, which is configured no more" in only(explain(project, "run2")).stands
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "cause"),
+    [
+        (["A.DAT"], "A.DAT", "A.DAT has the extension .DAT, and .dat is expected: they differ by case alone"),
+        (["notes.md"], "notes", "notes.md has the extension .md, which is neither expected nor optional"),
+        (["run1.dat", "Run1.json"], "run1", 'group "Run1" waits, too, and its key differs by case alone'),
+    ],
+)
+def test_what_waits_by_mistake_names_the_likely_cause(
+    site: Site, names: list[str], asked: str, cause: str
+) -> None:
+    site.deliver(*names)
+    site.settle()
+    assert f"; {cause}; it is open" in only(explain(site.project, asked)).stands
+    (previewed,) = [found for found in preview(site.project) if found.group_key == asked.partition(".")[0]]
+    assert previewed.reason.endswith(f"; {cause}")
+
+
+def test_a_name_that_almost_fits_a_pattern_says_so() -> None:
+    takes, reason = verdict(WATCH.model_copy(update={"patterns": ("*.dat",)}), "A.DAT")
+    assert not takes
+    assert reason.endswith('matches none of its patterns "*.dat"; it differs from "*.dat" by case alone')
+
+
+def test_what_timed_out_by_mistake_names_the_likely_cause(make: SiteMaker) -> None:
+    site = make(PAIRS.replace("primary", 'on_timeout = "skip"\n    primary'))
+    site.deliver("A.DAT")
+    site.settle()
+    site.tick(3 * 3600)
+    assert site.component("A.DAT").error_message == (
+        "waited 120 minutes for .dat, .json; A.DAT has the extension .DAT, and .dat is expected: "
+        "they differ by case alone"
+    )

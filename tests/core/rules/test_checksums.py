@@ -43,6 +43,24 @@ def test_a_line_gives_a_digest_and_perhaps_a_name(line: str, name: str | None) -
     assert found.faults == ()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_utf_16_is_read_if_it_begins_with_a_byte_order_mark(encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    content = f"{mark}{SHA256}  été.dat\r\n{SHA256}  b.dat\r\n".encode(encoding)
+    found = parse(content, "sha256")
+    assert [one.name for one in found.sums] == ["été.dat", "b.dat"]
+    assert found.faults == ()
+
+
+def test_utf_16_without_one_is_told_from_other_nonsense() -> None:
+    found = parse(f"{SHA256}  a.dat\n".encode("utf-16-le"), "sha256")
+    assert found.faults[0] == (
+        "line 1 is no sha256 checksum: it holds NUL bytes, as UTF-16 does, which should begin with "
+        "a byte order mark"
+    )
+    assert parse(b"\xff\xfea", "sha256").faults == ("is UTF-16 text that is cut off or broken",)
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
@@ -52,7 +70,7 @@ def test_a_line_gives_a_digest_and_perhaps_a_name(line: str, name: str | None) -
         (f"{SHA256[:-1]}g  run1.dat", "line 1 is no sha256 checksum"),
         (f"MD5 (run1.dat) = {MD5}", "line 1 is of md5, not of sha256"),
         (f"SHA256 (run1.dat) = {MD5}", "line 1 is no sha256 checksum"),
-        ("\0\0\xff", "line 1 is no sha256 checksum"),
+        ("\1\1\xff", "line 1 is no sha256 checksum"),
     ],
 )
 def test_a_line_of_any_other_form_is_a_fault(line: str, fault: str) -> None:
