@@ -6,8 +6,11 @@ others, and the backslash itself are spelled as `\xHH`, byte by byte, so every
 name has exactly one spelling and every spelling leads back to its name.
 """
 
+import fnmatch
 import os
 import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 NAME_MAX, PATH_MAX = 255, 4095  # bytes that Linux takes, of a name and of a path
 
@@ -51,6 +54,18 @@ def path_fault(path: str) -> str | None:
 
 def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def matches_any(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the globs fits the name as it is spelled, case-sensitively."""
+    return bool(_matching(tuple(patterns))(name))
+
+
+@lru_cache(maxsize=1000)
+def _matching(patterns: tuple[str, ...]) -> Callable[[str], object]:
+    if not patterns:
+        return lambda _: None
+    return re.compile("|".join(map(fnmatch.translate, patterns))).match
 
 
 def _escaped(char: re.Match[str]) -> str:

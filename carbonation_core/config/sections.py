@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from carbonation_core.config.labels import Owner, Tags
-from carbonation_core.config.templates import check_template
+from carbonation_core.config.templates import check_template, constant_directory
 from carbonation_core.config.toml import (
     LONGEST_VALUE,
     DirectoryPath,
@@ -20,7 +20,7 @@ from carbonation_core.config.toml import (
     shown,
 )
 from carbonation_core.logs.file import Retention, Rotation, parse_retention, parse_rotation
-from carbonation_core.names import PATH_MAX
+from carbonation_core.names import PATH_MAX, matches_any, to_text
 
 Observer = Literal["auto", "native", "polling"]
 Symlinks = Literal["refuse", "follow_inside"]
@@ -263,7 +263,9 @@ class Watch(Section):
         (), strict=False, description="globs on the file's name; absent: all files"
     )
     ignore_patterns: tuple[str, ...] = Field(
-        ("*.tmp", ".*"), strict=False, description="globs of what is left alone; they win"
+        ("*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", ".*"),
+        strict=False,
+        description="globs on names of files and of directories below it that are left alone; they win",
     )
     rules: str = Field(description="the rule set of rules.toml that holds here")
     archive: str | None = Field(None, description="default archive, if the rule set names none")
@@ -289,6 +291,26 @@ class Watch(Section):
     )
     tags: Tags = Field({}, description="tags in Dagster, to search and select by")
     url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
+
+    @property
+    def root(self) -> str:
+        """What the path of each of its files begins with, spelled as text."""
+        return _root(self.path)
+
+    def takes(self, path: str) -> bool:
+        """Whether a file of that path, relative to `root` and spelled as text, is one of its own."""
+        directory, _, name = path.rpartition("/")
+        if directory and not self.enters(directory):
+            return False
+        return not self.ignores(name) and (not self.patterns or matches_any(name, self.patterns))
+
+    def enters(self, directory: str) -> bool:
+        """Whether it looks into a directory of that relative path."""
+        return self.recursive and not self.ignores(directory)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a name in that relative path is one to be left alone."""
+        return any(matches_any(name, self.ignore_patterns) for name in path.split("/") if name)
 
 
 class Archive(Section):
@@ -329,3 +351,19 @@ class Archive(Section):
         """The directory that nothing leaves. Absolute once the file is loaded."""
         assert self.base_path is not None
         return self.base_path
+
+    @property
+    def root(self) -> str:
+        """What the path of each of its files begins with, spelled as text."""
+        return _root(self.base)
+
+    def below(self, path: str) -> str:
+        """The part of a path in it that `destination` does not name itself, spelled as text."""
+        named = _root(constant_directory(self.destination))
+        if named.startswith(f"{path}/"):
+            return ""
+        return path.removeprefix(named if path.startswith(named) else self.root)
+
+
+def _root(directory: Path | str) -> str:
+    return to_text(str(directory)).rstrip("/") + "/"

@@ -15,7 +15,6 @@ from carbonation_core.db.components import Arrival, Change, Component, stamp_val
 from carbonation_core.delivery.grouping import NoKey, key_by_name
 from carbonation_core.disk.scan import Look, Seen
 from carbonation_core.lifecycle import Event, FileStatus, may
-from carbonation_core.names import to_text
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
@@ -60,7 +59,7 @@ class Facts:
 
     def found(self) -> dict[str, Seen]:
         """What was seen, by absolute path."""
-        return {root_of(self.watch) + entry.path: entry for entry in self.seen.files}
+        return {self.watch.root + entry.path: entry for entry in self.seen.files}
 
 
 class Kind(StrEnum):
@@ -151,11 +150,6 @@ class Diff:
     def is_empty(self) -> bool:
         """Whether all is as it was."""
         return not (self.arrivals or self.changes)
-
-
-def root_of(watch: Watch) -> str:
-    """What the absolute path of every file of the watch begins with, spelled as text."""
-    return to_text(str(watch.path)) + "/"
 
 
 def diff(facts: Facts, key_of: KeyOf) -> Diff:
@@ -291,11 +285,11 @@ def _failed_to_group(component: Component, reason: str, facts: Facts) -> Effect:
 
 
 def _of_absent(component: Component, facts: Facts) -> Effect | None:
-    root, path = root_of(facts.watch), component.source_path
+    root, path = facts.watch.root, component.source_path
     is_ours = component.in_delivery and path.startswith(root)
     if not is_ours or not facts.seen.could_see(path.removeprefix(root)):
         return None
-    shut_out = not decide.wanted(component.filename, facts.watch)
+    shut_out = not facts.watch.takes(path.removeprefix(root))
     reason = "the watch's patterns no longer take it" if shut_out else "left delivery"
     if component.in_archive and may(component.status, Event.WITHDRAWN):
         effect = _effect(component, Event.WITHDRAWN, reason)

@@ -8,12 +8,11 @@ from carbonation_core.db import components, groups, service
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
-from carbonation_core.delivery.diff import Facts, groups_in_question, root_of, settled
+from carbonation_core.delivery.diff import Facts, groups_in_question, settled
 from carbonation_core.disk.scan import Hints, Look, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path
 from carbonation_core.project import Project
-from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import Rules
 
 
@@ -48,11 +47,11 @@ def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints
 
 def seen_by(watch: Watch, before: Before) -> Look:
     """What lies there now; raises `ScanError` when nobody can tell."""
-    root, paths = root_of(watch), [component.source_path for component in before.files]
+    root, paths = watch.root, [component.source_path for component in before.files]
     # What has not settled is looked at, too, though nothing told of it.
     known = {path.removeprefix(root) for path in paths if path.startswith(root)}
     hints = replace(before.hints, files=before.hints.files | known)
-    seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch), hints)
+    seen = look(watch, hints)
     if not seen.files and before.files and before.state.device not in (None, device_of(watch)):
         raise ScanError(f"{watch.path}: is empty, and another file system than before; is it mounted?")
     return seen
@@ -96,7 +95,7 @@ def device_of(watch: Watch) -> int | None:
 
 def _hinted(connection: Connection, watch: Watch, hints: Hints) -> list[Component]:
     """What is known of the places that hints point to, and of files that wait for a look."""
-    root = root_of(watch)
+    root = watch.root
     found = [
         *components.by_path(connection, watch.name, [root + path for path in hints.files]),
         *components.below(connection, watch.name, [root + path for path in hints.directories]),

@@ -191,4 +191,4 @@ def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:
     """The group key of a file by its absolute path; None if a plugin decides."""
     if rules.completeness is not None and rules.completeness.group_by == "plugin":
         return None
-    return group_key(path.removeprefix(to_text(str(watch.path)) + "/"), rules)
+    return group_key(path.removeprefix(watch.root), rules)

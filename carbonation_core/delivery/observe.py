@@ -10,7 +10,7 @@ from carbonation_core.db import groups, service, tallies
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.service import WatchState, part_of_watch
-from carbonation_core.delivery.diff import CHANGES, DELIVERIES, Diff, Facts, Kind, diff, root_of
+from carbonation_core.delivery.diff import CHANGES, DELIVERIES, Diff, Facts, Kind, diff
 from carbonation_core.delivery.gather import Before, device_of, gather, known_before, seen_by
 from carbonation_core.delivery.grouping import expire, key_of
 from carbonation_core.delivery.record import record
@@ -100,7 +100,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
 
 def _state(before: Before, facts: Facts, found: Diff, rules_digest: str) -> WatchState:
     """What this look says of the watch."""
-    last, hints, root = before.state, before.hints, root_of(facts.watch)
+    last, hints, root = before.state, before.hints, facts.watch.root
     told = sum(hints.told_of(path.removeprefix(root)) for path in found.news)
     moved = found.number(Kind.NEW, Kind.RETURNED) - found.number(Kind.GONE)
     return WatchState(

@@ -38,17 +38,21 @@ _MASK = (
 class Listener:
     """Listens to a tree from a thread of its own, until it is stopped or hears no more.
 
-    `changed` is called with each path, absolute and as the system spells it, and
-    whether it is a directory, whose whole content may have changed then;
-    `ended` once when events were lost, the tree has gone, or the system grants no
-    more watches: then `fault` says why, if it is an error. Raises `OSError` when it
-    cannot begin.
+    `enters` is asked with the name of each directory below the root. `changed` is
+    called with each path, absolute and as the system spells it, and whether it is a
+    directory, whose whole content may have changed then; `ended` once when events
+    were lost, the tree has gone, or the system grants no more watches: then `fault`
+    says why, if it is an error. Raises `OSError` when it cannot begin.
     """
 
     def __init__(
-        self, root: Path, recursive: bool, changed: Callable[[str, bool], None], ended: Callable[[], None]
+        self,
+        root: Path,
+        enters: Callable[[str], bool],
+        changed: Callable[[str, bool], None],
+        ended: Callable[[], None],
     ) -> None:
-        self._root, self._recursive = str(root), recursive
+        self._root, self._enters = str(root), enters
         self._changed, self._ended = changed, ended
         self.fault: OSError | None = None
         self.is_listening = True  # whether it still hears of what happens at its root
@@ -126,7 +130,7 @@ class Listener:
             return True
         path = os.path.join(directory, name) if name else directory
         if mask & In.IN_ISDIR and name:
-            if not self._recursive:
+            if not self._enters(name):
                 return True
             if mask & In.IN_MOVED_FROM:
                 self._forget_below(path)
@@ -138,9 +142,7 @@ class Listener:
 
     def _add_below(self, directory: str, itself: bool = False) -> None:
         """Listen to all directories in a directory, as far as they can be read."""
-        waiting = [directory] if itself else []
-        if not itself and self._recursive:
-            waiting = _directories_in(directory)
+        waiting = [directory] if itself else self._directories_in(directory)
         while waiting:
             path = waiting.pop()
             try:
@@ -151,7 +153,15 @@ class Listener:
                 if error.errno not in _OUT_OF_REACH:
                     raise
             else:
-                waiting += _directories_in(path)
+                waiting += self._directories_in(path)
+
+    def _directories_in(self, path: str) -> list[str]:
+        try:
+            with os.scandir(path) as found:
+                directories = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            return []  # gone since, or closed to us
+        return [entry.path for entry in directories if self._enters(entry.name)]
 
     def _add(self, path: str, how: int) -> None:
         watch = inotify_add_watch(self._kernel, os.fsencode(path), _MASK | how)
@@ -187,14 +197,6 @@ def _events(read: bytes) -> Iterator[tuple[int, int, str]]:
         watch, mask, _, length = _HEADER.unpack_from(read, place)
         place += _HEADER.size + length
         yield watch, mask, os.fsdecode(read[place - length : place].rstrip(b"\0"))
-
-
-def _directories_in(path: str) -> list[str]:
-    try:
-        with os.scandir(path) as found:
-            return [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []  # gone since, or closed to us
 
 
 def _error() -> OSError:

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbonation_core.config.sections import Symlinks
+from carbonation_core.config.sections import Watch
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path, to_text
@@ -74,27 +74,17 @@ class Hints:
 EVERYTHING = Hints(everything=True)
 
 
-def look(
-    root: Path,
-    recursive: bool,
-    symlinks: Symlinks,
-    wanted: Callable[[str], bool],
-    hints: Hints = EVERYTHING,
-) -> Look:
-    """What lies under `root` now, where the hints point.
+def look(watch: Watch, hints: Hints = EVERYTHING) -> Look:
+    """What lies in a watch now, where the hints point.
 
-    `wanted` is asked with each file name. Raises `ScanError` when `root` itself
-    cannot be read.
+    Raises `ScanError` when its directory itself cannot be read.
     """
-    return _Looking(root, recursive, symlinks, wanted).at(hints)
+    return _Looking(watch).at(hints)
 
 
 class _Looking:
-    def __init__(
-        self, root: Path, recursive: bool, symlinks: Symlinks, wanted: Callable[[str], bool]
-    ) -> None:
-        self._root, self._recursive, self._symlinks = root, recursive, symlinks
-        self._wanted = wanted
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._root = watch, watch.path
         self._unreadable: list[tuple[str, str]] = []
 
     def at(self, hints: Hints) -> Look:
@@ -102,14 +92,12 @@ class _Looking:
             return Look(tuple(self._below("")), tuple(self._unreadable))
         self._require_root()
         found: dict[str, Seen] = {}
-        if self._recursive:
-            for directory in hints.directories:
-                found |= {seen.path: seen for seen in self._below(to_path(directory))}
-        for path in hints.files:
-            if path not in found and (self._recursive or "/" not in path):
-                seen = self._one(to_path(path))
-                if seen is not None:
-                    found[path] = seen
+        for directory in filter(self._watch.enters, hints.directories):
+            found |= {seen.path: seen for seen in self._below(to_path(directory))}
+        for path in filter(self._watch.takes, hints.files - found.keys()):
+            seen = self._one(to_path(path))
+            if seen is not None:
+                found[path] = seen
         return Look(tuple(found.values()), tuple(self._unreadable))
 
     def _require_root(self) -> None:
@@ -127,8 +115,11 @@ class _Looking:
             for entry in self._listed(directory):
                 inner = f"{directory}/{entry.name}" if directory else entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    if self._recursive:
+                    # Of those above it this was asked before.
+                    if self._watch.enters(to_text(entry.name)):
                         waiting.append(inner)
+                elif not self._watch.takes(to_text(entry.name)):
+                    continue
                 elif (seen := self._one(inner)) is not None:
                     yield seen
 
@@ -145,8 +136,6 @@ class _Looking:
 
     def _one(self, relative: str) -> Seen | None:
         """A file, or None if it has left since it was listed or is nothing to archive."""
-        if not self._wanted(to_text(os.path.basename(relative))):
-            return None
         path = os.path.join(self._root, relative)
         try:
             found = os.stat(path, follow_symlinks=False)
@@ -166,7 +155,7 @@ class _Looking:
 
     def _followed(self, path: str, link: os.stat_result) -> tuple[os.stat_result, str | None]:
         """What a symlink leads to, or the link itself and why it is not followed."""
-        if self._symlinks == "refuse":
+        if self._watch.symlinks == "refuse":
             return link, "is a symlink, which this watch refuses"
         try:
             target = os.path.realpath(path, strict=True)

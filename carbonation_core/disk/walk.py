@@ -52,11 +52,12 @@ class Crew:
         while asked:
             yield asked.popleft().result()
 
-    def walk(self, root: str, recursive: bool = True) -> Iterator[list[Entry]]:
+    def walk(self, root: str, enters: Callable[[str], bool]) -> Iterator[list[Entry]]:
         """What lies under `root`, in lists that each are of one directory.
 
-        Symlinks are never followed. A root that is not there has nothing under
-        it. Raises `ScanError` for a directory that cannot be read.
+        `enters` is asked with the path of each directory below it. Symlinks are never
+        followed. A root that is not there has nothing under it. Raises `ScanError` for
+        a directory that cannot be read.
         """
         waiting = [_Listing(root)]
         asked: set[Future[_Part]] = set()
@@ -65,8 +66,7 @@ class Crew:
                 asked.add(self._pool.submit(waiting.pop().part))
             done, asked = wait(asked, return_when=FIRST_COMPLETED)
             for part in (one.result() for one in done):
-                if recursive:
-                    waiting += [_Listing(path) for path in part.directories]
+                waiting += [_Listing(path) for path in part.directories if enters(path)]
                 if part.rest is not None:
                     waiting.append(part.rest)
                 if part.entries:

@@ -127,7 +127,7 @@ class Watcher:
 
     def _listen(self) -> None:
         try:
-            listener = Listener(self._watch.path, self._watch.recursive, self._note, self._be_in_doubt)
+            listener = Listener(self._watch.path, self._enters, self._note, self._be_in_doubt)
         except (FileNotFoundError, NotADirectoryError):
             return  # the look says so, and it may come back at any time
         except OSError as error:
@@ -153,6 +153,9 @@ class Watcher:
             with about(watch=self._watch.name):
                 log.warning("no file events, so it is polled: %s", why)
         self.trouble = why
+
+    def _enters(self, name: str) -> bool:
+        return self._watch.enters(to_text(name))
 
     def _note(self, path: str, is_directory: bool) -> None:
         with self._condition:

@@ -15,13 +15,13 @@ from carbonation_core.disk.file_system import explained
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import AttemptFailed, SourceChanged
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.names import to_path
+from carbonation_core.names import matches_any, to_path
 from carbonation_core.pipeline.context import source_of
 from carbonation_core.plugin import Plugin
 from carbonation_core.rules import decide
 from carbonation_core.rules.checksums import LARGEST, Sum, Sums, parse
 from carbonation_core.rules.near_misses import like_listed
-from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet, matches_any
+from carbonation_core.rules.rule_sets import IntegrityRule, RuleSet
 from carbonation_core.text import shown
 
 NOTHING = "holds no checksum"

@@ -121,18 +121,17 @@ class Adopter:
         if isinstance(stamp, str):
             return f"it {stamp}"
         name = os.path.basename(finding.path)
-        if not decide.wanted(name, self._watch):
+        directory = os.path.dirname(self._archive.below(finding.path))
+        if self._watch.ignores(directory):
+            return f'watch "{self._watch.name}" leaves alone what lies in "{directory}"'
+        if not self._watch.takes(name):
             return f'watch "{self._watch.name}" takes no file of that name'
         if decide.is_manifest(name, self._rules):
             return "it is a manifest, which belongs to no group"
         if original := _unversioned(path):
             return f'it looks like another version of "{to_text(original)}"'
-        relative = name
-        if self._watch.recursive:
-            base = to_text(str(self._archive.base)) + "/"
-            if finding.path.startswith(base):
-                relative = finding.path.removeprefix(base)
-        source_path = f"{to_text(str(self._watch.path))}/{relative}"
+        relative = finding.path.removeprefix(self._archive.root) if self._watch.recursive else name
+        source_path = self._watch.root + relative
         key = key_of(self._watch, self._rules, self._project.plugin, source_path, path)
         if isinstance(key, NoKey):
             return key.reason

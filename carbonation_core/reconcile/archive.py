@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from carbonation_core.config.sections import Archive
+from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.db import components
 from carbonation_core.db import copies as pages
 from carbonation_core.db.components import Change, Component
@@ -26,7 +26,7 @@ from carbonation_core.disk.walk import Crew, Entry, crew, look_at, own_stamp
 from carbonation_core.errors import QueryError, ScanError
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
-from carbonation_core.project import Project, rules_in_force
+from carbonation_core.project import Project, rules_accepted, rules_in_force
 from carbonation_core.reconcile.adoption import Adopter, adopter_of
 from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
 from carbonation_core.rules.decide import reachable_archives
@@ -160,7 +160,8 @@ def reconcile_archive(
     adopter = adopter_of(project, archive, scope.watch_name) if adopt else None
     _require_mounted(project, archive)
     with crew(workers or project.config.service.workers) as threads:
-        task = _Reconciling(project, archive, scope, threads, progress)
+        watches = _feeding(project, archive, scope.watch_name)
+        task = _Reconciling(project, archive, scope, watches, threads, progress)
         found = task.gathered()
         if found.refused is not None and not force:
             return replace(found, dry_run=dry_run)
@@ -177,11 +178,27 @@ def _require_mounted(project: Project, archive: Archive) -> None:
         raise ScanError(f'base_path "{archive.base}" held files and is gone or empty; is it mounted?')
 
 
+def _feeding(project: Project, archive: Archive, watch_name: str | None) -> list[Watch]:
+    """The watches that bring files to an archive, or the one that is asked for."""
+    config = project.config
+    if watch_name is not None:
+        return [config.watch_named(watch_name)]
+    with reading(project.engine) as connection:
+        rules = rules_accepted(project, connection)
+    return [watch for watch in config.watch if archive.name in reachable_archives(watch, rules, config)]
+
+
 class _Reconciling:
     def __init__(
-        self, project: Project, archive: Archive, scope: Scope, threads: Crew, progress: Progress
+        self,
+        project: Project,
+        archive: Archive,
+        scope: Scope,
+        watches: Sequence[Watch],
+        threads: Crew,
+        progress: Progress,
     ) -> None:
-        self._project, self._archive, self._scope = project, archive, scope
+        self._project, self._archive, self._scope, self._watches = project, archive, scope, watches
         self._threads, self._progress = threads, progress
 
     def gathered(self) -> ArchiveReconciliation:
@@ -227,10 +244,18 @@ class _Reconciling:
     def _entries(self) -> Iterator[list[Entry]]:
         for root in self._scope.paths or (to_text(str(self._archive.base)),):
             place = to_path(root)
-            if os.path.isfile(place) or os.path.islink(place):
+            is_file = os.path.isfile(place) or os.path.islink(place)
+            if not self._enters(os.path.dirname(place) if is_file else place):
+                continue
+            if is_file:
                 yield [Entry(place, os.path.islink(place))]
             else:
-                yield from self._threads.walk(place)
+                yield from self._threads.walk(place, self._enters)
+
+    def _enters(self, path: str) -> bool:
+        """Whether what lies in a directory could be of a watch; not if all of them leave it alone."""
+        below = self._archive.below(to_text(path))
+        return not self._watches or not all(watch.ignores(below) for watch in self._watches)
 
     def _unknown(self, entries: Sequence[Entry]) -> list[Finding]:
         by_text = {to_text(entry.path): entry for entry in entries}

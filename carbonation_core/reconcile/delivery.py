@@ -20,7 +20,6 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
-from carbonation_core.rules import decide
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +79,14 @@ class _Differing:
 
 def _compared(project: Project, watch: Watch, threads: Crew) -> _Differing:
     differing = _Differing()
-    root = to_text(str(watch.path)) + "/"
-    look = _Looking(watch, root, _moving(project.config))
+    root = watch.root
+    look = _Looking(watch, _moving(project.config))
     # The table before the tree: what the pipeline moves away in between is then
     # a difference that a second look does not confirm, not a file that came back.
     for paths, left_behind in threads.each(look.at, copies.in_delivery(project.engine, watch.name)):
         differing.paths |= {path.removeprefix(root) for path in paths}
         differing.left_behind += left_behind
-    for entries in threads.walk(str(watch.path), watch.recursive):
+    for entries in threads.walk(str(watch.path), lambda path: watch.enters(to_text(os.path.basename(path)))):
         wanted = _wanted(entries, watch)
         differing.files += len(wanted)
         with reading(project.engine) as connection:
@@ -98,7 +97,7 @@ def _compared(project: Project, watch: Watch, threads: Crew) -> _Differing:
 
 def _wanted(entries: Sequence[Entry], watch: Watch) -> list[str]:
     paths = [to_text(entry.path) for entry in entries]
-    return [path for path in paths if decide.wanted(os.path.basename(path), watch)]
+    return [path for path in paths if watch.takes(path.removeprefix(watch.root))]
 
 
 def _moving(config: Config) -> frozenset[str]:
@@ -110,14 +109,13 @@ class _Looking:
     """Looks for files that should be in delivery, from several threads."""
 
     watch: Watch
-    root: str
     moving: frozenset[str]  # archives that leave no source
 
     def at(self, page: Sequence[Delivered]) -> tuple[list[str], list[int]]:
         """Paths that are not as the database says, and ids of sources that a `move` left."""
         differing, left_behind = [], []
         for one in page:
-            if not one.source_path.startswith(self.root):
+            if not one.source_path.startswith(self.watch.root):
                 continue
             if not self._is_as_known(one):
                 differing.append(one.source_path)
@@ -131,8 +129,7 @@ class _Looking:
         return differing, left_behind
 
     def _is_as_known(self, one: Delivered) -> bool:
-        relative = one.source_path.removeprefix(self.root)
-        if not decide.wanted(one.filename, self.watch) or ("/" in relative and not self.watch.recursive):
+        if not self.watch.takes(one.source_path.removeprefix(self.watch.root)):
             return False
         path = to_path(one.source_path)
         stamp = own_stamp(path)

@@ -17,12 +17,12 @@ from carbonation_core.db.history import Attempt, Copy, Entry, Step
 from carbonation_core.delivery.grouping import STRAY, key_by_name, strays_of
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
-from carbonation_core.names import to_path, to_text
+from carbonation_core.names import matches_any, to_path, to_text
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports.waiting import Wait, file_waits, group_waits
 from carbonation_core.rules import decide
 from carbonation_core.rules.near_misses import like_keys, like_pattern
-from carbonation_core.rules.rule_sets import Rules, matches_any
+from carbonation_core.rules.rule_sets import Rules
 from carbonation_core.text import ago, shown
 
 MOST = 20  # files of one name that are told of
@@ -193,16 +193,23 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
 
 def verdict(watch: Watch, relative: str) -> tuple[bool, str]:
     """Whether a watch would take a file of that path relative to it, and why."""
-    name = to_text(os.path.basename(relative))
+    relative = to_text(relative)
     if "/" in relative and not watch.recursive:
         return (
             False,
             f'is not recursive: it looks at "{to_text(str(watch.path))}" itself and at no directory in it',
         )
-    ignored = [pattern for pattern in watch.ignore_patterns if matches_any(name, [pattern])]
-    if ignored:
-        return False, f'leaves it alone: its name matches "{ignored[0]}" of ignore_patterns'
-    if not decide.wanted(name, watch):
+    *directories, name = relative.split("/")
+    for pattern in watch.ignore_patterns:
+        if matches_any(name, [pattern]):
+            return False, f'leaves it alone: its name matches "{pattern}" of ignore_patterns'
+        for directory in directories:
+            if matches_any(directory, [pattern]):
+                return (
+                    False,
+                    f'leaves it alone: directory "{directory}" matches "{pattern}" of ignore_patterns',
+                )
+    if not watch.takes(relative):
         patterns = ", ".join(f'"{pattern}"' for pattern in watch.patterns)
         like = like_pattern(name, watch)
         return (

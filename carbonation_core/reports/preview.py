@@ -16,7 +16,7 @@ from carbonation_core.delivery.grouping import NoKey, key_of
 from carbonation_core.disk.scan import Seen, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus, Outcome
-from carbonation_core.names import to_path, to_text
+from carbonation_core.names import to_path
 from carbonation_core.pipeline import stages
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext
 from carbonation_core.project import Project, rules_on_disk
@@ -54,7 +54,7 @@ def preview(project: Project) -> list[Preview]:
 def _of_watch(context: StageContext) -> Iterator[Preview]:
     watch, rule_set, now = context.watch, context.rules, context.project.clock()
     try:
-        seen = look(watch.path, watch.recursive, watch.symlinks, lambda name: decide.wanted(name, watch))
+        seen = look(watch)
     except ScanError as error:
         yield Preview(watch.name, "", "cannot be looked at", str(error))
         return
@@ -143,7 +143,7 @@ def _known(context: StageContext, paths: list[str]) -> tuple[dict[str, Component
     engine = context.project.engine
     if not migrate.status(engine, context.project.plugin.migrations_path).is_current:
         return {}, {}
-    root = to_text(str(context.watch.path)) + "/"
+    root = context.watch.root
     with reading(engine) as connection:
         found = components.by_path(connection, context.watch.name, [root + path for path in paths])
         rows = groups.by_id(connection, {file.group_id for file in found if file.group_id is not None})
@@ -166,7 +166,7 @@ def _as_component(
         id=number,
         watch_name=watch.name,
         filename=os.path.basename(entry.path),
-        source_path=to_text(str(watch.path)) + "/" + entry.path,
+        source_path=watch.root + entry.path,
         stamp=entry.stamp,
         quiet_since=now,
         status=FileStatus.WAITING,

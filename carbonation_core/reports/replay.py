@@ -16,7 +16,6 @@ from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import STRAY, key_by_name
 from carbonation_core.lifecycle import FileStatus, Outcome
-from carbonation_core.names import to_text
 from carbonation_core.pipeline import stages
 from carbonation_core.pipeline.context import OpenGroup, StageContext
 from carbonation_core.project import Project, rules_accepted, rules_on_disk
@@ -244,9 +243,8 @@ def _regrouped(group: _Told, context: StageContext, in_force: RuleSet) -> Judgem
     """That a file of the group would have another key than under the rules in force."""
     if context.rules is in_force or _by_function(context.rules) or _by_function(in_force):
         return None
-    root = to_text(str(context.watch.path)) + "/"
     for file in group.files:
-        path = file.source_path.removeprefix(root)
+        path = file.source_path.removeprefix(context.watch.root)
         key = decide.group_key(path, context.rules)
         if key != decide.group_key(path, in_force):
             return Judgement(Difference.REGROUPED, f'{path} would belong to group "{key}"')

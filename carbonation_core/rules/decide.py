@@ -14,13 +14,13 @@ from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import Unroutable
 from carbonation_core.lifecycle import FileStatus
+from carbonation_core.names import matches_any
 from carbonation_core.rules.rule_sets import (
     FieldCondition,
     IntegrityRule,
     Rules,
     RuleSet,
     Selection,
-    matches_any,
 )
 from carbonation_core.text import listing
 
@@ -42,13 +42,6 @@ class RetryDecision:
     attempts: int  # used so far
     at: datetime | None  # None: gave up
     reason: str
-
-
-def wanted(name: str, watch: Watch) -> bool:
-    """Whether the watch takes a file of that name."""
-    if matches_any(name, watch.ignore_patterns):
-        return False
-    return not watch.patterns or matches_any(name, watch.patterns)
 
 
 def settles_in(quiet_since: datetime, now: datetime, settle_seconds: float) -> timedelta:

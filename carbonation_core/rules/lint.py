@@ -9,8 +9,8 @@ from pathlib import Path
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.config.toml import place
-from carbonation_core.rules.decide import wanted
-from carbonation_core.rules.rule_sets import Rules, RuleSet, matches_any
+from carbonation_core.names import matches_any, to_text
+from carbonation_core.rules.rule_sets import Rules, RuleSet
 from carbonation_core.text import listing
 
 WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes
@@ -152,7 +152,7 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
             if "/" in pattern:
                 yield (
                     f'{place(config.path, table, key)}: "{pattern}" has a "/" and so never matches, '
-                    "as patterns are tested against the file's name alone"
+                    "as patterns are tested against single names"
                 )
     for pattern in watch.patterns:
         if _is_ignored(pattern, watch.ignore_patterns):
@@ -182,7 +182,7 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
         ("the log", config.logging.file),
         ("the database", Path(config.database.name) if config.database.drivername == "sqlite" else None),
     ):
-        if file is not None and _lies_in(file.parent, watch) and wanted(file.name, watch):
+        if file is not None and _lies_in(file.parent, watch) and watch.takes(file.name):
             yield (
                 f'{place(config.path, table, "path")}: {what}, "{file}", lies in this watch '
                 "and would be taken for a delivered file"
@@ -209,7 +209,9 @@ def _shared_files(config: Config) -> Iterator[str]:
 
 
 def _lies_in(directory: Path, watch: Watch) -> bool:
-    return directory == watch.path or (watch.recursive and directory.is_relative_to(watch.path))
+    if directory == watch.path or not directory.is_relative_to(watch.path):
+        return directory == watch.path
+    return watch.enters(to_text(str(directory.relative_to(watch.path))))
 
 
 def _take_alike(one: Watch, other: Watch) -> bool:

@@ -11,8 +11,9 @@ from itertools import islice
 from unicodedata import normalize
 
 from carbonation_core.config.sections import Watch
+from carbonation_core.names import matches_any
 from carbonation_core.rules.decide import extension
-from carbonation_core.rules.rule_sets import RuleSet, matches_any
+from carbonation_core.rules.rule_sets import RuleSet
 
 _SEPARATOR = re.compile(r"/|\\x5c")  # of directories, on Windows, too; see `carbonation_core.names`
 MOST = 3  # files of a group that are named

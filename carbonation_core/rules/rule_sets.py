@@ -1,6 +1,5 @@
 """rules.toml as frozen values: named rule sets, checked against what the plugin offers."""
 
-import fnmatch
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import LONGEST_VALUE, Duration, Section, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
+from carbonation_core.names import matches_any
 from carbonation_core.text import listing, nearest
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]
@@ -418,8 +418,3 @@ def _faults(
         fault = offered("routing function", routing.function, names.routing_functions)
         checks.append((table, "function", fault))
     return (((table, key), fault) for table, key, fault in checks if fault)
-
-
-def matches_any(name: str, patterns: Collection[str]) -> bool:
-    """Whether one of the globs fits the name, case-sensitively."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

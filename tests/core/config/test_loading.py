@@ -30,7 +30,8 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     config = load(tmp_path, WATCH + ARCHIVE)
     assert config.service.poll_interval == timedelta(seconds=5)
     assert config.service.max_loss == 0.1
-    assert config.watch[0].ignore_patterns == ("*.tmp", ".*")
+    ignored = ("*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload", ".*")
+    assert config.watch[0].ignore_patterns == ignored
     assert config.watch[0].settle_seconds == 2.0
     assert config.archive[0].file_mode == 0o640
     assert config.archive[0].dir_mode == 0o750

@@ -17,7 +17,7 @@ def test_a_queue_that_overflows_ends_the_listener(tmp_path: Path) -> None:
         told.append(path)
 
     longest = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    listener = Listener(tmp_path, recursive=False, changed=changed, ended=ended.set)
+    listener = Listener(tmp_path, enters=lambda _: False, changed=changed, ended=ended.set)
     first, second = tmp_path / "a", tmp_path / "b"
     first.touch()
     for _ in range(longest // 4 + 1000):  # four events each, more than are read in advance
@@ -37,7 +37,7 @@ def test_a_listener_keeps_nothing_of_files_and_directories_that_came_and_went(tm
         if path.endswith("/last"):
             last.set()
 
-    listener = Listener(tmp_path, recursive=True, changed=changed, ended=ended.set)
+    listener = Listener(tmp_path, enters=lambda _: True, changed=changed, ended=ended.set)
     for number in range(200):
         (tmp_path / f"{number}" / "deep").mkdir(parents=True)
         (tmp_path / f"{number}.tmp").touch()
@@ -55,7 +55,7 @@ def test_a_listener_keeps_nothing_of_files_and_directories_that_came_and_went(tm
 def test_it_ends_with_its_root(tmp_path: Path) -> None:
     ended = threading.Event()
     (tmp_path / "root").mkdir()
-    listener = Listener(tmp_path / "root", recursive=True, changed=lambda *_: None, ended=ended.set)
+    listener = Listener(tmp_path / "root", enters=lambda _: True, changed=lambda *_: None, ended=ended.set)
     assert listener.is_listening
     (tmp_path / "root").rmdir()
     assert ended.wait(PATIENCE)

@@ -38,18 +38,6 @@ def grouped(**keys: Any) -> RuleSet:
 PAIR = grouped(expected_extensions=[".dat", ".json"], optional_extensions=[".tar.gz"])
 
 
-@pytest.mark.parametrize(
-    ("name", "taken"),
-    [("a.dat", True), ("a.DAT", False), ("a.tmp", False), (".a.dat", False), ("a.x", False)],
-)
-def test_ignored_patterns_win_and_case_counts(name: str, taken: bool) -> None:
-    assert decide.wanted(name, watch(patterns=["*.dat", "*.tmp"])) is taken
-
-
-def test_without_patterns_every_name_is_taken() -> None:
-    assert decide.wanted("anything", watch())
-
-
 def test_a_file_has_settled_when_it_was_unchanged_for_so_long() -> None:
     assert decide.settles_in(NOW - timedelta(seconds=2), NOW, 2) == timedelta(0)
     assert decide.settles_in(NOW - timedelta(seconds=1), NOW, 2) == timedelta(seconds=1)

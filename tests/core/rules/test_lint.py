@@ -106,14 +106,15 @@ CASES = [
         f'{WATCH}patterns = ["*.dat", "raw*.tmp"]\n{ARCHIVE}',
         RULES,
         'C: [[watch]] "incoming": key "patterns": "raw*.tmp" takes nothing, '
-        'as "ignore_patterns" shuts out all of it: "*.tmp", ".*"',
+        'as "ignore_patterns" shuts out all of it: '
+        '"*.crdownload", "*.filepart", "*.part", "*.partial", "*.tmp", ".*"',
     ),
     (
         "a pattern for a path",
         f'{WATCH}patterns = ["*", "sub/*.dat"]\n{ARCHIVE}',
         RULES,
         'C: [[watch]] "incoming": key "patterns": "sub/*.dat" has a "/" and so never matches, '
-        "as patterns are tested against the file's name alone",
+        "as patterns are tested against single names",
     ),
     (
         "a primary extension that is not expected",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.config.loading import Config, load_config
-from carbonation_core.rules.rule_sets import PluginNames, RuleSet, load_rules, matches_any, rules_digest
+from carbonation_core.names import matches_any
+from carbonation_core.rules.rule_sets import PluginNames, RuleSet, load_rules, rules_digest
 
 CONFIG = """
 [[watch]]
