@@ -2,37 +2,22 @@
 
 import importlib
 import importlib.metadata
-import json
-import math
 import reprlib
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any, Protocol
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Date,
-    DateTime,
-    Float,
-    Integer,
-    Numeric,
-    SmallInteger,
-    String,
-    inspect,
-)
+from sqlalchemy import Dialect, inspect
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import place
-from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, UtcDateTime
+from carbonation_core.db import columns
+from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group
 from carbonation_core.disk.file_system import is_of_environment
 from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault
 from carbonation_core.rules.rule_sets import Kind, PluginNames
@@ -260,6 +245,8 @@ def _fault(plugin: Plugin) -> str | None:
         if not column.nullable:
             reason = "a group has a row before it has metadata"
             return f'column "{column.key}" of file_model should be nullable: {reason}'
+        if refusal := columns.refusal(column):
+            return f'column "{column.key}" of file_model cannot be {column.type!r}: {refusal}'
     for functions, _ in _KINDS.values():
         for name, function in getattr(plugin, functions).items():
             if not callable(function):
@@ -273,116 +260,22 @@ def own_columns(plugin: Plugin) -> list[Any]:
     return [column for column in table.columns if column.name not in BASE_COLUMNS]
 
 
-def checked_metadata(plugin: Plugin, returned: object) -> dict[str, Any]:
+def checked_metadata(plugin: Plugin, returned: object, dialect: Dialect | None = None) -> dict[str, Any]:
     """What an extractor returned, as values for the plugin's columns, times in UTC.
 
-    Raises `AttemptFailed` naming column, type wanted and value.
+    `dialect` is the database's, whose own limits then hold, too. Raises
+    `AttemptFailed` naming column, type wanted and value.
     """
     if not isinstance(returned, Mapping):
         raise AttemptFailed(f"the extractor should return a dict, not {type(returned).__name__}")
-    columns = {column.key: column for column in own_columns(plugin)}
+    known = {column.key: column for column in own_columns(plugin)}
     values: dict[str, Any] = {}
     for key, value in returned.items():
         if key in BASE_COLUMNS:
             raise AttemptFailed(f'the extractor returned "{key}", which is a column of the service itself')
-        if key not in columns:
-            known = listing(columns)
+        if key not in known:
             raise AttemptFailed(
-                f'the extractor returned "{key}", which is no column of the plugin; columns: {known}'
+                f'the extractor returned "{key}", which is no column of the plugin; columns: {listing(known)}'
             )
-        values[key] = _checked(columns[key], value)
+        values[key] = columns.fitted(known[key], value, dialect)
     return values
-
-
-def _checked(column: Any, value: object) -> object:
-    """The value as the column takes it on every database, or `AttemptFailed`."""
-    if value is None:
-        return None
-    kind = column.type
-    fitting: object = None
-    if isinstance(kind, UtcDateTime | DateTime):
-        fitting = _in_utc(kind, value) if isinstance(value, datetime) else None
-    elif isinstance(kind, Date):
-        fitting = value if isinstance(value, date) and not isinstance(value, datetime) else None
-    elif isinstance(kind, Boolean):
-        fitting = value if isinstance(value, bool) else None
-    elif isinstance(value, bool):
-        pass  # Python counts True as 1, a database need not
-    elif isinstance(kind, Integer):
-        fits = isinstance(value, int) and -(2 ** _bits(kind)) <= value < 2 ** _bits(kind)
-        fitting = value if fits else None
-    elif isinstance(kind, Numeric | Float):  # siblings in SQLAlchemy 2.1, parent and child before
-        fitting = _number(kind, value)
-    elif isinstance(kind, String):
-        fitting = value if isinstance(value, str) and _storable(kind, value) else None
-    elif isinstance(kind, JSON):
-        fitting = value if isinstance(value, dict | list) and _is_json(value) else None
-    else:
-        fitting = value if isinstance(value, kind.python_type) else None
-    if fitting is None:
-        raise AttemptFailed(
-            f'column "{column.key}" takes {_wanted(kind)}, not {type(value).__name__} {str(value)[:100]!r}'
-        )
-    return fitting
-
-
-def _in_utc(kind: Any, value: datetime) -> datetime | None:
-    try:
-        utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    except OverflowError:
-        return None
-    aware = isinstance(kind, UtcDateTime) or kind.timezone
-    return utc if aware else utc.replace(tzinfo=None)
-
-
-def _number(kind: Any, value: object) -> object:
-    if not isinstance(value, int | float | Decimal) or not math.isfinite(value):
-        return None
-    return Decimal(str(value)) if kind.asdecimal else float(value)
-
-
-def _bits(kind: Integer) -> int:
-    return 15 if isinstance(kind, SmallInteger) else 63 if isinstance(kind, BigInteger) else 31
-
-
-def _storable(kind: String, value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in value and len(value) <= (kind.length or len(value))
-
-
-def _is_json(value: object) -> bool:
-    try:
-        json.dumps(value, default=jsonable, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _wanted(kind: Any) -> str:
-    if isinstance(kind, UtcDateTime | DateTime):
-        return "a datetime"
-    if isinstance(kind, Date):
-        return "a date"
-    if isinstance(kind, Boolean):
-        return "True or False"
-    if isinstance(kind, Integer):
-        return f"an int of {_bits(kind) + 1} bits"
-    if isinstance(kind, Numeric | Float):
-        return "a finite number"
-    if isinstance(kind, String):
-        return "UTF-8 text" + (f" of at most {kind.length} characters" if kind.length else "")
-    if isinstance(kind, JSON):
-        return "a dict or list that JSON can hold"
-    return f"a {kind.python_type.__name__}"
-
-
-def jsonable(value: object) -> object:
-    """A value as JSON can hold it: times in ISO 8601, Decimals as text."""
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, Decimal | Path):
-        return str(value)
-    raise AttemptFailed(f"{type(value).__name__} cannot be kept as JSON: {str(value)[:100]!r}")

@@ -13,11 +13,12 @@ from pathlib import Path
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
 from carbonation_core.db import migrate, rule_versions
+from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError
-from carbonation_core.plugin import Plugin, jsonable, load_plugin
+from carbonation_core.plugin import Plugin, load_plugin
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 
 log = logging.getLogger(__name__)

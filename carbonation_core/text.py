@@ -5,9 +5,14 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from uuid import UUID
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])", re.ASCII)
+_SPAN = re.compile(
+    r"(-)?P(?=.)(?:(\d{1,8})D)?(?:T(?=.)(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,8}(?:\.\d+)?)S)?)?", re.ASCII
+)
 LONGEST = timedelta(days=365)
 LONGEST_QUOTE = 100  # characters
 
@@ -67,3 +72,33 @@ def ago(age: timedelta) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def written(value: object) -> object:
+    """A value of metadata as texts and JSON have it: members of an Enum by name, spans in ISO 8601."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, timedelta):
+        return _in_iso(value)
+    return str(value) if isinstance(value, UUID) else value
+
+
+def parse_span(value: object) -> timedelta:
+    """What `written` makes of a timedelta, or a duration as in the configuration; raises `ValueError`."""
+    match = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return parse_duration(value)
+    sign, *amounts = match.groups()
+    days, hours, minutes, seconds = (float(amount or 0) for amount in amounts)
+    span = timedelta(days, seconds, hours=hours, minutes=minutes)
+    return -span if sign else span
+
+
+def _in_iso(span: timedelta) -> str:
+    sign, span = ("-", -span) if span < timedelta(0) else ("", span)
+    hours, rest = divmod(span.seconds, 3600)
+    seconds = f"{rest % 60}.{span.microseconds:06d}".rstrip("0").rstrip(".")
+    parts = ((str(hours), "H"), (str(rest // 60), "M"), (seconds, "S"))
+    time = "".join(f"{amount}{unit}" for amount, unit in parts if amount != "0")
+    days = f"{span.days}D" if span.days else ""
+    return f"{sign}P{days}T{time}" if time else f"{sign}P{days or 'T0S'}"

@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateColumn
+from sqlalchemy.types import SchemaType
 
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import migrate
@@ -134,6 +135,8 @@ def _migrate(section: DatabaseSection, model: type[FileBase]) -> None:
     migrate.upgrade(engine, None)
     with writing(engine) as connection:
         for column in own_columns(Plugin(model)):
+            if isinstance(column.type, SchemaType):
+                column.type.create(connection, checkfirst=True)  # which ADD COLUMN does not do on PostgreSQL
             definition = CreateColumn(column).compile(dialect=engine.dialect)
             connection.exec_driver_sql(f"ALTER TABLE files ADD COLUMN {definition}")
     engine.dispose()

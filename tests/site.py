@@ -13,13 +13,13 @@ from sqlalchemy.orm import Mapped
 
 from carbonation_core import FileBase, Plugin
 from carbonation_core.config.loading import load_config
+from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import make_engine, reading
 from carbonation_core.db.models import ArchiveCopy, FeedEntry, FileComponent, Group, StatusChange
 from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.names import to_text
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
-from carbonation_core.plugin import jsonable
 from carbonation_core.project import Project
 from tests import databases
 

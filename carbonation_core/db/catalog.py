@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     JSON,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     select,
 )
 
+from carbonation_core.db.columns import python_type
 from carbonation_core.db.filters import Between, Condition, Exactly, Filter, Like, conditions, filters_of
 from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
@@ -241,6 +243,8 @@ def _where(dialect: str, table: Table, condition: Condition) -> ColumnElement[bo
     plain = isinstance(columns[0].type, DateTime) and not columns[0].type.timezone
 
     def bound(value: object) -> object:
+        if isinstance(value, UUID) and python_type(columns[0].type) is str:
+            return str(value)
         return value.replace(tzinfo=None) if plain and isinstance(value, datetime) else value
 
     exact = [

@@ -20,14 +20,24 @@ from sqlalchemy import Connection as Connection  # these two for annotations eve
 from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.config.toml import place
 from carbonation_core.db import sqlite, tallies
-from carbonation_core.errors import ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
+from carbonation_core.errors import CarbonationError, ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
 from carbonation_core.text import listing
 
 log = logging.getLogger(__name__)
@@ -39,6 +49,7 @@ ATTEMPTS = 5  # of a use case that is overtaken
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
 _POSTGRESQL_FORBIDS = ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
 _MARIADB_FORBIDS = (1044, 1142, 1143, 1290, 1792)  # access to a database, table, column; read only
+_MARIADB_REFUSES = (3140, 3819, 4025)  # MySQL's JSON and CHECK, and MariaDB's, which are no DataErrors
 _FORBIDS = frozenset({*_POSTGRESQL_FORBIDS, *_MARIADB_FORBIDS})
 _EXTRAS = {"postgresql": "postgresql", "pymysql": "pymysql", "mysql": "mariadb", "mariadb": "mariadb"}
 _DEFAULT_DRIVERS = {
@@ -251,6 +262,20 @@ def explained(engine: Engine) -> Iterator[None]:
         if foreseen or _code(error) in _NO_DATABASE:
             raise DatabaseError(f"database {where}: {said}") from error
         raise
+
+
+def objection(error: Exception) -> str | None:
+    """What a database or its driver has against a value, in its own words; None: something else is wrong."""
+    if isinstance(error, CarbonationError):
+        return None
+    if not isinstance(error, DBAPIError):  # raised by the type of a column, or by the driver before it asks
+        cause = error.orig if isinstance(error, StatementError) else error
+        return f"{type(cause).__name__}: {cause}"
+    said: Any = error.orig
+    by_server = isinstance(next(iter(said.args), None), int) or getattr(said, "pgcode", None)
+    by_driver = isinstance(error, InterfaceError | NotSupportedError | ProgrammingError) and not by_server
+    refused = isinstance(error, DataError | IntegrityError) or _code(error) in _MARIADB_REFUSES
+    return _said(error) if by_driver or refused else None
 
 
 def _refusal(engine: Engine, reason: str) -> str:

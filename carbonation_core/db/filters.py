@@ -5,19 +5,21 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Boolean, Column, Date, DateTime, Float, Integer, Numeric, String
+from sqlalchemy import Boolean, Column, Date, DateTime, Enum, Float, Integer, Numeric, String, Uuid
 from sqlalchemy.types import TypeDecorator
 
+from carbonation_core.db.columns import python_type, storable
 from carbonation_core.errors import QueryError
 from carbonation_core.names import to_text
-from carbonation_core.text import listing, quoted
+from carbonation_core.text import listing, parse_span, quoted
 
 DATERANGE, AGE = "_daterange", "_age"
 START, STOP = "start", "stop"  # columns that the two need
@@ -34,6 +36,9 @@ class Kind(StrEnum):
     TIME = "time"
     DATE = "date"
     BOOLEAN = "boolean"
+    WORD = "word"  # of an Enum
+    SPAN = "span"
+    UUID = "uuid"
 
 
 class Operator(StrEnum):
@@ -51,7 +56,13 @@ _TIMES = MappingProxyType(
     {"_after": (Operator.FROM, "not before this"), "_before": (Operator.TO, "not after this")}
 )
 _RANGES: Mapping[Kind, Mapping[str, tuple[Operator, str]]] = MappingProxyType(
-    {Kind.INTEGER: _NUMBERS, Kind.NUMBER: _NUMBERS, Kind.TIME: _TIMES, Kind.DATE: _TIMES}
+    {
+        Kind.INTEGER: _NUMBERS,
+        Kind.NUMBER: _NUMBERS,
+        Kind.SPAN: _NUMBERS,
+        Kind.TIME: _TIMES,
+        Kind.DATE: _TIMES,
+    }
 )
 _DESCRIPTIONS: Mapping[Kind, str] = MappingProxyType(
     {
@@ -61,6 +72,9 @@ _DESCRIPTIONS: Mapping[Kind, str] = MappingProxyType(
         Kind.TIME: "one of these; a date means the whole day",
         Kind.DATE: "one of these",
         Kind.BOOLEAN: "true or false; no value is neither",
+        Kind.WORD: "one of these",
+        Kind.SPAN: "one of these",
+        Kind.UUID: "one of these",
     }
 )
 _TAKES: Mapping[Kind, str] = MappingProxyType(
@@ -71,13 +85,18 @@ _TAKES: Mapping[Kind, str] = MappingProxyType(
         Kind.TIME: "a time or date",
         Kind.DATE: "a date",
         Kind.BOOLEAN: "True or False",
+        Kind.SPAN: 'a timedelta, or text such as "PT1H30M" or "90m"',
+        Kind.UUID: "a UUID",
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter by its name; `other_names` mean the same. `column` is empty when it asks of two."""
+    """A filter by its name; `other_names` mean the same. `column` is empty when it asks of two.
+
+    `words` are those of an Enum, by themselves and by its members.
+    """
 
     name: str
     column: str
@@ -85,6 +104,7 @@ class Filter:
     operator: Operator
     description: str
     other_names: tuple[str, ...] = ()
+    words: tuple[tuple[object, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +139,12 @@ class Condition:
 
 def kind_of(column: "Column[Any]") -> Kind | None:
     """What the column holds; None if nothing that a filter could ask for."""
+    if python_type(column.type) is timedelta:
+        return Kind.SPAN
     kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     for classes, found in (
+        (Enum, Kind.WORD),
+        (Uuid, Kind.UUID),
         (DateTime, Kind.TIME),
         (Date, Kind.DATE),
         (Boolean, Kind.BOOLEAN),
@@ -139,11 +163,14 @@ def filters_of(columns: Iterable["Column[Any]"], short: Mapping[str, str]) -> di
     `short` gives columns a second, shorter name, which a column of that very
     name takes from them. A column's own name always wins over a derived one.
     """
+    columns = list(columns)
     kinds = {column.name: kind for column in columns if (kind := kind_of(column)) is not None}
+    words = {column.name: _words(column.type) for column in columns if isinstance(column.type, Enum)}
     found: list[Filter] = []
     for column, kind in kinds.items():
         others = (short[column],) if column in short and short[column] not in kinds else ()
-        found.append(Filter(column, column, kind, Operator.IS, _DESCRIPTIONS[kind], others))
+        own_words = words.get(column, ())
+        found.append(Filter(column, column, kind, Operator.IS, _DESCRIPTIONS[kind], others, own_words))
         for suffix, (operator, text) in _RANGES.get(kind, {}).items():
             if column + suffix not in kinds:
                 names = tuple(other + suffix for other in others if other + suffix not in kinds)
@@ -185,6 +212,11 @@ def parse_time(text: str) -> date:
         raise ValueError("should be a date or time such as 2026-01-31 or 2026-01-31T12:00") from None
 
 
+def _words(kind: Enum) -> tuple[tuple[object, str], ...]:
+    members = () if kind.enum_class is None else kind.enum_class
+    return tuple(zip((*kind.enums, *members), kind.enums * 2, strict=False))
+
+
 def _own_names(known: Mapping[str, Filter]) -> list[str]:
     return [name for name, one in known.items() if name == one.name]
 
@@ -196,7 +228,7 @@ def _conditions(asked: Filter, name: str, value: object) -> Iterator[Condition]:
         values: Collection[object] = value if several else (value,)  # type: ignore[assignment]  # checked above
         if len(values) > MOST_VALUES:
             raise QueryError(f'filter "{name}" takes at most {MOST_VALUES} values, not {len(values)}')
-        yield Condition(column, tuple(_alternative(asked.kind, name, one) for one in values))
+        yield Condition(column, tuple(_alternative(asked, name, one) for one in values))
     elif asked.operator is Operator.FROM:
         yield Condition(column, (Between(_span(asked.kind, name, value)[0], None),))
     elif asked.operator is Operator.TO:
@@ -224,13 +256,19 @@ def _range(kind: Kind, name: str, value: object) -> tuple[Any, Any]:
     return low, high
 
 
-def _alternative(kind: Kind, name: str, value: object) -> Exactly | Like | Between:
+def _alternative(asked: Filter, name: str, value: object) -> Exactly | Like | Between:
     if value is None:
         return Exactly(None)
-    low, high = _span(kind, name, value)
+    if asked.kind is Kind.WORD:
+        for known, word in asked.words:
+            if value == known:
+                return Exactly(word)
+        words = listing({word for _, word in asked.words})
+        raise QueryError(f'filter "{name}" takes one of {words}, not {quoted(value)}')
+    low, high = _span(asked.kind, name, value)
     if low != high:
         return Between(low, high)
-    if kind is Kind.TEXT and isinstance(value, str) and "%" in value:
+    if asked.kind is Kind.TEXT and isinstance(value, str) and "%" in value:
         return Like(str(low))
     return Exactly(low)
 
@@ -259,6 +297,10 @@ def _checked(kind: Kind, value: object) -> tuple[object, object]:
         return value, value
     if kind in (Kind.INTEGER, Kind.NUMBER):
         return (_number(value),) * 2
+    if kind is Kind.SPAN:
+        return (storable(value if isinstance(value, timedelta) else parse_span(value)),) * 2
+    if kind is Kind.UUID:
+        return (value if isinstance(value, UUID) else UUID(value),) * 2  # type: ignore[arg-type]  # or it raises
     day_or_time = _time(value)
     if kind is Kind.DATE:
         return (day_or_time.date() if isinstance(day_or_time, datetime) else day_or_time,) * 2

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Table, Update, bindparam, select, update
 
-from carbonation_core.db.engine import chunks
+from carbonation_core.db.engine import Connection, chunks, objection
 from carbonation_core.db.models import BASE_COLUMNS, FileBase
 
 
@@ -16,8 +16,12 @@ def store(
     model: type[FileBase],
     found: Mapping[int, tuple[Mapping[str, Any], Mapping[str, Any]]],
     now: datetime,
-) -> None:
-    """Store, for each group id, the raw result as JSON takes it and its typed values."""
+) -> dict[int, str]:
+    """Store, for each group id, the raw result as JSON takes it and its typed values.
+
+    Returns what the database has against those of some groups, in its own words;
+    all others are stored.
+    """
     table = _table(model)
     own = [column.name for column in table.columns if column.name not in BASE_COLUMNS]
     rows = [
@@ -25,14 +29,30 @@ def store(
         {"b_id": id_, "b_metadata": raw, **{f"b_{name}": values.get(name) for name in own}}
         for id_, (raw, values) in found.items()
     ]
-    if rows:
-        assignments: dict[str, Any] = {name: bindparam(f"b_{name}") for name in own}
-        connection.execute(
-            update(table)
-            .where(table.c.id == bindparam("b_id"))
-            .values(metadata=bindparam("b_metadata"), modified_at=now, **assignments),
-            rows,
-        )
+    assignments: dict[str, Any] = {name: bindparam(f"b_{name}") for name in own}
+    statement = (
+        update(table)
+        .where(table.c.id == bindparam("b_id"))
+        .values(metadata=bindparam("b_metadata"), modified_at=now, **assignments)
+    )
+    if not rows or _refused(connection, statement, rows) is None:
+        return {}
+    # One of them it does not take; which one shows when each is stored by itself.
+    each = zip(found, (_refused(connection, statement, [row]) for row in rows), strict=True)
+    return {id_: words for id_, words in each if words is not None}
+
+
+def _refused(connection: Connection, statement: Update, rows: list[dict[str, Any]]) -> str | None:
+    """Store all of these or none, and why none."""
+    try:
+        with connection.begin_nested():
+            connection.execute(statement, rows)
+    except Exception as error:
+        words = objection(error)
+        if words is None:
+            raise
+        return f"the database refuses the metadata: {words}"
+    return None
 
 
 def of_groups(connection: Connection, model: type[FileBase], ids: Iterable[int]) -> dict[int, dict[str, Any]]:

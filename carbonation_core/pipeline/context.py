@@ -1,7 +1,7 @@
 """What the stages of a batch work with, and what they say: values, and no more."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +65,13 @@ class StageResult:
     stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)  # before and after links of ours
     judged: dict[int, str] = field(default_factory=dict)  # by group; see `judged`
     reasons: dict[int, str] = field(default_factory=dict)  # which rules let a group pass
+
+    def without(self, refused: Mapping[int, str]) -> "StageResult":
+        """The same, but that the attempt of some groups failed: their ids, and why."""
+        failed = [group for group in self.passed if group.row.id in refused]
+        closed = [Closing(group, Outcome.RETRY_PENDING, refused[group.row.id]) for group in failed]
+        passed = [group for group in self.passed if group.row.id not in refused]
+        return replace(self, passed=passed, closed=[*self.closed, *closed])
 
 
 @dataclass(frozen=True)

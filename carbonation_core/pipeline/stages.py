@@ -4,13 +4,13 @@ A stage decides; `pipeline` records. Nothing here writes to disk or database.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.templates import fill
+from carbonation_core.db.columns import as_json
 from carbonation_core.db.components import Change, Component
 from carbonation_core.delivery.grouping import member_of
 from carbonation_core.disk import source
@@ -28,9 +28,10 @@ from carbonation_core.pipeline.context import (
     source_of,
 )
 from carbonation_core.pipeline.integrity import Contents, Fault
-from carbonation_core.plugin import checked_metadata, jsonable
+from carbonation_core.plugin import checked_metadata
 from carbonation_core.rules import decide
 from carbonation_core.rules.near_misses import wants
+from carbonation_core.text import written
 
 
 def integrity(
@@ -225,12 +226,8 @@ def _extracted(
     ]
     files.sort(key=lambda file: decide.in_order(file.filename, context.rules))
     returned = context.plugin.asked("extractor", name, [Path(file.readable_path) for file in files])
-    values = checked_metadata(context.plugin, returned)
-    try:
-        raw = json.loads(json.dumps(values, default=jsonable, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise AttemptFailed(f'extractor "{name}" returned what JSON cannot hold: {error}') from error
-    return raw, values
+    values = checked_metadata(context.plugin, returned, context.project.engine.dialect)
+    return as_json(values), values
 
 
 def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -245,5 +242,6 @@ def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]
         "watch_name": context.watch.name,
         "file_type": context.watch.type,
         "group_key": group.row.group_key,
+        **{key: written(value) for key, value in metadata.items()},
     }
-    return name, to_text(str(fill(archive.destination, {**facts, **metadata}, archive.base))), reason
+    return name, to_text(str(fill(archive.destination, facts, archive.base))), reason

@@ -280,7 +280,8 @@ class Work:
         changed = endings.changed_under(self._context, result.closed)
         with self._recording() as connection:
             components.apply(connection, result.changes, now, self._run_id)
-            metadata.store(connection, self._context.plugin.file_model, result.metadata, now)
+            model = self._context.plugin.file_model
+            result = result.without(metadata.store(connection, model, result.metadata, now))
             if result.routes:
                 rows = [
                     {"group_id": id_, "archive_name": name, "archive_directory": directory}

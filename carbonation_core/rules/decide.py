@@ -22,7 +22,7 @@ from carbonation_core.rules.rule_sets import (
     RuleSet,
     Selection,
 )
-from carbonation_core.text import listing
+from carbonation_core.text import listing, written
 
 Ask = Callable[..., Any]  # a function of the plugin, by its kind and name, with arguments by name
 
@@ -268,7 +268,7 @@ def _objection(metadata: Mapping[str, Any], block: Selection, ask: Ask) -> str |
 
 
 def _mismatch(value: object, condition: FieldCondition) -> str | None:
-    name = condition.name
+    name, value = condition.name, written(value)
     if condition.matches:
         wanted = listing(pattern.pattern for pattern in condition.matches)
         if value is None:

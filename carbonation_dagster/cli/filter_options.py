@@ -91,7 +91,7 @@ def _option(one: "Filter", taken: set[str]) -> click.Option:
 
 def _type(one: "Filter") -> "click.ParamType[Any]":
     from carbonation_core.db.filters import Kind, Operator, parse_time
-    from carbonation_core.text import parse_duration
+    from carbonation_core.text import parse_duration, parse_span
 
     if one.operator is Operator.OVERLAPS:
         return _Parsed(_range)
@@ -101,17 +101,25 @@ def _type(one: "Filter") -> "click.ParamType[Any]":
         return click.INT
     if one.kind is Kind.NUMBER:
         return click.FLOAT
+    if one.kind is Kind.WORD:
+        return click.Choice(list(dict.fromkeys(word for _, word in one.words)))
+    if one.kind is Kind.SPAN:
+        return _Parsed(parse_span)
+    if one.kind is Kind.UUID:
+        return click.UUID
     return click.STRING if one.kind is Kind.TEXT else _Parsed(parse_time)
 
 
-def _metavar(one: "Filter") -> str:
+def _metavar(one: "Filter") -> str | None:
     from carbonation_core.db.filters import Kind, Operator
 
     if one.operator is Operator.OVERLAPS:
         return "A/B|A/|/B|A"
     if one.operator is Operator.SINCE:
         return "DURATION"
-    return {Kind.TEXT: "TEXT", Kind.INTEGER: "N", Kind.NUMBER: "NUMBER"}.get(one.kind, "TIME")
+    names = {Kind.TEXT: "TEXT", Kind.INTEGER: "N", Kind.NUMBER: "NUMBER"}
+    names |= {Kind.SPAN: "DURATION", Kind.UUID: "UUID"}
+    return None if one.kind is Kind.WORD else names.get(one.kind, "TIME")
 
 
 class _Parsed(ParamType):

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.db.models import FileBase, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
-from carbonation_core.plugin import Plugin, checked_metadata, jsonable, load_plugin
+from carbonation_core.plugin import Plugin, checked_metadata, load_plugin
 
 CONFIG = """
 [[watch]]
@@ -143,6 +143,11 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
             'plugin "my_wrong": column "category" of file_model should be nullable: '
             "a group has a row before it has metadata",
         ),
+        (
+            SOUND.replace("str | None]", "bytes | None]"),
+            'plugin "my_wrong": column "category" of file_model cannot be LargeBinary(): its values are '
+            "kept as JSON, too, which has no bytes; keep text, or the path of a file",
+        ),
         (SOUND.replace(": read}", ': "read"}'), 'plugin "my_wrong": extractors["read"] should be callable'),
         (
             SOUND.replace(": read}", ': read}, integrity_functions={"opens": 1}'),
@@ -230,11 +235,3 @@ def test_what_an_extractor_may_not_return_names_column_type_and_value(
     with pytest.raises(AttemptFailed) as raised:
         checked_metadata(PLUGIN, returned)
     assert str(raised.value) == sentence
-
-
-def test_dates_and_decimals_are_kept_as_json_text() -> None:
-    assert jsonable(NOON) == "2024-05-01T12:00:00+00:00"
-    assert jsonable(date(2024, 5, 1)) == "2024-05-01"
-    assert jsonable(Decimal("1.50")) == "1.50"
-    with pytest.raises(AttemptFailed, match="set cannot be kept as JSON"):
-        jsonable({1})
