@@ -28,15 +28,15 @@ def as_csv(columns: Sequence[str], rows: Rows) -> Iterator[str]:
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
 
-    def written(values: Iterable[object]) -> str:
+    def line_of(values: Iterable[object]) -> str:
         line.seek(0)
         line.truncate()
         writer.writerow(values)
         return line.getvalue()
 
-    yield written(columns)
+    yield line_of(columns)
     for row in rows:
-        yield written(_field(row[name]) for name in columns)
+        yield line_of(_field(row[name]) for name in columns)
 
 
 def as_json(columns: Sequence[str], rows: Rows) -> Iterator[str]:
