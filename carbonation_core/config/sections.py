@@ -44,7 +44,7 @@ Driver = Literal[
 ]
 
 FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
-DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777)
+DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777, 0o2750, 0o2770, 0o2775)
 LONGEST_NAME = 200  # characters; the database has room for 255, with what else they are part of
 LONGEST_URL = 2000  # characters; what all browsers take
 YEAR = 365 * 86_400  # seconds
@@ -63,8 +63,8 @@ def _mode(allowed: tuple[int, ...]) -> Any:
     def check(value: object) -> int:
         mode, hint, found = value, "", shown(value)
         if isinstance(value, str):
-            if re.fullmatch(r"(0o?)?[0-7]{3}", value):
-                mode = int(value[-3:], 8)
+            if re.fullmatch(r"(0o?)?[0-7]{3,4}", value):
+                mode = int(value, 8)
         elif type(value) is int:
             found = f"{value} (0o{value:o})"
             if f"0o{value}" in choices.split(", "):
@@ -328,7 +328,9 @@ class Archive(Section):
     action: Action = Field("copy", description="how files get there")
     create_directories: bool = Field(True, description="make directories that are missing")
     file_mode: Annotated[int, _mode(FILE_MODES)] = Field(0o640, description="mode of archived files")
-    dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(0o750, description="mode of directories made")
+    dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(
+        0o750, description="mode of directories made; setgid is kept where it is inherited"
+    )
     on_conflict: OnConflict = Field(
         "error",
         description="other bytes at the destination: `error`, the group fails; `version`: `name.v2.ext`",

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from carbonation_core.config.toml import at_home
 from carbonation_core.errors import Unroutable
-from carbonation_core.names import NAME_MAX, path_fault
+from carbonation_core.names import NAME_MAX, PATH_MAX, path_fault, to_text
 
 # Width and precision of a format that is not one of times.
 _SIZES = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?(\d*)[,_]?(?:\.(\d+))?[A-Za-z%]?", re.ASCII)
+# What stands between two slashes, those in a format left alone.
+_PART = re.compile(r"(?:\{\{|\{[^{}]*\}|[^{/])+")
 _LITERAL = re.compile(r"(?:[^{]|\{\{)*")
 
 
@@ -88,8 +90,9 @@ def fill(template: str, values: Mapping[str, object], base: Path) -> Path:
     for _, name, _, _ in string.Formatter().parse(template):
         if name is not None and values.get(name, "") is None:
             raise Unroutable(f'destination "{template}" names "{name}", which has no value')
+    templates = [part for part in _PART.findall(template) if part != "."]
     try:
-        text = string.Formatter().vformat(template, (), values)
+        parts = [string.Formatter().vformat(part, (), values) for part in templates]
     except KeyError as error:
         known = ", ".join(sorted(values)) or "none"
         raise Unroutable(
@@ -97,17 +100,42 @@ def fill(template: str, values: Mapping[str, object], base: Path) -> Path:
         ) from None
     except (ValueError, TypeError, OverflowError) as error:
         raise Unroutable(f'destination "{template}" cannot be filled: {error}') from None
-    if "\0" in text:
-        raise Unroutable("destination has a NUL character in it")
-    if ".." in text.split("/"):
-        raise Unroutable(f'destination "{text}" has ".." in it')
-    try:
-        too_long = [part for part in text.split("/") if len(os.fsencode(part)) > NAME_MAX]
-    except UnicodeEncodeError:
-        raise Unroutable(f"destination {text!a} has a character that no file name can hold") from None
-    if too_long:
-        raise Unroutable(f'destination has a name of more than {NAME_MAX} bytes: "{too_long[0][:60]}…"')
+    text = "/" + "/".join(parts)
+    _require_path(text)
+    for part, filled in zip(templates, parts, strict=True):
+        if fault := _fault_of_part(part, filled):
+            raise Unroutable(f'destination "{template}": "{part}" {fault}')
     directory = Path(os.path.normpath(text))
     if not directory.is_relative_to(base):
-        raise Unroutable(f'destination "{text}" lies outside base_path "{base}"')
+        raise Unroutable(f'destination "{to_text(text)}" lies outside base_path "{to_text(str(base))}"')
     return directory
+
+
+def _require_path(text: str) -> None:
+    """Raise `Unroutable` unless that can be the path of a directory, and one that leads where it says."""
+    if "\0" in text:
+        raise Unroutable("destination has a NUL character in it")
+    try:
+        names = [os.fsencode(name) for name in text.split("/")]
+    except UnicodeEncodeError:
+        raise Unroutable(f"destination {text!a} has a character that no file name can hold") from None
+    if too_long := [name for name in names if len(name) > NAME_MAX]:
+        raise Unroutable(
+            f'destination has a name of more than {NAME_MAX} bytes: "{to_text(too_long[0])[:60]}…"'
+        )
+    if len(os.fsencode(text)) > PATH_MAX:
+        raise Unroutable(f"destination has more than {PATH_MAX} bytes")
+    for name in (".", ".."):
+        if name in text.split("/"):
+            raise Unroutable(f'destination "{to_text(text)}" has "{name}" in it')
+
+
+def _fault_of_part(part: str, filled: str) -> str | None:
+    """Why values leave out a part of the path, so that files would lie higher than their template says."""
+    if "{" not in part.replace("{{", ""):
+        return None
+    if not filled.strip("/"):
+        return "comes out as nothing"
+    if filled.startswith("/"):
+        return f'comes out as the absolute path "{to_text(filled)}"'
+    return None

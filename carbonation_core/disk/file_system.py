@@ -4,6 +4,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
@@ -44,7 +45,12 @@ def make_directory(directory: str, mode: int, create: bool) -> None:
 def _make(directory: str, mode: int) -> None:
     try:
         os.mkdir(directory, mode)
-        os.chmod(directory, mode)  # as configured, whatever the umask
+        made = stat.S_IMODE(os.stat(directory).st_mode)
+        wanted = mode | (made & stat.S_ISGID)  # what it inherited, its group goes by
+        # As configured, whatever the umask. Where that took nothing away nothing is done, as
+        # chmod(2) clears the bit for those who are not of the group.
+        if made != wanted:
+            os.chmod(directory, wanted)
         sync_directory(os.path.dirname(directory))
     except FileExistsError:
         if not os.path.isdir(directory):

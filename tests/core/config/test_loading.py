@@ -101,6 +101,11 @@ def test_a_mode_is_an_octal_number_or_string(tmp_path: Path, mode: str) -> None:
     assert load(tmp_path, f"{WATCH}{ARCHIVE}file_mode = {mode}\n").archive[0].file_mode == 0o660
 
 
+@pytest.mark.parametrize("mode", ["0o2770", '"2770"', '"02770"', '"0o2770"'])
+def test_a_mode_of_directories_may_have_setgid(tmp_path: Path, mode: str) -> None:
+    assert load(tmp_path, f"{WATCH}{ARCHIVE}dir_mode = {mode}\n").archive[0].dir_mode == 0o2770
+
+
 def test_whole_numbers_stand_for_fractional_ones(tmp_path: Path) -> None:
     config = load(tmp_path, f"[service]\nretry_backoff = 2\n{WATCH}settle_seconds = 3\n{ARCHIVE}")
     assert config.service.retry_backoff == 2.0

@@ -75,7 +75,13 @@ def test_the_result_lies_inside_the_base_or_there_is_none(template: str, a: obje
         ("v{version}", {"version": Decimal("1.10")}, "v1.10"),
         ("{{{category}}}", {"category": "sst"}, "{sst}"),
         ("{category}", {"category": "a/b"}, "a/b"),
-        ("{category}", {"category": "/etc"}, "etc"),
+        ("{category}", {"category": "a//b/"}, "a/b"),
+        ("x{category}/{kind}", {"category": "", "kind": 0}, "x/0"),
+        ("x{category}", {"category": "/etc"}, "x/etc"),
+        ("{category}.{kind}", {"category": "", "kind": "a"}, ".a"),
+        ("{category}", {"category": " "}, " "),
+        ("{start:%Y/%m}//./{category}/", {"start": date(2024, 5, 1), "category": "a"}, "2024/05/a"),
+        ("{a:/>3}b", {"a": "x/y"}, "x/yb"),
         ("all", {}, "all"),
     ],
 )
@@ -93,6 +99,15 @@ def test_metadata_fill_the_placeholders(template: str, values: dict[str, object]
         ({"a": "x\0y"}, "destination has a NUL character in it"),
         ({"a": "x" * 256}, "destination has a name of more than 255 bytes"),
         ({"a": "\ud800"}, "has a character that no file name can hold"),
+        ({"a": "\ud800/.."}, "has a character that no file name can hold"),
+        ({"a": ""}, 'destination "/archive/main/{a}": "{a}" comes out as nothing'),
+        ({"a": "//"}, 'destination "/archive/main/{a}": "{a}" comes out as nothing'),
+        ({"a": "/etc"}, 'destination "/archive/main/{a}": "{a}" comes out as the absolute path "/etc"'),
+        ({"a": "."}, 'destination "/archive/main/." has "." in it'),
+        ({"a": "./x"}, 'destination "/archive/main/./x" has "." in it'),
+        ({"a": "x/."}, 'destination "/archive/main/x/." has "." in it'),
+        ({"a": "x\x1b/.."}, 'destination "/archive/main/x\\x1b/.." has ".." in it'),
+        ({"a": "x/" * 2100}, "destination has more than 4095 bytes"),
     ],
 )
 def test_a_group_that_leads_nowhere_says_why(values: dict[str, object], reason: str) -> None:
@@ -109,6 +124,25 @@ def test_a_value_that_does_not_take_its_format_says_why() -> None:
 def test_a_destination_outside_its_base_is_refused() -> None:
     with pytest.raises(Unroutable, match='destination "/archive/x" lies outside base_path "/archive/main"'):
         fill("/archive/{a}", {"a": "x"}, BASE)
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "reason"),
+    [
+        ("{a}/{b}", {"a": "", "b": "w"}, '"{a}" comes out as nothing'),
+        ("{a}/{b}", {"a": "s", "b": ""}, '"{b}" comes out as nothing'),
+        ("{a}{b}/c", {"a": "", "b": ""}, '"{a}{b}" comes out as nothing'),
+        (".{a}/c", {"a": ""}, 'has "." in it'),
+        (".{a}/c", {"a": "."}, 'has ".." in it'),
+        ("{a}b/c", {"a": "/"}, '"{a}b" comes out as the absolute path "/b"'),
+        ("{a:>0}/c", {"a": ""}, '"{a:>0}" comes out as nothing'),
+        ("x{{y}}{a}/../c", {"a": "s"}, 'has ".." in it'),
+    ],
+)
+def test_no_part_of_the_path_is_left_out(template: str, values: dict[str, object], reason: str) -> None:
+    with pytest.raises(Unroutable) as raised:
+        fill(under(template, BASE), values, BASE)
+    assert reason in str(raised.value)
 
 
 @pytest.mark.parametrize(

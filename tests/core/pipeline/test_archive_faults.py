@@ -164,12 +164,18 @@ FAULTS = [
     (
         "an octal string that is not allowed",
         GOOD + 'dir_mode = "640"\n',
-        ('[[archive]] "main": key "dir_mode": "640" is none of 0o700, 0o750, 0o755, 0o770, 0o777'),
+        (
+            '[[archive]] "main": key "dir_mode": "640" is none of 0o700, 0o750, 0o755, 0o770, 0o777, '
+            "0o2750, 0o2770, 0o2775"
+        ),
     ),
     (
         "a mode that is true",
         GOOD + "dir_mode = true\n",
-        ('[[archive]] "main": key "dir_mode": true is none of 0o700, 0o750, 0o755, 0o770, 0o777'),
+        (
+            '[[archive]] "main": key "dir_mode": true is none of 0o700, 0o750, 0o755, 0o770, 0o777, '
+            "0o2750, 0o2770, 0o2775"
+        ),
     ),
     (
         "an unknown conflict",
