@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any, Protocol
@@ -17,11 +17,12 @@ from sqlalchemy import Dialect, inspect
 from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import place
 from carbonation_core.db import columns
+from carbonation_core.db.catalog import file_query
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group
 from carbonation_core.disk.file_system import is_of_environment
-from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault
+from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, QueryError
 from carbonation_core.rules.rule_sets import Kind, PluginNames
-from carbonation_core.text import listing
+from carbonation_core.text import listing, nearest
 
 ENTRY_POINTS = "carbonation.plugin"
 LONGEST_ERROR = 2000  # characters of what a plugin raised; the rest is in the log
@@ -65,6 +66,16 @@ class QueryDefaults:
     order_by: str | None = None
     columns: tuple[str, ...] | None = None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "QueryDefaults":
+        """Those of a dict; raises `ConfigError` for a key that there is not."""
+        known = [key.name for key in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise ConfigError(f'query_defaults has "{key}"; {nearest(key, known)}')
+        columns = given.get("columns")
+        return cls(**{**given, "columns": tuple(columns) if isinstance(columns, list) else columns})
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -82,6 +93,12 @@ class Plugin:
     migrations_path: Path | None = None
     query_defaults: QueryDefaults = QueryDefaults()
     integrity_functions: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Plugins that exist give the defaults of a query as a dict, or None."""
+        given: object = self.query_defaults
+        if given is None or isinstance(given, Mapping):
+            object.__setattr__(self, "query_defaults", QueryDefaults.of(given or {}))
 
     @property
     def names(self) -> PluginNames:
@@ -251,6 +268,11 @@ def _fault(plugin: Plugin) -> str | None:
         for name, function in getattr(plugin, functions).items():
             if not callable(function):
                 return f'{functions}["{name}"] should be callable'
+    defaults = plugin.query_defaults
+    try:
+        file_query(model, None, defaults.columns, defaults.order_by, defaults.limit)
+    except QueryError as error:
+        return f"query_defaults: {error}"
     return None
 
 

@@ -186,6 +186,8 @@ def _array_wanted(at: "_Place", value: object) -> str:
     if at.key:
         example = f", such as [{json.dumps(value, ensure_ascii=False)}]" if isinstance(value, str) else ""
         return f"should be an array{example}{'' if example else _got(value)}"
+    if not at.heading.endswith("]]"):
+        return f"should be an array of tables, such as [{{ … }}]{_got(value)}"
     if isinstance(value, Mapping):
         return f"there can be several, so the heading should be {at.heading}, not {at.heading[1:-1]}"
     return f"should be tables under the heading {at.heading}{_got(value)}"

@@ -73,6 +73,10 @@ def _manifest(value: object) -> str:
     return value
 
 
+def _unless_empty(value: object) -> object:
+    return None if value == {} else value
+
+
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Extension = Annotated[str, BeforeValidator(_extension)]
 
@@ -174,7 +178,7 @@ class Completeness(Section):
     """How files make a group, and when it is whole."""
 
     group_by: Literal["stem", "plugin"] = Field(
-        description="`stem`: the file's name less its extension; `plugin`: `group_function` says"
+        "stem", description="`stem`: the file's name less its extension; `plugin`: `group_function` says"
     )
     group_function: str | None = Field(None, description='the plugin\'s function, for `group_by = "plugin"`')
     expected_extensions: tuple[Extension, ...] = Field(
@@ -308,7 +312,9 @@ class RuleSet(Section):
 
     archive: str | None = Field(None, description="default archive")
     integrity: tuple[IntegrityRule, ...] = Field((), strict=False, description="checks of each file")
-    completeness: Completeness | None = Field(None, description="absent: every file is a group of one")
+    completeness: Annotated[Completeness | None, BeforeValidator(_unless_empty)] = Field(
+        None, description="absent or empty: every file is a group of one"
+    )
     metadata: MetadataRule | None = Field(None, description="absent: groups have no metadata")
     selection: tuple[Selection, ...] = Field((), strict=False, description="absent: all groups are selected")
     routing: tuple[Routing, ...] = Field((), strict=False, description="absent: the default archive")
@@ -316,7 +322,7 @@ class RuleSet(Section):
     @cached_property
     def waits(self) -> Completeness:
         """How long groups wait, and what follows; a group of one may wait for its sidecar."""
-        return self.completeness or Completeness(group_by="stem")
+        return self.completeness or Completeness()
 
     @cached_property
     def checksums(self) -> tuple[IntegrityRule, ...]:

@@ -1,7 +1,7 @@
 """`carbonation reconcile`: what the database says against what is there."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING
@@ -33,7 +33,8 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     from carbonation_dagster.cli.text_table import text_table
 
     project = open_project(path)
-    names = _chosen("watch", watch_name, [watch.name for watch in project.config.watch])
+    asked = [watch_name] if watch_name is not None else []
+    names = _chosen("watch", asked, [watch.name for watch in project.config.watch])
     rows, failed = [], False
     for name in names:
         try:
@@ -49,7 +50,9 @@ def delivery(path: str | None, watch_name: str | None) -> None:
 
 @reconcile.command("archive")
 @click.argument("paths", nargs=-1, type=click.Path())
-@click.option("--archive", "archive_name", metavar="NAME", help="Only this archive.")
+@click.option(
+    "--archive", "archive_names", metavar="NAME", multiple=True, help="Only this archive; can be repeated."
+)
 @click.option("--watch", "watch_name", metavar="NAME", help="Only files of this watch.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option(
@@ -62,7 +65,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
 def archive(
     path: str | None,
     paths: tuple[str, ...],
-    archive_name: str | None,
+    archive_names: tuple[str, ...],
     watch_name: str | None,
     dry_run: bool,
     workers: int | None,
@@ -86,10 +89,10 @@ def archive(
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)
-    names = _chosen("archive", archive_name, [archive.name for archive in project.config.archive])
+    names = _chosen("archive", archive_names, [archive.name for archive in project.config.archive])
     if watch_name is not None:
-        _chosen("watch", watch_name, [watch.name for watch in project.config.watch])
-        names = [name for name in names if archive_name or name in archives_of(project, watch_name)]
+        _chosen("watch", [watch_name], [watch.name for watch in project.config.watch])
+        names = [name for name in names if archive_names or name in archives_of(project, watch_name)]
     with wrong_usage(QueryError):
         scopes: dict[str, Scope] = paths_in(project, names, paths)
         if adopt:
@@ -125,10 +128,11 @@ def archive(
     sys.exit(1 if failed else 0)
 
 
-def _chosen(what: str, name: str | None, known: list[str]) -> list[str]:
-    if name is not None and name not in known:
-        raise click.UsageError(f'there is no {what} "{name}"; known: {", ".join(known)}')
-    return known if name is None else [name]
+def _chosen(what: str, asked: Collection[str], known: list[str]) -> list[str]:
+    for name in asked:
+        if name not in known:
+            raise click.UsageError(f'there is no {what} "{name}"; known: {", ".join(known)}')
+    return [name for name in known if name in asked or not asked]
 
 
 def _say_error(sentence: str) -> None:

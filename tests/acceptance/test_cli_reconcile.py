@@ -100,6 +100,7 @@ def test_a_mass_loss_is_refused_with_the_way_out(desk: Desk) -> None:
     ("arguments", "message"),
     [
         (("--archive", "x"), 'there is no archive "x"; known: main'),
+        (("--archive", "x", "--archive", "main"), 'there is no archive "x"; known: main'),
         (("--watch", "x"), 'there is no watch "x"; known: incoming'),
         (("--workers", "0"), "0 is not in the range"),
         (("/elsewhere",), '"/elsewhere" lies in no archive'),

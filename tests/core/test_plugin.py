@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.db.models import FileBase, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
-from carbonation_core.plugin import Plugin, checked_metadata, load_plugin
+from carbonation_core.plugin import Plugin, QueryDefaults, checked_metadata, load_plugin
 
 CONFIG = """
 [[watch]]
@@ -153,6 +153,15 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
             SOUND.replace(": read}", ': read}, integrity_functions={"opens": 1}'),
             'plugin "my_wrong": integrity_functions["opens"] should be callable',
         ),
+        (
+            SOUND.replace(": read}", ': read}, query_defaults={"lmit": 5}'),
+            'plugin "my_wrong" cannot be imported: ConfigError: query_defaults has "lmit"; '
+            'did you mean "limit"? (FILE, line ',
+        ),
+        (
+            SOUND.replace(": read}", ': read}, query_defaults={"order_by": "-strat"}'),
+            'plugin "my_wrong": query_defaults: order_by: there is no column "-strat"; known: "archive_dir',
+        ),
     ],
 )
 def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: str) -> None:
@@ -160,7 +169,23 @@ def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: s
     module = f"my_wrong_{hash((source, sentence)) & 0xFFFF}"
     (tmp_path / f"{module}.py").write_text(source)
     sentence = sentence.replace("my_wrong", module).replace("FILE", str(tmp_path / f"{module}.py"))
-    assert fault(config(tmp_path, module)) == sentence
+    assert fault(config(tmp_path, module)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, QueryDefaults()),
+        ({}, QueryDefaults()),
+        (
+            {"limit": 5, "order_by": "-id", "columns": ["id"]},
+            QueryDefaults(limit=5, order_by="-id", columns=("id",)),
+        ),
+        (QueryDefaults(limit=5), QueryDefaults(limit=5)),
+    ],
+)
+def test_the_defaults_of_a_query_may_be_a_dict(given: Any, taken: QueryDefaults) -> None:
+    assert Plugin(File, query_defaults=given).query_defaults == taken
 
 
 class File(FileBase):

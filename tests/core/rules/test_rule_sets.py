@@ -32,6 +32,16 @@ def default(text: str, config: Config) -> RuleSet:
     return load_rules(text, config, OFFERED).sets["default"]
 
 
+def test_files_are_grouped_by_stem_unless_said_otherwise(config: Config) -> None:
+    rules = default('[default.completeness]\nexpected_extensions = [".a"]\n', config)
+    assert rules.completeness
+    assert rules.completeness.group_by == "stem"
+
+
+def test_an_empty_completeness_is_none(config: Config) -> None:
+    assert default("[default.completeness]\n", config).completeness is None
+
+
 def test_an_empty_rule_set_accepts_all(config: Config) -> None:
     rules = default("[default]\n", config)
     assert rules == RuleSet()

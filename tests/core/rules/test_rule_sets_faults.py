@@ -54,14 +54,6 @@ FAULTS = [
         ),
     ),
     (
-        "completeness without group_by",
-        "[default.completeness]\n",
-        (
-            'R: [default.completeness]: key "group_by": is required (`stem`: the file\'s name '
-            "less its extension; `plugin`: `group_function` says)"
-        ),
-    ),
-    (
         "an unknown group_by",
         '[default.completeness]\ngroup_by = "name"\n',
         'R: [default.completeness]: key "group_by": should be "stem" or "plugin", not "name"',
@@ -206,6 +198,12 @@ FAULTS = [
         "a condition without a name",
         '[[default.selection]]\nfield = [{ matches = ["a"] }]\n',
         ('R: [[default.selection]] number 1: field number 1: key "name": is required (the metadata key)'),
+    ),
+    (
+        "a condition that stands in no array",
+        '[[default.selection]]\nfield = { name = "category", matches = ["a"] }\n',
+        "R: [[default.selection]] number 1: field: should be an array of tables, such as [{ … }], not "
+        '{"name": "category", "matches": ["a"]}',
     ),
     (
         "a condition with one expression as text",
