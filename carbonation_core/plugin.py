@@ -73,8 +73,8 @@ class QueryDefaults:
         for key in given:
             if key not in known:
                 raise ConfigError(f'query_defaults has "{key}"; {nearest(key, known)}')
-        columns = given.get("columns")
-        return cls(**{**given, "columns": tuple(columns) if isinstance(columns, list) else columns})
+        named = given.get("columns")
+        return cls(**{**given, "columns": tuple(named) if isinstance(named, list) else named})
 
 
 @dataclass(frozen=True)
