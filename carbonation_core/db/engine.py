@@ -142,7 +142,19 @@ def _begin_sqlite(connection: Connection) -> None:
         raise ReadOnlyDatabase(
             _refusal(connection.engine, "it, or what belongs beside it, cannot be written")
         )
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if read_only:
+        connection.exec_driver_sql("BEGIN")
+        return
+    file: Any = connection.connection.dbapi_connection
+    try:
+        with sqlite.impatient(file):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+    except OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_BUSY:
+            raise
+    sqlite.say_locked(Path(connection.engine.url.database or ""))
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _end_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:

@@ -7,6 +7,7 @@ that is done for a transaction at a time, and looked after. See
 https://sqlite.org/wal.html#readonly.
 """
 
+import logging
 import os
 import sqlite3
 import time
@@ -17,7 +18,10 @@ from pathlib import Path
 
 from carbonation_core.errors import DatabaseError
 
+log = logging.getLogger(__name__)
+
 LOCK_WAIT = timedelta(seconds=60)  # how long a writer waits for the others
+SILENCE = timedelta(seconds=5)  # of that, before it is said
 FILE_MODE = 0o640
 _UNCHANGED = "mode=ro&immutable=1"
 
@@ -39,7 +43,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, LOCK_WAIT.total_seconds(), check_same_thread=False)
         # Without this the driver begins transactions of its own, and too late.
         connection.isolation_level = None
-        _use_wal(connection)
+        _wait_for(connection, path, "PRAGMA journal_mode = WAL")
         # A `move` removes its source once the record of its copy is committed, so
         # a commit must survive a power cut; NORMAL could lose the last ones.
         connection.execute("PRAGMA synchronous = FULL")
@@ -51,20 +55,53 @@ def connect(path: Path) -> sqlite3.Connection:
         uri, LOCK_WAIT.total_seconds(), check_same_thread=False, factory=kind, uri=True
     )
     connection.isolation_level = None
+    _wait_for(connection, path, "PRAGMA schema_version")
     return connection
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    # Here SQLite does not wait for others, who are making the database, too.
-    end = time.monotonic() + LOCK_WAIT.total_seconds()
+def _wait_for(connection: sqlite3.Connection, path: Path, statement: str) -> None:
+    # SQLite itself does not wait here for others who are making the database, too.
+    begun, said = time.monotonic(), False
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            with impatient(connection):
+                connection.execute(statement)
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+            waited = timedelta(seconds=time.monotonic() - begun)
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or waited > LOCK_WAIT:
                 raise
-            time.sleep(0.05)
+        if not said and waited >= SILENCE:
+            say_locked(path)
+            said = True
+        time.sleep(0.05)
+
+
+@contextmanager
+def impatient(connection: sqlite3.Connection) -> Iterator[None]:
+    """Wait for the locks of others only so long as need not be spoken of."""
+    connection.execute(f"PRAGMA busy_timeout = {SILENCE // timedelta(milliseconds=1)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT // timedelta(milliseconds=1)}")
+
+
+def say_locked(path: Path) -> None:
+    """Tell the log what is waited for."""
+    log.warning('waiting for %s, which has locked database "%s"', _holder(path), path)
+
+
+def _holder(path: Path) -> str:
+    """The process that holds the lock of writers, if Linux says so; see https://sqlite.org/walformat.html."""
+    shared = path.with_name(f"{path.name}-shm")
+    with suppress(OSError, ValueError):
+        files = {str(file.stat().st_ino) for file in (path, shared) if file.exists()}
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, access, pid, place = line.split()[:6]
+            if (kind, access) == ("POSIX", "WRITE") and place.rpartition(":")[2] in files:
+                return f"{Path('/proc', pid, 'comm').read_text().strip()} (process {pid})"
+    return "another program"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def calls(node: ast.AST) -> Iterator[str]:
 
 def test_every_use_case_that_writes_can_begin_anew() -> None:
     lacking = []
-    for file in sorted(CORE.glob("*.py")):
+    for file in sorted(CORE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name not in WRITING:
                 decorators = {getattr(one, "id", "") for one in node.decorator_list}
