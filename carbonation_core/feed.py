@@ -3,18 +3,16 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from carbonation_core.db import catalog, consumers
-from carbonation_core.db.consumers import ConsumerRow, Lag, cursor_of
+from carbonation_core.db.consumers import ConsumerRow, Lag
+from carbonation_core.db.cursors import cursor_at, feed_end, position
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.errors import QueryError, ReadOnlyDatabase
 from carbonation_core.project import Project
 from carbonation_core.text import listing, quoted
 
-_CURSOR = re.compile(r"feed:(\d{1,18})", re.ASCII)
-_EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
@@ -27,11 +25,12 @@ def new_files(
         if watch_name is not None:
             _require_watch(project, connection, watch_name)
         # Asked for first: what comes after it meanwhile is for the next call.
-        end = catalog.feed_end(connection)
-        after = _position(connection, cursor, end)
+        end = feed_end(connection)
+        after = position(connection, cursor, end)
         model = project.plugin.file_model
         rows = catalog.feed(connection, model, after, end, watch_name, limit, retractions)
-    return rows, cursor_of(rows[-1][catalog.SEQUENCE] if len(rows) == limit else end)
+        last = rows[-1][catalog.SEQUENCE] if len(rows) == limit else end
+        return rows, cursor_at(connection, last)
 
 
 @repeatable
@@ -48,7 +47,7 @@ def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) ->
         if watch_name is not None:
             _require_watch(project, connection, watch_name)
         before = consumers.locked(connection, consumer)
-        sequence = _position(connection, cursor, catalog.feed_end(connection))
+        sequence = position(connection, cursor, feed_end(connection))
         if before is not None and before.watch_name != watch_name:
             raise QueryError(
                 f'consumer "{consumer}" takes {_what(before.watch_name)}, not {_what(watch_name)}; '
@@ -56,7 +55,7 @@ def ack(project: Project, consumer: str, cursor: str, watch_name: str | None) ->
             )
         if before is not None and before.sequence > sequence:
             raise QueryError(
-                f'consumer "{consumer}" has acknowledged "{cursor_of(before.sequence)}" already, '
+                f'consumer "{consumer}" has acknowledged "{cursor_at(connection, before.sequence)}" already, '
                 f'which is later than "{cursor}"; is there another program of that name?'
             )
         consumers.store(connection, ConsumerRow(consumer, watch_name, sequence, project.clock()))
@@ -67,7 +66,7 @@ def acked(project: Project, consumer: str) -> str | None:
     _require_name(consumer)
     with reading(project.engine) as connection:
         row = consumers.get(connection, consumer)
-    return None if row is None else cursor_of(row.sequence)
+        return None if row is None else cursor_at(connection, row.sequence)
 
 
 def lag(project: Project, consumer: str) -> Lag:
@@ -115,20 +114,6 @@ def _require_watch(project: Project, connection: Connection, name: str) -> None:
         raise QueryError(f"there is no watch {quoted(name)}; known: {listing(known)}")
 
 
-def _position(connection: Connection, cursor: str | None, end: int) -> int:
-    """The sequence that a cursor stands for; raises `QueryError` if the feed has not come so far."""
-    after = _after(cursor)
-    if not isinstance(after, int):
-        found = catalog.feed_position(connection, *after)
-        return end if found is None else found
-    if after > end:
-        raise QueryError(
-            f'cursor "{cursor}" is ahead of the feed, which ends at {end}; '
-            "it is from another database, or this one was restored from an earlier copy"
-        )
-    return after
-
-
 def _what(watch_name: str | None) -> str:
     return "the feed of all watches" if watch_name is None else f'that of watch "{watch_name}"'
 
@@ -136,20 +121,3 @@ def _what(watch_name: str | None) -> str:
 def _unknown(connection: Connection, consumer: str) -> QueryError:
     names = [row.name for row in consumers.known(connection)]
     return QueryError(f'no consumer "{consumer}" has ever acknowledged anything; known: {listing(names)}')
-
-
-def _after(cursor: str | None) -> int | tuple[datetime, int]:
-    """The sequence that a cursor stands for, or the time and group of an earlier release's."""
-    if cursor is None:
-        return 0
-    if isinstance(cursor, str) and (ours := _CURSOR.fullmatch(cursor)):
-        return int(ours[1])
-    earlier = _EARLIER_CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
-    try:
-        at = datetime.fromisoformat(earlier[1]) if earlier else None
-        if earlier and at is not None:
-            aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-            return aware, int(earlier[2])
-    except (ValueError, OverflowError):
-        pass
-    raise QueryError(f"cursor {quoted(cursor)} is none that get_new_files gave")

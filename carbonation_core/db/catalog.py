@@ -173,18 +173,6 @@ def feed(
     return list(_rows(connection, statement, table, (*columns, SEQUENCE, EVENT)))
 
 
-def feed_end(connection: Connection) -> int:
-    """The sequence of the feed's last entry; 0 when it is empty."""
-    return connection.execute(select(func.coalesce(func.max(FeedEntry.sequence), 0))).scalar_one()
-
-
-def feed_position(connection: Connection, at: datetime, group_id: int) -> int | None:
-    """The sequence after which everything stands that is later than that time and group; None: nothing is."""
-    later = or_(FeedEntry.at > at, and_(FeedEntry.at == at, FeedEntry.group_id > group_id))
-    first = connection.execute(select(func.min(FeedEntry.sequence)).where(later)).scalar()
-    return None if first is None else first - 1
-
-
 def has_groups(connection: Connection, watch_name: str) -> bool:
     """Whether the watch, configured or not, ever had a group."""
     query = select(Group.id).where(Group.watch_name == watch_name).limit(1)

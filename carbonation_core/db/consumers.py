@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from carbonation_core.db.cursors import cursor_at, feed_end
 from carbonation_core.db.locks import lock
 from carbonation_core.db.models import Consumer, FeedEntry
 
@@ -36,11 +37,6 @@ class ConsumerRow:
 
 
 _COLUMNS = (Consumer.name, Consumer.watch_name, Consumer.sequence, Consumer.acked_at)
-
-
-def cursor_of(sequence: int) -> str:
-    """The cursor of a reader that has taken everything up to that entry of the feed."""
-    return f"feed:{sequence}"
 
 
 def known(connection: Connection) -> list[ConsumerRow]:
@@ -78,13 +74,13 @@ def lag(connection: Connection, row: ConsumerRow) -> Lag:
     since = None
     if first is not None:
         since = connection.execute(select(FeedEntry.at).where(FeedEntry.sequence == first)).scalar_one()
-    return Lag(row.name, row.watch_name, cursor_of(row.sequence), behind, since, row.acked_at)
+    return Lag(row.name, row.watch_name, cursor_at(connection, row.sequence), behind, since, row.acked_at)
 
 
 def _ahead(connection: Connection, row: ConsumerRow) -> tuple[int, int | None]:
     """How many entries there are for the consumer to take, and the sequence of the first."""
     if row.watch_name is None:  # sequences have no gaps
-        end = connection.execute(select(func.coalesce(func.max(FeedEntry.sequence), 0))).scalar_one()
+        end = feed_end(connection)
         return end - row.sequence, row.sequence + 1 if end > row.sequence else None
     ahead = (FeedEntry.watch_name == row.watch_name, FeedEntry.sequence > row.sequence)
     behind, first = connection.execute(select(func.count(), func.min(FeedEntry.sequence)).where(*ahead)).one()

@@ -1,6 +1,7 @@
 """The tables. Times are aware UTC, paths are spelled by `carbonation_core.names`."""
 
 import hashlib
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -286,6 +287,8 @@ class FeedEntry(Base):
     watch_name: Mapped[str] = mapped_column(String(255))
     event: Mapped[str] = mapped_column(String(32))  # a FeedEvent
     at: Mapped[datetime]
+    # No other entry has it, not even one of the same number in a copy of the database.
+    token: Mapped[str | None] = mapped_column(String(16), default=lambda: secrets.token_hex(8))
 
 
 class Consumer(Base):

@@ -4,9 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
 from carbonation_core import QueryError
 from carbonation_core.api import Database
+from carbonation_core.db.engine import writing
+from carbonation_core.db.models import Counter, FeedEntry
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reports.status import status
 from tests import databases
@@ -50,6 +53,21 @@ def news(database: Database, cursor: str | None = None) -> list[tuple[str, str, 
     """Key, event, and whether the group is complete now, of each entry."""
     rows, _ = database.get_new_files(cursor, events=True)
     return [(row["group_key"], row["event"], row["complete"]) for row in rows]
+
+
+def cursors(database: Database) -> list[str]:
+    """The cursor that stands on each entry of the feed."""
+    found: list[str] = []
+    while database.get_new_files(found[-1] if found else None, limit=1)[0]:
+        found.append(database.get_new_files(found[-1] if found else None, limit=1)[1])
+    return found
+
+
+def restore(site: Site, entries: int) -> None:
+    """The feed as it was in a copy of the database that was made after so many entries."""
+    with writing(site.project.engine) as connection:
+        connection.execute(delete(FeedEntry).where(FeedEntry.sequence > entries))
+        connection.execute(update(Counter).where(Counter.name == "feed").values(value=entries))
 
 
 def test_a_group_whose_file_is_gone_is_retracted(site: Site, database: Database) -> None:
@@ -176,7 +194,7 @@ def test_a_consumer_of_one_watch_is_behind_in_that_alone(make: SiteMaker, tmp_pa
     assert database.lag("all").behind == 1
     assert (database.lag("one").behind, database.lag("one").watch_name) == (0, "second")
     rows, cursor = database.get_new_files("feed:0", watch_name="second")
-    assert (rows, cursor) == ([], "feed:1")
+    assert (rows, cursor) == ([], database.get_new_files()[1])
     with pytest.raises(QueryError, match='takes that of watch "second", not the feed of all watches'):
         database.ack("one", cursor)
     with pytest.raises(QueryError, match='no watch "third"; known: "incoming", "second"'):
@@ -185,11 +203,14 @@ def test_a_consumer_of_one_watch_is_behind_in_that_alone(make: SiteMaker, tmp_pa
 
 def test_an_acknowledgement_never_goes_back(site: Site, database: Database) -> None:
     complete(site, "run1", "run2")
-    database.ack("mirror", "feed:2")
-    database.ack("mirror", "feed:2")
-    with pytest.raises(QueryError, match='has acknowledged "feed:2" already, which is later than "feed:1"'):
-        database.ack("mirror", "feed:1")
-    assert database.acked("mirror") == "feed:2"
+    first, second = cursors(database)
+    database.ack("mirror", second)
+    database.ack("mirror", second)
+    with pytest.raises(
+        QueryError, match=f'has acknowledged "{second}" already, which is later than "{first}"'
+    ):
+        database.ack("mirror", first)
+    assert database.acked("mirror") == second
 
 
 def test_nobody_acknowledges_what_has_not_happened(site: Site, database: Database) -> None:
@@ -203,10 +224,99 @@ def test_a_cursor_of_a_time_based_release_can_be_acknowledged(site: Site, databa
     complete(site, "run1", "run2")
     (first,) = database.query_files({"group_key": "run1"})
     database.ack("mirror", f"{first['completed_at'].isoformat()}:{first['id']}")
-    assert database.acked("mirror") == "feed:1"
+    assert database.acked("mirror") == cursors(database)[0]
 
 
 @databases.one
+def test_a_cursor_of_before_a_restore_is_refused_when_the_feed_has_grown_past_it(
+    site: Site, database: Database
+) -> None:
+    complete(site, "run1", "run2", "run3")
+    first, second, third = cursors(database)
+    restore(site, 1)
+    with pytest.raises(
+        QueryError, match=f'"{third}" is ahead of the feed, which ends at 1; it is from another'
+    ):
+        database.get_new_files(third)
+    complete(site, "run4", "run5", "run6")
+    for ask in (database.get_new_files, lambda cursor: database.ack("mirror", cursor)):
+        with pytest.raises(QueryError) as raised:
+            ask(third)
+        assert str(raised.value) == (
+            f'cursor "{third}" stands on an entry that is not in this feed; it is from another database, '
+            "or this one was restored from an earlier copy; go on from a cursor as old as that copy, such "
+            "as the one that `acked` gives, or from None, which is the beginning"
+        )
+        with pytest.raises(QueryError, match="is not in this feed"):
+            ask(second)
+    rows, _ = database.get_new_files(first)
+    assert [row["group_key"] for row in rows] == ["run4", "run5", "run6"]
+
+
+def test_a_cursor_of_before_either_of_two_restores_is_refused(site: Site, database: Database) -> None:
+    old = []
+    for keys in (("run1", "run2"), ("run3", "run4"), ("run5", "run6")):
+        restore(site, 0)
+        complete(site, *keys)
+        old.append(database.get_new_files()[1])
+    assert [cursor.partition("-")[0] for cursor in old] == ["feed:2"] * 3
+    for cursor in old[:2]:
+        with pytest.raises(QueryError, match="is not in this feed"):
+            database.get_new_files(cursor)
+    assert database.get_new_files(old[2]) == ([], old[2])
+
+
+def test_a_consumer_goes_on_after_a_restore_from_what_was_restored_with_it(
+    site: Site, database: Database
+) -> None:
+    complete(site, "run1", "run2")
+    database.ack("mirror", cursors(database)[0])
+    restore(site, 1)
+    complete(site, "run3", "run4")
+    rows, cursor = database.get_new_files(database.acked("mirror"))
+    assert [row["group_key"] for row in rows] == ["run3", "run4"]
+    assert (database.lag("mirror").cursor, database.lag("mirror").behind) == (database.acked("mirror"), 2)
+    database.ack("mirror", cursor)
+
+
+def test_a_cursor_that_passed_over_what_was_filtered_stands_on_it(make: SiteMaker, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    other = '[[watch]]\nname = "second"\npath = "second"\nrules = "pairs"\narchive = "main"\n'
+    site = make(PAIRS, more=other)
+    database = Database(site.project)
+    complete(site, "run1")
+    hide(site, "run1.dat")
+    for given in ({"watch_name": "second"}, {}):
+        _, cursor = database.get_new_files(**given)
+        assert cursor.startswith("feed:2-")
+        assert database.get_new_files(cursor, **given) == ([], cursor)
+    restore(site, 1)
+    complete(site, "run2")
+    with pytest.raises(QueryError, match="is not in this feed"):
+        database.get_new_files(cursor, watch_name="second")
+
+
+def test_a_cursor_without_a_token_goes_on_working(site: Site, database: Database) -> None:
+    assert database.get_new_files() == ([], "feed:0")
+    complete(site, "run1", "run2")
+    rows, cursor = database.get_new_files("feed:1")
+    assert [row["group_key"] for row in rows] == ["run2"]
+    assert database.get_new_files("feed:2") == ([], cursor)
+    database.ack("mirror", "feed:2")
+    assert database.acked("mirror") == cursor
+    assert database.get_new_files("feed:0", limit=1)[1] == cursors(database)[0]
+
+
+def test_an_entry_that_an_earlier_release_made_meanwhile_has_a_cursor_without_a_token(
+    site: Site, database: Database
+) -> None:
+    complete(site, "run1")
+    with writing(site.project.engine) as connection:
+        connection.execute(update(FeedEntry).values(token=None))
+    assert database.get_new_files()[1] == "feed:1"
+    assert database.get_new_files("feed:1") == ([], "feed:1")
+
+
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "ä", "x" * 256, None, 7])
 def test_a_consumer_has_a_plain_name(database: Database, name: str) -> None:
     with pytest.raises(QueryError, match="a consumer's name has letters"):

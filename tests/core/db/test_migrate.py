@@ -40,7 +40,7 @@ from carbonation_core.db.migrate import (
     status,
     upgrade,
 )
-from carbonation_core.db.models import Base, Counter, FileBase
+from carbonation_core.db.models import Base, Counter, FeedEntry, FileBase
 from carbonation_core.db.revisions import new_revision
 from carbonation_core.errors import ConfigError, DatabaseError
 from tests import databases
@@ -320,6 +320,23 @@ def test_an_upgrade_from_any_earlier_revision_keeps_every_row(engine: Engine, re
     assert {name: after[name] for name in before if name not in (VERSION_TABLE, "counters")} == {
         name: number for name, number in before.items() if name not in (VERSION_TABLE, "counters")
     }
+
+
+def test_entries_of_the_feed_get_tokens_that_they_would_get_again(engine: Engine) -> None:
+    upgrade(engine, None, "core_0004")
+    fill(engine)
+    upgrade(engine, None)
+    tokens = []
+    for _ in range(2):
+        with reading(engine) as connection:
+            tokens.append(connection.execute(select(FeedEntry.token)).scalars().all())
+        with writing(engine) as connection:
+            config = alembic_config(None)
+            config.attributes["connection"] = connection
+            command.downgrade(config, "core_0004")
+        upgrade(engine, None)
+    assert tokens[0] == tokens[1]
+    assert [len(token or "") for token in tokens[0]] == [16]
 
 
 def test_the_last_revision_can_be_taken_back(engine: Engine, plugin_migrations: Path) -> None:
