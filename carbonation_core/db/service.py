@@ -37,6 +37,7 @@ class WatchState:
     `last_new`: when something was last delivered. `found_by_event` deliveries were
     told of by a file event, `found_by_scan` only found by a look. `listens`: whether
     events come, None before anybody listened; `trouble` says why not if they should.
+    `unrecorded` says which files the database refuses.
     """
 
     rules_digest: str | None = None
@@ -49,6 +50,7 @@ class WatchState:
     found_by_scan: int = 0
     listens: bool | None = None
     trouble: str | None = None
+    unrecorded: str | None = None
 
     @classmethod
     def from_details(cls, details: Mapping[str, Any]) -> Self:

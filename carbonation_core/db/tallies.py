@@ -6,7 +6,8 @@ time.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +27,17 @@ State = tuple[FileStatus | str, bool, bool, int]  # status, in delivery, in arch
 def begin(connection: Connection) -> None:
     """Forget what a transaction that came to nothing had to say."""
     connection.info[_CHANGES] = Counter()
+
+
+@contextmanager
+def kept(connection: Connection) -> Iterator[None]:
+    """Forget what a part of a transaction had to say, if that part comes to nothing."""
+    before = connection.info[_CHANGES].copy()
+    try:
+        yield
+    except BaseException:
+        connection.info[_CHANGES] = before
+        raise
 
 
 def add(connection: Connection, watch_name: str, name: str, number: int) -> None:

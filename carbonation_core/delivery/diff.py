@@ -99,16 +99,22 @@ class Diff:
 
     Where names alone give keys, `touched_keys` are those of groups to which files
     belong that came or changed, `unsettled_keys` of those that wait for a file to
-    settle.
+    settle. Nothing follows for files that the database `refused`: why, by path.
     """
 
     effects: tuple[Effect, ...]
     touched_keys: frozenset[str]
     unsettled_keys: frozenset[str]
+    refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def number(self, *kinds: Kind) -> int:
         """How many files somebody did this to."""
         return sum(effect.kind in kinds for effect in self.effects)
+
+    def without(self, refused: Mapping[str, str]) -> "Diff":
+        """What follows when the database refuses these files."""
+        left = tuple(effect for effect in self.effects if effect.path not in refused)
+        return replace(self, effects=left, refused=refused)
 
     @property
     def arrivals(self) -> list[Arrival]:

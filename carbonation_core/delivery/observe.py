@@ -22,6 +22,8 @@ from carbonation_core.project import Project, rules_in_force
 
 log = logging.getLogger(__name__)
 
+Due = tuple[int, datetime | None]  # how many groups are due, and when time alone next changes something
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -78,8 +80,8 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
         is_idle = _is_idle(connection, project, before, facts, found, state)
         ready, due_at = _due(connection, watch.name, facts.now)
     if not is_idle:
-        ready, due_at = _recorded(project, before, facts, found, state)
-        _tell(found)
+        found, state, (ready, due_at) = _recorded(project, before, facts, found, state)
+        _tell(found, is_known=state.unrecorded == before.state.unrecorded)
     unsettled = found.unsettled
     log.log(TRACE, "%d files in delivery, %d not settled", state.files, len(unsettled))
     return Observation(
@@ -98,7 +100,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     )
 
 
-def _state(before: Before, facts: Facts, found: Diff, rules_digest: str) -> WatchState:
+def _state(before: Before, facts: Facts, found: Diff, rules_digest: str | None) -> WatchState:
     """What this look says of the watch."""
     last, hints, root = before.state, before.hints, facts.watch.root
     told = sum(hints.told_of(path.removeprefix(root)) for path in found.news)
@@ -115,6 +117,7 @@ def _state(before: Before, facts: Facts, found: Diff, rules_digest: str) -> Watc
         # A pass does not listen, and knows nothing of it.
         listens=last.listens if hints.by_events is None else hints.by_events,
         trouble=last.trouble if hints.by_events is None else hints.trouble,
+        unrecorded=_unrecorded(found) if facts.whole or found.refused else last.unrecorded,
     )
 
 
@@ -133,25 +136,34 @@ def _is_idle(
 
 def _recorded(
     project: Project, before: Before, facts: Facts, found: Diff, state: WatchState
-) -> tuple[int, datetime | None]:
-    """Write down what follows from a look; see `_due`."""
+) -> tuple[Diff, WatchState, Due]:
+    """Write down what follows from a look; what did follow, what is said of the watch, what is due."""
     name, now, last = facts.watch.name, facts.now, before.last
     with writing(project.engine) as connection:
         lock_watch(connection, name)
         postponed: set[int] = set()
         if last is not None and now < last.last_heartbeat:  # the clock went back
             postponed = groups.postponed(connection, name, now)
-        record(connection, facts, found, postponed)
+        found = found.without(record(connection, facts, found, postponed))
+        state = _state(before, facts, found, state.rules_digest)
         expire(connection, name, facts.rules, now)
         if state.counted_at is None or now - state.counted_at >= _between_counts(project):
             tallies.recount(connection, [name])
             state = replace(state, counted_at=now)
         service.say(connection, part_of_watch(name), now, state.to_details(), started=last is None)
-        return _due(connection, name, now)
+        return found, state, _due(connection, name, now)
 
 
-def _due(connection: Connection, watch_name: str, now: datetime) -> tuple[int, datetime | None]:
-    """How many groups are due, and when the next attempt or timeout comes."""
+def _unrecorded(found: Diff) -> str | None:
+    """Which files the database refuses, and what it has against the first."""
+    if not found.refused:
+        return None
+    first = min(found.refused)
+    files = "1 file" if len(found.refused) == 1 else f"{len(found.refused)} files"
+    return f"{files} cannot be recorded, {first}: {found.refused[first]}"
+
+
+def _due(connection: Connection, watch_name: str, now: datetime) -> Due:
     return groups.count_due(connection, watch_name, now), groups.next_change(connection, watch_name, now)
 
 
@@ -160,13 +172,16 @@ def _between_counts(project: Project) -> timedelta:
     return project.config.service.stats_recompute_every * project.config.service.heartbeat_interval
 
 
-def _tell(found: Diff) -> None:
+def _tell(found: Diff, is_known: bool) -> None:
+    """Log what was found; `is_known`: that before it was told which files cannot be recorded."""
     counts = [found.number(*kinds) for kinds in ((Kind.NEW,), (Kind.RETURNED,), CHANGES, (Kind.GONE,))]
     if any(counts):
         log.debug("%d files new, %d back, %d changed, %d gone", *counts)
     for change in found.changes:
         if change.event is Event.CHECK_FAILED:
             log.warning("%s failed a check: %s", change.component.source_path, change.reason)
+    for path, words in found.refused.items() if not is_known else ():
+        log.warning("%s cannot be recorded: %s", path, words)
 
 
 @repeatable

@@ -1,41 +1,82 @@
 """Writes down what follows from a look at a watch."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from carbonation_core.db import components, groups
-from carbonation_core.db.components import Change
+from carbonation_core.db.components import Arrival, Change
 from carbonation_core.db.engine import Connection
-from carbonation_core.delivery.diff import Diff, Facts
+from carbonation_core.db.rows import store_each
+from carbonation_core.delivery.diff import Diff, Effect, Facts
 from carbonation_core.delivery.grouping import refresh
+from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import Event, FileStatus, may
 from carbonation_core.rules import decide
 
+LONGEST_REFUSAL = 500  # characters of what a database has against a row
+NOTHING = Stamp(0, 0, 0, "")  # of a file of which nothing else can be stored
 _OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
 
 
-def record(connection: Connection, facts: Facts, found: Diff, touched: Collection[int]) -> None:
-    """Write down what follows from a look, and how the groups stand now, those `touched` otherwise, too."""
-    watch, now, keys = facts.watch, facts.now, found.keys
-    components.record_arrivals(connection, watch.name, found.arrivals, now)
-    rows = groups.ensure(connection, watch.name, watch.type, keys.values(), now)
-    changes = [
-        replace(change, values={**change.values, "group_id": rows[keys[change.component.id]].id})
-        if change.component.id in keys
-        else change
-        for change in found.changes
-    ]
-    made = {change.component.id for change in components.apply(connection, changes, now)}
-    joining = made & keys.keys()
-    joined = {rows[keys[id_]].id for id_ in joining}
+def record(connection: Connection, facts: Facts, found: Diff, touched: Collection[int]) -> dict[str, str]:
+    """Write down what follows from a look, and how the groups stand now, those `touched` otherwise, too.
+
+    Returns the files whose rows the database refuses, by path, and why. They have
+    failed a check, if they can have a row at all.
+    """
+    watch, now = facts.watch, facts.now
+    applied: list[Change] = []
+    effects = store_each(connection, found.effects, partial(_store, connection, facts, applied))
+    refused = {effect.path: _plain(words) for effect, words in effects}
+    store_each(connection, list(refused.items()), partial(_fail, connection, facts))
+    made = {change.component.id for change in applied}
+    joining = made & found.keys.keys()
+    joined = {change.values["group_id"] for change in applied if change.component.id in joining}
     arrived = {os.path.dirname(m.source_path) for m in found.manifests if m.id in made}
     joined |= _judge_by_new_sums(connection, facts, joined, arrived)
     _reopen(connection, joined, joining, now)
     by_name = groups.by_key(connection, watch.name, found.touched_keys)
     told = found.touched | joined | {row.id for row in by_name.values()} | set(touched)
     refresh(connection, facts.rules, told, found.unsettled_keys, now)
+    return refused
+
+
+def _store(connection: Connection, facts: Facts, applied: list[Change], effects: Sequence[Effect]) -> None:
+    """Write down these effects; what is applied comes on top of what was."""
+    watch, now = facts.watch, facts.now
+    arrivals = [effect.arrival for effect in effects if effect.arrival is not None]
+    components.record_arrivals(connection, watch.name, arrivals, now)
+    keys = [effect.key for effect in effects if effect.key is not None]
+    rows = groups.ensure(connection, watch.name, watch.type, keys, now)
+    changes = [
+        effect.change
+        if effect.key is None
+        else replace(effect.change, values={**effect.change.values, "group_id": rows[effect.key].id})
+        for effect in effects
+        if effect.change is not None
+    ]
+    applied += components.apply(connection, changes, now)
+
+
+def _fail(connection: Connection, facts: Facts, refused: Sequence[tuple[str, str]]) -> None:
+    """Have these files fail a check for that reason; new ones get a row that says nothing else."""
+    name, now, reasons = facts.watch.name, facts.now, dict(refused)
+    new = [Arrival(path, NOTHING) for path in reasons if path not in facts.known]
+    components.record_arrivals(connection, name, new, now)
+    files = components.by_path(connection, name, reasons)
+    changes = [
+        Change(file, Event.CHECK_FAILED, f"cannot be recorded: {reasons[file.source_path]}") for file in files
+    ]
+    changes = [change for change in changes if may(change.component.status, Event.CHECK_FAILED)]
+    components.apply(connection, changes, now)
+
+
+def _plain(words: str) -> str:
+    """What a database says, so that it surely takes it."""
+    return words.encode("ascii", "backslashreplace").decode()[:LONGEST_REFUSAL]
 
 
 def _judge_by_new_sums(

@@ -27,8 +27,9 @@ class WatchHealth:
     `error` says why it cannot be looked at, `is_late` that it is silent for longer
     than `expect_every`. `listens`: whether file events tell of it, None before
     anybody listened; `trouble` says why not if they should. Deliveries are counted
-    by what told of them first: an event, or only a look. `free` and `total` are
-    bytes of its file system, None when nobody can tell.
+    by what told of them first: an event, or only a look. `unrecorded` says which
+    files the database refuses. `free` and `total` are bytes of its file system, None
+    when nobody can tell.
     """
 
     name: str
@@ -41,6 +42,7 @@ class WatchHealth:
     is_late: bool
     listens: bool | None = None
     trouble: str | None = None
+    unrecorded: str | None = None
     found_by_event: int = 0
     found_by_scan: int = 0
     free: int | None = None
@@ -158,6 +160,8 @@ def warnings(facts: Facts) -> list[str]:
     for watch in facts.watches:
         if watch.trouble:
             found.append(f"watch {watch.name}: no file events, so it is polled: {watch.trouble}")
+        if watch.unrecorded:
+            found.append(f"watch {watch.name}: {watch.unrecorded}")
     return found
 
 

@@ -254,6 +254,7 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, place: 
         ),
         listens=state.listens,
         trouble=state.trouble,
+        unrecorded=state.unrecorded,
         found_by_event=state.found_by_event,
         found_by_scan=state.found_by_scan,
         free=place.free if place else None,
