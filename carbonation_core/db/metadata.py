@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, Update, bindparam, select, update
+from sqlalchemy import Table, bindparam, select, update
 
-from carbonation_core.db.engine import Connection, chunks, objection
+from carbonation_core.db.engine import Connection, chunks
 from carbonation_core.db.models import BASE_COLUMNS, FileBase
+from carbonation_core.db.rows import store_each
 
 
 def store(
@@ -24,7 +26,7 @@ def store(
     """
     table = _table(model)
     own = [column.name for column in table.columns if column.name not in BASE_COLUMNS]
-    rows = [
+    rows: list[dict[str, Any]] = [
         # A key that is lacking now may be there from an earlier delivery.
         {"b_id": id_, "b_metadata": raw, **{f"b_{name}": values.get(name) for name in own}}
         for id_, (raw, values) in found.items()
@@ -35,24 +37,8 @@ def store(
         .where(table.c.id == bindparam("b_id"))
         .values(metadata=bindparam("b_metadata"), modified_at=now, **assignments)
     )
-    if not rows or _refused(connection, statement, rows) is None:
-        return {}
-    # One of them it does not take; which one shows when each is stored by itself.
-    each = zip(found, (_refused(connection, statement, [row]) for row in rows), strict=True)
-    return {id_: words for id_, words in each if words is not None}
-
-
-def _refused(connection: Connection, statement: Update, rows: list[dict[str, Any]]) -> str | None:
-    """Store all of these or none, and why none."""
-    try:
-        with connection.begin_nested():
-            connection.execute(statement, rows)
-    except Exception as error:
-        words = objection(error)
-        if words is None:
-            raise
-        return f"the database refuses the metadata: {words}"
-    return None
+    refused = store_each(connection, rows, partial(connection.execute, statement))
+    return {row["b_id"]: f"the database refuses the metadata: {words}" for row, words in refused}
 
 
 def of_groups(connection: Connection, model: type[FileBase], ids: Iterable[int]) -> dict[int, dict[str, Any]]:
