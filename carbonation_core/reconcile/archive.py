@@ -21,6 +21,7 @@ from carbonation_core.db.engine import Connection, chunks, reading, repeatable, 
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh, retract_or_restore
 from carbonation_core.disk import file_system
+from carbonation_core.disk.paths import absolute, relative_to
 from carbonation_core.disk.temporary import batch_of
 from carbonation_core.disk.walk import Crew, Entry, crew, look_at, own_stamp
 from carbonation_core.errors import QueryError, ScanError
@@ -94,8 +95,8 @@ def archives_of(project: Project, watch_name: str | None = None) -> list[str]:
 def paths_in(project: Project, archive_names: Sequence[str], paths: Iterable[str]) -> dict[str, Scope]:
     """The archives that these paths lie in, each with its part of them; all of them if there are none.
 
-    A relative path is one from here if that leads into an archive, else one
-    below each archive's base_path. Raises `QueryError` for a path that leads
+    A relative path is one from here if that leads into an archive, by way of symlinks
+    too, else one below each archive's base_path. Raises `QueryError` for a path that leads
     into none, or to nothing that is or was there.
     """
     archives = [project.config.archive_named(name) for name in archive_names]
@@ -103,8 +104,12 @@ def paths_in(project: Project, archive_names: Sequence[str], paths: Iterable[str
     nothing_given = True
     for path in paths:
         nothing_given = False
-        here = Path(os.path.abspath(path))  # must not follow symlinks
-        places = [(archive, here) for archive in archives if here.is_relative_to(archive.base)]
+        here = absolute(path)
+        places = [
+            (archive, archive.base / relative)
+            for archive in archives
+            if (relative := relative_to(archive.base, here)) is not None
+        ]
         if not places and not os.path.isabs(path):
             below = [(archive, Path(os.path.normpath(archive.base / path))) for archive in archives]
             places = [(archive, place) for archive, place in below if place.is_relative_to(archive.base)]

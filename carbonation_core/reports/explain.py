@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.history import Attempt, Copy, Entry, Step
 from carbonation_core.delivery.grouping import STRAY, key_by_name, strays_of
+from carbonation_core.disk.paths import absolute, relative_to
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import matches_any, to_path, to_text
@@ -128,7 +129,8 @@ def explain(project: Project, asked: str, watch_name: str | None = None) -> Expl
     """
     configured = {w.name: w for w in project.config.watch if watch_name in (None, w.name)}
     spellings = dict.fromkeys((asked, to_path(asked)))
-    paths = [to_text(path) for path in _candidates(spellings, configured.values())]
+    roots = [archive.base for archive in project.config.archive]
+    paths = [to_text(path) for path in _candidates(spellings, configured.values(), roots)]
     keys = list(dict.fromkeys([to_text(to_path(asked)), to_text(asked)]))
     with reading(project.engine) as connection:
         names = {*configured, *tallies.watch_names(connection)}
@@ -300,35 +302,25 @@ class _Teller:
         return next(iter(story.groups_with_key(self._connection, [file.watch_name], key)), None)
 
 
-def _candidates(spellings: Iterable[str], watches: Iterable[Watch]) -> list[str]:
-    """The absolute paths that may be meant."""
+def _candidates(
+    spellings: Iterable[str], watches: Collection[Watch], archives: Iterable[Path] = ()
+) -> list[str]:
+    """The absolute paths that may be meant, as watches and archives spell them."""
+    roots = [*(watch.path for watch in watches), *archives]
     found: dict[str, None] = {}
     for text in spellings:
-        path = os.path.abspath(text)  # noqa: PTH100  # Path would keep ".."
+        path = absolute(text)
         found[path] = None
         for watch in watches:
             if not os.path.isabs(text):  # noqa: PTH117
                 found[os.path.normpath(os.path.join(watch.path, text))] = None
-            relative = _relative(path, watch)
-            if relative is not None:  # perhaps by way of a symlink
-                found[os.path.join(watch.path, relative)] = None
+        for root in roots:
+            if relative := relative_to(root, path):
+                found[os.path.join(root, relative)] = None
     return list(found)
 
 
-def _relative(path: str, watch: Watch) -> str | None:
-    """A path relative to a watch's directory; None if it lies elsewhere."""
-    for base, name in ((str(watch.path), path), (os.path.realpath(watch.path), _real(path))):
-        if name.startswith(f"{base}/"):
-            return name.removeprefix(f"{base}/")
-    return None
-
-
-def _real(path: str) -> str:
-    directory, name = os.path.split(path)
-    return os.path.join(os.path.realpath(directory), name)
-
-
-def _verdicts(spellings: Iterable[str], watches: Iterable[Watch]) -> Iterator[WatchVerdict]:
+def _verdicts(spellings: Iterable[str], watches: Collection[Watch]) -> Iterator[WatchVerdict]:
     """What each watch would do with a file that none has seen, if it looks where that file is or would be."""
     found = {
         (watch.name, path): (watch, relative)
@@ -336,7 +328,7 @@ def _verdicts(spellings: Iterable[str], watches: Iterable[Watch]) -> Iterator[Wa
         for watch in watches
         for path in _candidates([text], [watch])
         # A word that is no path and no file is a group key.
-        if (relative := _relative(path, watch)) and ("/" in text or os.path.lexists(path))
+        if (relative := relative_to(watch.path, path)) and ("/" in text or os.path.lexists(path))
     }
     there = {key: one for key, one in found.items() if os.path.lexists(key[1])}
     for (name, path), (watch, relative) in (there or found).items():

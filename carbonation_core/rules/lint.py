@@ -1,13 +1,14 @@
 """What is legal in the two files but surely wrong, a sentence each. Nothing here refuses anything."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
+from carbonation_core.config.templates import constant_directory
 from carbonation_core.config.toml import place
 from carbonation_core.names import matches_any, to_text
 from carbonation_core.rules.rule_sets import Rules, RuleSet
@@ -39,25 +40,48 @@ def advice(config: Config, rules: Rules) -> list[str]:
 def disk_advice(
     config: Config, is_directory: Callable[[Path], bool], real_path: Callable[[Path], Path]
 ) -> list[str]:
-    """A sentence for each watch whose directory is missing, or lies in an archive by way of a symlink.
+    """A sentence for each watch whose directory is missing, or that shares files by way of a symlink.
 
-    The two functions look at the disk: `Path.is_dir` and `Path.resolve`.
+    The two functions look at the disk: `os.path.isdir` and `paths.real_path`.
     """
     found = []
+    there = []
     for watch in config.watch:
         where = place(config.path, f'[[watch]] "{watch.name}"', "path")
-        if not is_directory(watch.path):
+        if is_directory(watch.path):
+            there.append(watch.model_copy(update={"path": real_path(watch.path)}))
+            found += [f"{where}: {fault}" for fault in _by_symlink(watch, there[-1], config, real_path)]
+        else:
             found.append(f'{where}: there is no directory "{watch.path}"')
-            continue
-        path = real_path(watch.path)
-        for archive in config.archive:
-            base = real_path(archive.base)
-            if path.is_relative_to(base) or (watch.recursive and base.is_relative_to(path)):
-                found.append(
-                    f'{where}: by way of a symlink this watch and archive "{archive.name}" share files, '
-                    f'as it is "{path}" and the archive "{base}"; what is archived would be delivered again'
-                )
+    said = {(watch.name, other.name) for watch, other in _sharing(config.watch)}
+    for watch, other in _sharing(there):
+        where = place(config.path, f'[[watch]] "{watch.name}"', "path")
+        if (watch.name, other.name) not in said:
+            found.append(
+                f'{where}: by way of a symlink watch "{other.name}" takes the same files, as this one is '
+                f'"{watch.path}" and that one "{other.path}"; they are archived twice'
+            )
     return found
+
+
+def _by_symlink(
+    watch: Watch, real: Watch, config: Config, real_path: Callable[[Path], Path]
+) -> Iterator[str]:
+    """What lies in a watch, or it in, as only its path without symlinks shows."""
+    for archive in config.archive:
+        for base in map(real_path, (archive.base, Path(constant_directory(archive.destination)))):
+            if real.path.is_relative_to(base) or _lies_in(base, real):
+                yield (
+                    f'by way of a symlink this watch and archive "{archive.name}" share files, as it is '
+                    f'"{real.path}" and the archive "{base}"; what is archived would be delivered again'
+                )
+                break
+    for what, file in _files_of_service(config):
+        if _takes(real_path(file.parent) / file.name, real) and not _takes(file, watch):
+            yield (
+                f'by way of a symlink {what}, "{file}", lies in this watch '
+                "and would be taken for a delivered file"
+            )
 
 
 def access_advice(config: Config, text: str, mode: Callable[[Path], int | None]) -> list[str]:
@@ -176,17 +200,25 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
             f"{place(config.path, table, 'archive')}: {which} have no archive to go to and will fail; "
             f'name one here, in rule set "{watch.rules}", or in a last routing block with match = "*"'
         )
-    for what, file in (
-        ("config.toml", config.path),
-        ("the rules", config.rules.file),
-        ("the log", config.logging.file),
-        ("the database", Path(config.database.name) if config.database.drivername == "sqlite" else None),
-    ):
-        if file is not None and _lies_in(file.parent, watch) and watch.takes(file.name):
+    for what, file in _files_of_service(config):
+        if _takes(file, watch):
             yield (
                 f'{place(config.path, table, "path")}: {what}, "{file}", lies in this watch '
                 "and would be taken for a delivered file"
             )
+
+
+def _files_of_service(config: Config) -> list[tuple[str, Path]]:
+    found = [("config.toml", config.path), ("the rules", config.rules.file)]
+    if config.logging.file is not None:
+        found.append(("the log", config.logging.file))
+    if config.database.drivername == "sqlite":
+        found.append(("the database", Path(config.database.name)))
+    return found
+
+
+def _takes(file: Path, watch: Watch) -> bool:
+    return _lies_in(file.parent, watch) and watch.takes(file.name)
 
 
 def _about_checksums(watch: Watch, rules: RuleSet, config: Config, table: str) -> Iterator[str]:
@@ -201,11 +233,17 @@ def _about_checksums(watch: Watch, rules: RuleSet, config: Config, table: str) -
 
 
 def _shared_files(config: Config) -> Iterator[str]:
-    for number, watch in enumerate(config.watch):
-        for other in config.watch[:number]:
+    for watch, other in _sharing(config.watch):
+        where = place(config.path, f'[[watch]] "{watch.name}"', "path")
+        yield f'{where}: watch "{other.name}" takes the same files, which are then archived twice'
+
+
+def _sharing(watches: Sequence[Watch]) -> Iterator[tuple[Watch, Watch]]:
+    """Each two watches that take the same files."""
+    for number, watch in enumerate(watches):
+        for other in watches[:number]:
             if (_lies_in(watch.path, other) or _lies_in(other.path, watch)) and _take_alike(watch, other):
-                where = place(config.path, f'[[watch]] "{watch.name}"', "path")
-                yield f'{where}: watch "{other.name}" takes the same files, which are then archived twice'
+                yield watch, other
 
 
 def _lies_in(directory: Path, watch: Watch) -> bool:

@@ -1,5 +1,6 @@
 """`carbonation check`: what is wrong with the two files and the plugin, and what other rules would change."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def config(path: str | None) -> None:
     A fault ends with exit code 1. What is legal but surely wrong is a warning.
     """
     from carbonation_core.config.toml import read_toml
+    from carbonation_core.disk.paths import real_path
     from carbonation_core.disk.probe import mode_of
     from carbonation_core.project import rules_on_disk
     from carbonation_core.rules.lint import access_advice, advice, disk_advice
@@ -34,7 +36,7 @@ def config(path: str | None) -> None:
     rules = rules_on_disk(project)
     warnings = [
         *advice(project.config, rules),
-        *disk_advice(project.config, Path.is_dir, Path.resolve),
+        *disk_advice(project.config, os.path.isdir, real_path),
         *access_advice(project.config, read_toml(project.config.path), mode_of),
         *_left_over(project),
     ]

@@ -10,8 +10,11 @@ from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reconcile.findings import Kind
 from carbonation_core.reports.explain import verdict
 from carbonation_core.reports.preview import preview
+from tests import databases
 from tests.core.reconciling import QUICK, found, reconcile
 from tests.site import SINGLE, Site, SiteMaker
+
+pytestmark = databases.one  # names of directories
 
 KEPT = (
     ".rsync-partial/a.dat",

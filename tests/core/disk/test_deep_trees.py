@@ -13,8 +13,11 @@ from carbonation_core.disk import file_system
 from carbonation_core.disk.watcher import Watcher
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
+from tests import databases
 from tests.core.reconciling import QUICK, reconcile
 from tests.site import SINGLE, Site, SiteMaker
+
+pytestmark = databases.one  # how trees are walked
 
 DEPTH = sys.getrecursionlimit() + 300
 NAME = os.fsdecode(b"\xe9")  # as short as a name can be that is not UTF-8

@@ -5,6 +5,7 @@ import pytest
 from carbonation_core.errors import ConfigError, QueryError
 from carbonation_core.reconcile.archive import Scope, archives_of, paths_in
 from carbonation_core.reconcile.findings import Kind
+from tests import databases
 from tests.core.reconciling import found, reconcile
 from tests.site import Site, SiteMaker
 
@@ -39,6 +40,33 @@ def test_a_path_from_here_comes_before_one_below_the_archive(
     assert paths_in(routed.project, ["main"], ["archive/a"]) == expected
     assert paths_in(routed.project, ["main"], ["a"]) == expected
     assert paths_in(routed.project, ["main"], []) == {"main": Scope()}
+
+
+@databases.one
+def test_the_archive_is_found_whichever_way_of_symlinks_leads_there(make: SiteMaker) -> None:
+    site = make("[single]\n", archive={"destination": '"link"'})
+    site.archive.mkdir()
+    (site.directory / "link").symlink_to("archive")
+    (site.directory / "other").symlink_to("link")
+    site.deliver("a.dat", "b.dat")
+    site.one_pass()
+    (site.archive / "a.dat").unlink()
+    expected = {"main": Scope(paths=(str(site.directory / "link" / "a.dat"),))}
+    for way in ("archive", "link", "other", "incoming/../archive"):
+        assert paths_in(site.project, ["main"], [str(site.directory / way / "a.dat")]) == expected
+    assert paths_in(site.project, ["main"], [str(site.archive)])["main"].paths == (
+        str(site.directory / "link"),
+    )
+
+    assert reconcile(site, scope=expected["main"]).number(Kind.MISSING) == 1
+
+
+@databases.one
+def test_a_real_base_is_found_by_a_path_with_a_symlink(routed: Site) -> None:
+    (routed.directory / "way").symlink_to("archive/a")
+    assert paths_in(routed.project, ["main"], [str(routed.directory / "way" / "a.dat")]) == {
+        "main": Scope(paths=(str(routed.archive / "a" / "a.dat"),))
+    }
 
 
 def test_a_path_that_leads_to_nothing_is_refused(routed: Site) -> None:

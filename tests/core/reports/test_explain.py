@@ -263,6 +263,14 @@ def test_odd_names_are_taken_raw_and_as_they_are_spelled(site: Site) -> None:
 
 
 @databases.one
+def test_an_archived_file_is_found_by_way_of_a_symlink_too(make: SiteMaker) -> None:
+    site = make("[single]\n")
+    site.deliver("a.dat")
+    site.one_pass()
+    (site.directory / "link").symlink_to(site.archive)
+    assert only(explain(site.project, str(site.directory / "link" / "a.dat"))).group_key == "a.dat"
+
+
 def test_a_path_by_way_of_a_symlink_is_the_same_path(site: Site) -> None:
     site.deliver("run1.dat")
     site.settle()

@@ -1,5 +1,6 @@
 """What is legal but surely wrong gets one sentence that names file, table and key."""
 
+import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonation_core.config.loading import Config, load_config
+from carbonation_core.disk.paths import real_path
 from carbonation_core.rules.lint import advice, common_name, disk_advice
 from carbonation_core.rules.rule_sets import PluginNames, load_rules
 
@@ -244,20 +246,87 @@ def test_a_directory_below_a_watch_that_is_not_recursive_is_its_own(tmp_path: Pa
 def test_a_missing_watch_directory_is_named(tmp_path: Path) -> None:
     config = load(tmp_path, WATCH + ARCHIVE)
     there = f'{config.path}: [[watch]] "incoming": key "path": there is no directory "{tmp_path}/incoming"'
-    assert disk_advice(config, Path.is_dir, Path.resolve) == [there]
+    assert disk_advice(config, os.path.isdir, real_path) == [there]
     (tmp_path / "incoming").mkdir()
-    assert disk_advice(config, Path.is_dir, Path.resolve) == []
+    assert disk_advice(config, os.path.isdir, real_path) == []
 
 
 def test_a_watch_that_lies_in_an_archive_by_way_of_a_symlink_is_named(tmp_path: Path) -> None:
     config = load(tmp_path, WATCH + ARCHIVE)
     (tmp_path / "archive" / "sst").mkdir(parents=True)
     (tmp_path / "incoming").symlink_to(tmp_path / "archive" / "sst")
-    (line,) = disk_advice(config, Path.is_dir, Path.resolve)
+    (line,) = disk_advice(config, os.path.isdir, real_path)
     assert line == (
         f'{config.path}: [[watch]] "incoming": key "path": by way of a symlink this watch and archive '
         f'"main" share files, as it is "{tmp_path}/archive/sst" and the archive "{tmp_path}/archive"; '
         "what is archived would be delivered again"
+    )
+
+
+def by_symlink(directory: Path, text: str) -> list[str]:
+    """What the disk shows of that config.toml, what is missing left out."""
+    lines = disk_advice(load(directory, text), os.path.isdir, real_path)
+    assert all(f'{directory}/config.toml: [[watch]] "' in line for line in lines)
+    return [line.partition('key "path": ')[2] for line in lines if "there is no directory" not in line]
+
+
+@pytest.mark.parametrize(
+    ("target", "below", "shared"),
+    [("incoming", False, True), ("incoming/x", False, False), ("incoming/x", True, True)],
+)
+def test_two_watches_on_one_directory_by_way_of_a_symlink_are_named(
+    tmp_path: Path, target: str, below: bool, shared: bool
+) -> None:
+    (tmp_path / "incoming" / "x").mkdir(parents=True)
+    (tmp_path / "other").symlink_to(target)
+    recursive = "recursive = true\n" if below else ""
+    (*line,) = by_symlink(tmp_path, f"{WATCH}{recursive}{OTHER}{ARCHIVE}")
+    said = (
+        f'by way of a symlink watch "incoming" takes the same files, as this one is "{tmp_path}/{target}" '
+        f'and that one "{tmp_path}/incoming"; they are archived twice'
+    )
+    assert line == [said] * shared
+
+
+def test_watches_that_the_file_itself_shows_to_share_are_named_once(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    assert by_symlink(tmp_path, WATCH + OTHER.replace('path = "other"', 'path = "incoming"') + ARCHIVE) == []
+
+
+def test_an_archive_that_lies_in_a_watch_by_way_of_a_symlink_is_named(tmp_path: Path) -> None:
+    (tmp_path / "incoming" / "sub").mkdir(parents=True)
+    (tmp_path / "archive").symlink_to("incoming/sub")
+    assert by_symlink(tmp_path, WATCH + ARCHIVE) == []
+    (line,) = by_symlink(tmp_path, f"{WATCH}recursive = true\n{ARCHIVE}")
+    assert f'share files, as it is "{tmp_path}/incoming" and the archive "{tmp_path}/incoming/sub"' in line
+    (tmp_path / "incoming" / "sub").rename(tmp_path / "incoming" / ".sub")
+    (tmp_path / "archive").unlink()
+    (tmp_path / "archive").symlink_to("incoming/.sub")
+    assert by_symlink(tmp_path, f"{WATCH}recursive = true\n{ARCHIVE}") == []
+
+
+def test_a_destination_that_leads_into_a_watch_by_way_of_a_symlink_is_named(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "way").symlink_to(tmp_path / "incoming")
+    archive = '[[archive]]\nname = "main"\nbase_path = "base"\ndestination = "way/{category}"\n'
+    (line,) = by_symlink(tmp_path, WATCH + archive)
+    assert f'and the archive "{tmp_path}/incoming"' in line
+
+
+def test_a_symlink_that_leads_to_itself_is_no_fault_of_the_check(tmp_path: Path) -> None:
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "archive").symlink_to("archive")
+    assert by_symlink(tmp_path, WATCH + ARCHIVE) == []
+
+
+def test_the_rules_in_a_watch_by_way_of_a_symlink_are_named(tmp_path: Path) -> None:
+    (tmp_path / "incoming").symlink_to(".")
+    found = by_symlink(tmp_path, f"{WATCH}recursive = true\n{ARCHIVE}")
+    assert len(found) == 4  # the archive, config.toml, the rules, the database
+    assert found[1] == (
+        f'by way of a symlink config.toml, "{tmp_path}/config.toml", lies in this watch '
+        "and would be taken for a delivered file"
     )
 
 
