@@ -1,6 +1,6 @@
 """Whether directories can be reached, and how much room is left there, asked in time.
 
-A mount whose server has gone makes whoever asks wait for ever; so each place is
+A mount whose server has gone makes whoever asks wait for ever; so each one is
 asked by a thread that can be left behind.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 5.0  # seconds for all places together
+ANSWER_WITHIN = 5.0  # seconds, for all directories together
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Probe:
     """A directory now: a `fault` says why it cannot be listed; `free` and `total` are bytes, if known."""
 
     path: Path
@@ -26,9 +26,9 @@ class Place:
     total: int | None = None
 
 
-def ask(paths: Iterable[Path], patience: float = PATIENCE) -> dict[Path, Place]:
+def probe(paths: Iterable[Path], seconds: float = ANSWER_WITHIN) -> dict[Path, Probe]:
     """Each of these directories as it is now; one that is missing has the room of where it would be."""
-    answers: dict[Path, Place] = {}
+    answers: dict[Path, Probe] = {}
 
     def look(path: Path) -> None:
         answers[path] = _look(path)
@@ -36,11 +36,11 @@ def ask(paths: Iterable[Path], patience: float = PATIENCE) -> dict[Path, Place]:
     threads = {path: threading.Thread(target=look, args=(path,), daemon=True) for path in set(paths)}
     for thread in threads.values():
         thread.start()
-    end = time.monotonic() + patience
+    end = time.monotonic() + seconds
     for thread in threads.values():
         thread.join(max(0.0, end - time.monotonic()))
-    silent = f"does not answer within {patience:g} s"
-    return {path: answers.get(path) or Place(path, silent) for path in threads}
+    silent = f"does not answer within {seconds:g} s"
+    return {path: answers.get(path) or Probe(path, silent) for path in threads}
 
 
 def mode_of(path: Path) -> int | None:
@@ -51,7 +51,7 @@ def mode_of(path: Path) -> int | None:
         return None
 
 
-def _look(path: Path) -> Place:
+def _look(path: Path) -> Probe:
     fault, is_empty = None, False
     try:
         with os.scandir(path) as entries:
@@ -63,5 +63,5 @@ def _look(path: Path) -> Place:
     try:
         found = os.statvfs(there)
     except OSError:
-        return Place(path, fault, is_empty)
-    return Place(path, fault, is_empty, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+        return Probe(path, fault, is_empty)
+    return Probe(path, fault, is_empty, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)

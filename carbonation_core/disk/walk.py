@@ -31,22 +31,22 @@ class Entry:
     is_symlink: bool
 
 
-class Crew:
+class Pool:
     """Threads that look at many places at once, never far ahead of whoever takes the answers."""
 
     def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers)
+        self._threads = ThreadPoolExecutor(workers)
         self._ahead = 2 * workers
 
     def shut(self) -> None:
         """Let the threads go, and what they have not begun."""
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     def each(self, ask: Callable[[T], R], questions: Iterable[T]) -> Iterator[R]:
         """The answers in the order of the questions, of which a few are taken in advance."""
         asked: deque[Future[R]] = deque()
         for question in questions:
-            asked.append(self._pool.submit(ask, question))
+            asked.append(self._threads.submit(ask, question))
             if len(asked) > self._ahead:
                 yield asked.popleft().result()
         while asked:
@@ -63,7 +63,7 @@ class Crew:
         asked: set[Future[_Part]] = set()
         while waiting or asked:
             while waiting and len(asked) <= self._ahead:
-                asked.add(self._pool.submit(waiting.pop().part))
+                asked.add(self._threads.submit(waiting.pop().part))
             done, asked = wait(asked, return_when=FIRST_COMPLETED)
             for part in (one.result() for one in done):
                 waiting += [_Listing(path) for path in part.directories if enters(path)]
@@ -74,9 +74,9 @@ class Crew:
 
 
 @contextmanager
-def crew(workers: int) -> Iterator[Crew]:
+def pool(workers: int) -> Iterator[Pool]:
     """So many threads, which end with the block."""
-    made = Crew(workers)
+    made = Pool(workers)
     try:
         yield made
     finally:

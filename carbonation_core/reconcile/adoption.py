@@ -22,7 +22,7 @@ from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import NoKey, key_of, refresh, retract_or_restore
 from carbonation_core.disk import file_system
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.disk.walk import Crew, look_at, own_stamp
+from carbonation_core.disk.walk import Pool, look_at, own_stamp
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
@@ -84,7 +84,7 @@ class Adopter:
         self._context = StageContext(project, watch, self._rules)
 
     def adopted(
-        self, unknown: Findings, threads: Crew, dry_run: bool, still_unknown: Sieve
+        self, unknown: Findings, threads: Pool, dry_run: bool, still_unknown: Sieve
     ) -> Iterator[Finding]:
         """What became of each unknown file: adopted, or unknown still with the reason.
 

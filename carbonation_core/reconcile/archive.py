@@ -7,10 +7,9 @@ whole.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.db import components
@@ -21,15 +20,15 @@ from carbonation_core.db.engine import Connection, chunks, reading, repeatable, 
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh, retract_or_restore
 from carbonation_core.disk import file_system
-from carbonation_core.disk.paths import absolute, relative_to
 from carbonation_core.disk.temporary import batch_of
-from carbonation_core.disk.walk import Crew, Entry, crew, look_at, own_stamp
-from carbonation_core.errors import QueryError, ScanError
+from carbonation_core.disk.walk import Entry, Pool, look_at, own_stamp, pool
+from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project, rules_accepted, rules_in_force
 from carbonation_core.reconcile.adoption import Adopter, adopter_of
 from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
+from carbonation_core.reconcile.scope import ALL, Scope
 from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
 
@@ -37,25 +36,6 @@ Progress = Callable[[str, int, int | None], None]  # what, how many so far, of h
 COMPARED, WALKED = "compared", "walked"
 APPLIED_AT_ONCE = 200  # findings under one lock
 _CHANGING = (Kind.MISSING, Kind.RETURNED)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is compared: of one watch only, below these paths only; else all.
-
-    Paths are absolute, normalised and spelled as text; see `paths_in`.
-    """
-
-    watch_name: str | None = None
-    paths: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is left out."""
-        return self.watch_name is None and not self.paths
-
-
-ALL = Scope()
 
 
 @dataclass(frozen=True)
@@ -76,62 +56,6 @@ class ArchiveReconciliation:
     def number(self, *kinds: Kind) -> int:
         """How many findings there are of these kinds."""
         return sum(self.findings.tally.get(kind, 0) for kind in kinds)
-
-
-def archives_of(project: Project, watch_name: str | None = None) -> list[str]:
-    """The archives to which files of a watch come, or came; without one, of any watch: all."""
-    config = project.config
-    if watch_name is None:
-        return [archive.name for archive in config.archive]
-    fed = reachable_archives(config.watch_named(watch_name), rules_in_force(project), config)
-    with reading(project.engine) as connection:
-        return [
-            archive.name
-            for archive in config.archive
-            if archive.name in fed or pages.count_copies(connection, archive.name, watch_name)
-        ]
-
-
-def paths_in(project: Project, archive_names: Sequence[str], paths: Iterable[str]) -> dict[str, Scope]:
-    """The archives that these paths lie in, each with its part of them; all of them if there are none.
-
-    A relative path is one from here if that leads into an archive, by way of symlinks
-    too, else one below each archive's base_path. Raises `QueryError` for a path that leads
-    into none, or to nothing that is or was there.
-    """
-    archives = [project.config.archive_named(name) for name in archive_names]
-    found: dict[str, list[str]] = {}
-    nothing_given = True
-    for path in paths:
-        nothing_given = False
-        here = absolute(path)
-        places = [
-            (archive, archive.base / relative)
-            for archive in archives
-            if (relative := relative_to(archive.base, here)) is not None
-        ]
-        if not places and not os.path.isabs(path):
-            below = [(archive, Path(os.path.normpath(archive.base / path))) for archive in archives]
-            places = [(archive, place) for archive, place in below if place.is_relative_to(archive.base)]
-        if not places:
-            bases = ", ".join(f'"{archive.base}"' for archive in archives)
-            raise QueryError(f'"{to_text(path)}" lies in no archive; they are below {bases}')
-        there = [(archive, place) for archive, place in places if _is_or_was(project, archive, place)]
-        if not there:
-            where = " or ".join(f'"{to_text(str(place))}"' for _, place in places)
-            raise QueryError(f"nothing is at {where}, and nothing was archived there")
-        for archive, place in there:
-            found.setdefault(archive.name, []).append(to_text(str(place)))
-    if nothing_given:
-        return dict.fromkeys(archive_names, ALL)
-    return {name: Scope(paths=tuple(places)) for name, places in found.items()}
-
-
-def _is_or_was(project: Project, archive: Archive, place: Path) -> bool:
-    if os.path.lexists(place):
-        return True
-    with reading(project.engine) as connection:
-        return pages.count_copies(connection, archive.name, below=[to_text(str(place))]) > 0
 
 
 def _told_to_nobody(_what: str, _done: int, _of: int | None) -> None:
@@ -164,7 +88,7 @@ def reconcile_archive(
         project.config.watch_named(scope.watch_name)
     adopter = adopter_of(project, archive, scope.watch_name) if adopt else None
     _require_mounted(project, archive)
-    with crew(workers or project.config.service.workers) as threads:
+    with pool(workers or project.config.service.workers) as threads:
         watches = _feeding(project, archive, scope.watch_name)
         task = _Reconciling(project, archive, scope, watches, threads, progress)
         found = task.gathered()
@@ -200,7 +124,7 @@ class _Reconciling:
         archive: Archive,
         scope: Scope,
         watches: Sequence[Watch],
-        threads: Crew,
+        threads: Pool,
         progress: Progress,
     ) -> None:
         self._project, self._archive, self._scope, self._watches = project, archive, scope, watches

@@ -15,7 +15,7 @@ from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.observe import observe
 from carbonation_core.disk.scan import Hints
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.disk.walk import Crew, Entry, crew, own_stamp
+from carbonation_core.disk.walk import Entry, Pool, own_stamp, pool
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
@@ -43,7 +43,7 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
     when a directory cannot be read; then nothing changes.
     """
     watch = project.config.watch_named(watch_name)
-    with crew(project.config.service.workers) as threads:
+    with pool(project.config.service.workers) as threads:
         differing = _compared(project, watch, threads)
     _take_up_left_behind(project, watch, differing.left_behind)
     found = observe(project, watch_name, Hints(files=frozenset(differing.paths)))
@@ -77,7 +77,7 @@ class _Differing:
     left_behind: list[int] = field(default_factory=list)
 
 
-def _compared(project: Project, watch: Watch, threads: Crew) -> _Differing:
+def _compared(project: Project, watch: Watch, threads: Pool) -> _Differing:
     differing = _Differing()
     root = watch.root
     look = _Looking(watch, _moving(project.config))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.disk.probe import Place
+from carbonation_core.disk.probe import Probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.heartbeat import PartReport, Worker
 from carbonation_core.reports.notify import Unreached
@@ -189,15 +189,15 @@ def is_late(
     return as_of - (last_new or first_look) > expect_every
 
 
-def archive_health(name: str, place: Place, holds_files: bool) -> ArchiveHealth:
+def archive_health(name: str, probe: Probe, holds_files: bool) -> ArchiveHealth:
     """An archive's health, by what its directory says now; `holds_files`: by the database it should."""
     error = None
-    if holds_files and (place.fault or place.is_empty):
-        how = place.fault or "is empty"
-        error = f'"{place.path}" held files, and {how}; is it mounted?'
-    elif place.fault and place.total is None:
-        error = f'"{place.path}" {place.fault}'
-    return ArchiveHealth(name, str(place.path), place.free, place.total, error)
+    if holds_files and (probe.fault or probe.is_empty):
+        how = probe.fault or "is empty"
+        error = f'"{probe.path}" held files, and {how}; is it mounted?'
+    elif probe.fault and probe.total is None:
+        error = f'"{probe.path}" {probe.fault}'
+    return ArchiveHealth(name, str(probe.path), probe.free, probe.total, error)
 
 
 def _of_service(facts: Facts) -> Iterator[str]:

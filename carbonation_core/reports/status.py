@@ -12,8 +12,7 @@ from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import database_now, reading
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
-from carbonation_core.disk import probe
-from carbonation_core.disk.probe import Place
+from carbonation_core.disk.probe import Probe, probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.project import Project, require_database
@@ -105,19 +104,17 @@ def status(project: Project) -> Status:
             for archive in config.archive
             if components.has_live_copies(connection, archive.name, to_text(str(archive.base)))
         }
-    there = probe.ask(
-        [*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)]
-    )
+    probes = probe([*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)])
     at_work = heartbeat.worker(parts.get(heartbeat.SERVICE))
     if at_work and at_work.is_running:
         # What it saw last is the truth, whatever we may look at.
-        there |= {watch.path: replace(there[watch.path], fault=None) for watch in config.watch}
+        probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}
     watches = tuple(
-        watch_health(project, watch, parts.get(part_of_watch(watch.name)), there[watch.path])
+        watch_health(project, watch, parts.get(part_of_watch(watch.name)), probes[watch.path])
         for watch in config.watch
     )
     archives = tuple(
-        health.archive_health(archive.name, there[archive.base], archive.name in filled)
+        health.archive_health(archive.name, probes[archive.base], archive.name in filled)
         for archive in config.archive
     )
     refused = last if last is not None and not last.accepted else None
@@ -232,10 +229,10 @@ def patience(project: Project) -> timedelta:
     return max(beats, health.LEAST_PATIENCE)
 
 
-def watch_health(project: Project, watch: Watch, part: PartState | None, place: Place | None) -> WatchHealth:
+def watch_health(project: Project, watch: Watch, part: PartState | None, probe: Probe | None) -> WatchHealth:
     """How a watch stands, by what its looks said and, if given, by what its directory says now."""
     state = WatchState.from_details(part.details) if part else WatchState()
-    fault = f'"{watch.path}" {place.fault}' if place and place.fault else None
+    fault = f'"{watch.path}" {probe.fault}' if probe and probe.fault else None
     return WatchHealth(
         name=watch.name,
         path=str(watch.path),
@@ -257,6 +254,6 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, place: 
         unrecorded=state.unrecorded,
         found_by_event=state.found_by_event,
         found_by_scan=state.found_by_scan,
-        free=place.free if place else None,
-        total=place.total if place else None,
+        free=probe.free if probe else None,
+        total=probe.total if probe else None,
     )

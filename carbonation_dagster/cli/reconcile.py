@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress, Scope
+    from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress
+    from carbonation_core.reconcile.scope import Scope
 
 
 @click.group()
@@ -84,7 +85,8 @@ def archive(
     """
     from carbonation_core.errors import QueryError, ScanError
     from carbonation_core.reconcile.adoption import adopter_of
-    from carbonation_core.reconcile.archive import archives_of, paths_in, reconcile_archive
+    from carbonation_core.reconcile.archive import reconcile_archive
+    from carbonation_core.reconcile.scope import archives_of, paths_in
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 

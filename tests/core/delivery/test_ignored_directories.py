@@ -5,9 +5,9 @@ import pytest
 from carbonation_core.delivery.observe import observe
 from carbonation_core.disk.scan import Hints
 from carbonation_core.disk.watcher import Watcher
-from carbonation_core.reconcile.archive import Scope, paths_in
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reconcile.findings import Kind
+from carbonation_core.reconcile.scope import Scope, paths_in
 from carbonation_core.reports.explain import verdict
 from carbonation_core.reports.preview import preview
 from tests import databases

@@ -6,8 +6,8 @@ import pytest
 
 from carbonation_core import Plugin
 from carbonation_core.errors import QueryError
-from carbonation_core.reconcile.archive import Scope
 from carbonation_core.reconcile.findings import Kind
+from carbonation_core.reconcile.scope import Scope
 from tests import databases
 from tests.core.reconciling import QUICK, between, found, reconcile
 from tests.site import File, Site, SiteMaker, make_site, touch

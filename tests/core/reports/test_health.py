@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.db.rule_versions import Version
-from carbonation_core.disk.probe import Place, ask
+from carbonation_core.disk.probe import Probe, probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.health import (
     ArchiveHealth,
@@ -130,11 +130,11 @@ def test_a_file_system_is_nearly_full_and_then_full(free: int, problem: int, war
 
 def test_an_archive_that_held_files_and_is_empty_or_gone_is_a_problem(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    places = ask([tmp_path, missing])
-    assert archive_health("main", places[missing], holds_files=False).error is None
-    assert archive_health("main", places[missing], holds_files=False).total
+    probes = probe([tmp_path, missing])
+    assert archive_health("main", probes[missing], holds_files=False).error is None
+    assert archive_health("main", probes[missing], holds_files=False).total
     for path in (tmp_path, missing):
-        error = archive_health("main", places[path], holds_files=True).error
+        error = archive_health("main", probes[path], holds_files=True).error
         assert error
         assert error.endswith("is it mounted?")
         facts = replace(FACTS, archives=(replace(ARCHIVE, error=error),))
@@ -144,16 +144,16 @@ def test_an_archive_that_held_files_and_is_empty_or_gone_is_a_problem(tmp_path: 
 def test_a_place_that_does_not_answer_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import threading
 
-    from carbonation_core.disk import probe as places
+    from carbonation_core.disk import probe as module
 
     answer = threading.Event()
 
-    def hang(path: Path) -> Place:
+    def hang(path: Path) -> Probe:
         answer.wait(10)
-        return Place(path)
+        return Probe(path)
 
-    monkeypatch.setattr(places, "_look", hang)
-    assert places.ask([tmp_path], 0.05)[tmp_path].fault == "does not answer within 0.05 s"
+    monkeypatch.setattr(module, "_look", hang)
+    assert probe([tmp_path], 0.05)[tmp_path].fault == "does not answer within 0.05 s"
     answer.set()
 
 

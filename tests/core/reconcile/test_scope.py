@@ -3,8 +3,8 @@
 import pytest
 
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.reconcile.archive import Scope, archives_of, paths_in
 from carbonation_core.reconcile.findings import Kind
+from carbonation_core.reconcile.scope import Scope, archives_of, paths_in
 from tests import databases
 from tests.core.reconciling import found, reconcile
 from tests.site import Site, SiteMaker
