@@ -19,13 +19,32 @@ from carbonation_core.project import Project
 from carbonation_core.rules.rule_sets import RuleSet
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An archive by its name, and a directory in it, spelled as text."""
+
+    archive: str
+    directory: str
+
+
 @dataclass(frozen=True)
 class OpenGroup:
-    """A group of a batch on its way."""
+    """A group on its way through a batch, with what the stages have decided of it so far.
 
-    row: GroupRow
-    member: Member
+    `opened_at` is when it was made or last opened again, `lies_in` where files
+    of it are archived already.
+    """
+
+    id: int
+    key: str
+    opened_at: datetime
+    timed_out: bool
     files: Sequence[Component]
+    lies_in: Route | None = None
+    attempts: int = 0  # failed ones
+    judged: str | None = None  # the files that passed the checks; see `stages.state_of`
+    route: Route | None = None
+    reason: str | None = None  # which rules let it pass
 
     @property
     def asking(self) -> list[Component]:
@@ -36,10 +55,32 @@ class OpenGroup:
     def is_late(self) -> bool:
         """Whether it only adds files to what is archived of the group already."""
         return (
-            self.row.archive_directory is not None
+            self.lies_in is not None
             and not any(file.in_archive for file in self.asking)
             and any(file.status is FileStatus.ARCHIVED for file in self.files)
         )
+
+
+def open_group(row: GroupRow, files: Sequence[Component], member: Member | None = None) -> OpenGroup:
+    """A group as the database has it; `member`: in the batch that it is in."""
+    return OpenGroup(
+        row.id,
+        row.group_key,
+        row.reopened_at or row.created_at,
+        row.timed_out_at is not None,
+        files,
+        _route(row),
+        row.attempts,
+        member.judged if member else None,
+        _route(member) if member else None,
+        member.reason if member else None,
+    )
+
+
+def _route(row: GroupRow | Member) -> Route | None:
+    if row.archive_name is None or row.archive_directory is None:
+        return None
+    return Route(row.archive_name, row.archive_directory)
 
 
 @dataclass(frozen=True)
@@ -53,25 +94,29 @@ class Closing:
     at: datetime | None = None  # of the next attempt, where that is not for the retries to say
 
 
-@dataclass
-class StageResult:
-    """What a stage decided of its groups."""
+Described = tuple[Mapping[str, Any], Mapping[str, Any]]  # the raw result of an extractor, and the columns
+Linked = Mapping[int, tuple[Stamp, Stamp]]  # by component: a source's stamp before and after links of ours
 
-    passed: list[OpenGroup] = field(default_factory=list)
-    closed: list[Closing] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    metadata: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
-    routes: dict[int, tuple[str, str]] = field(default_factory=dict)  # archive, directory
-    stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)  # before and after links of ours
-    judged: dict[int, str] = field(default_factory=dict)  # by group; see `judged`
-    reasons: dict[int, str] = field(default_factory=dict)  # which rules let a group pass
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage decided of its groups: those that go on, as they are now, and those whose way ends."""
+
+    passed: tuple[OpenGroup, ...] = ()
+    closed: tuple[Closing, ...] = ()
+    changes: tuple[Change, ...] = ()
+    metadata: Mapping[int, Described] = field(default_factory=dict)  # by group
+    linked: Linked = field(default_factory=dict)
 
     def without(self, refused: Mapping[int, str]) -> "StageResult":
         """The same, but that the attempt of some groups failed: their ids, and why."""
-        failed = [group for group in self.passed if group.row.id in refused]
-        closed = [Closing(group, Outcome.RETRY_PENDING, refused[group.row.id]) for group in failed]
-        passed = [group for group in self.passed if group.row.id not in refused]
-        return replace(self, passed=passed, closed=[*self.closed, *closed])
+        failed = tuple(
+            Closing(group, Outcome.RETRY_PENDING, refused[group.id])
+            for group in self.passed
+            if group.id in refused
+        )
+        passed = tuple(group for group in self.passed if group.id not in refused)
+        return replace(self, passed=passed, closed=(*self.closed, *failed))
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,20 @@ _LEVELS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a group's way through its batch ended; `at`: when its next attempt is, if there is one."""
+    """How a group's way through its batch ended.
 
+    `at` is when its next attempt is, if there is one. `files` and `bytes` came to
+    that archive, of a group that came to the end of all stages.
+    """
+
+    group_id: int
     group_key: str
     outcome: Outcome
     reason: str
     at: datetime | None = None
+    files: int = 0
+    bytes: int = 0
+    archive_name: str | None = None
 
 
 def changed_under(context: StageContext, closed: Sequence[Closing]) -> set[int]:
@@ -68,10 +76,9 @@ def end(
         return ends
     changes: list[Change] = []
     attempts: list[dict[str, Any]] = []
-    members: list[dict[str, Any]] = []
-    files = components.of_groups(connection, [closing.group.row.id for closing in closed])
+    files = components.of_groups(connection, [closing.group.id for closing in closed])
     for closing in closed:
-        group = closing.group.row
+        group = closing.group
         carried = {file.id: file.stamp for file in closing.group.asking}
         asking = [file for file in files[group.id] if may(file.status, Event.REJECTED)]
         waiting = [file for file in asking if carried.get(file.id) == file.stamp]
@@ -91,12 +98,12 @@ def end(
             attempts.append({"id": group.id, "attempts": decision.attempts, "due_at": at})
         if outcome is Outcome.WAITING:
             changes += [Change(file, Event.CHANGED, reason) for file in waiting if file.id in changed]
-        ends.append(Ended(group.group_key, outcome, reason, at))
-        members.append({"group_id": group.id, "outcome": outcome, "reason": reason})
+        ends.append(Ended(group.id, group.key, outcome, reason, at))
     components.apply(connection, changes, now, run_id)
     groups.store(connection, attempts, now)
+    members = [{"group_id": one.group_id, "outcome": one.outcome, "reason": one.reason} for one in ends]
     batches.set_members(connection, batch_id, members)
-    ids = [closing.group.row.id for closing in closed]
+    ids = [closing.group.id for closing in closed]
     batches.release(connection, batch_id, ids)
     refresh(connection, context.rules, ids, (), now)
     return ends
@@ -104,7 +111,7 @@ def end(
 
 def _next_attempt(context: StageContext, closing: Closing, now: datetime) -> decide.RetryDecision:
     """When the next attempt is, if there is one."""
-    used, service = closing.group.row.attempts, context.project.config.service
+    used, service = closing.group.attempts, context.project.config.service
     if closing.at is not None:
         return decide.RetryDecision(used, closing.at, closing.reason)
     if closing.outcome is Outcome.FAILED:
@@ -116,9 +123,11 @@ def _next_attempt(context: StageContext, closing: Closing, now: datetime) -> dec
     return decide.RetryDecision(used, now + wait, closing.reason)
 
 
-def tell(ended: Ended) -> None:
+def log_end(ended: Ended) -> None:
     """The line in the log."""
     what = ended.outcome + (f" at {shown(ended.at)}" if ended.at else "")
+    where = f"{ended.files} files to {ended.archive_name}" if ended.outcome is Outcome.ARCHIVED else ""
+    reason = "; ".join(filter(None, (where, ended.reason)))
     with about(group_key=ended.group_key):
         level = _LEVELS.get(ended.outcome, logging.INFO)
-        log.log(level, "group %s: %s: %s", ended.group_key, what, ended.reason)
+        log.log(level, "group %s: %s: %s", ended.group_key, what, reason)

@@ -9,25 +9,20 @@ from carbonation_core.db import components
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.disk import file_system, transfer
-from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, closing, source_of
+from carbonation_core.pipeline.context import (
+    Closing,
+    Linked,
+    OpenGroup,
+    Route,
+    StageContext,
+    closing,
+    source_of,
+)
 from carbonation_core.rules import decide
-
-
-@dataclass
-class Transfer:
-    """One group's files on their way into its archive."""
-
-    group: OpenGroup
-    archive: Archive
-    orders: list[Order] = field(default_factory=list)
-    written: list[Written] = field(default_factory=list)
-    kept: list["Kept"] = field(default_factory=list)
-    aside: list["SetAside"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,42 +43,48 @@ class Kept:
     refused: bool = False  # it has failed
 
 
-@dataclass
-class Archived:
-    """What the archive stage did: transfers in place and recorded next, and ways that ended.
+@dataclass(frozen=True)
+class Transfer:
+    """One group's files on their way into its archive. What is `written` may have been there already."""
 
-    `stamps` are those of sources, by component, before and after links of ours of
-    which nothing came.
+    group: OpenGroup
+    archive: Archive
+    orders: tuple[Order, ...] = ()
+    written: tuple[Written, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    aside: tuple[SetAside, ...] = ()
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What a step of the archive stage came to: transfers that go on, and ways that ended.
+
+    `linked` are sources of which links were made and nothing came.
     """
 
-    transfers: list[Transfer] = field(default_factory=list)
-    closed: list[Closing] = field(default_factory=list)
-    stamps: dict[int, tuple[Stamp, Stamp]] = field(default_factory=dict)
+    transfers: tuple[Transfer, ...] = ()
+    closed: tuple[Closing, ...] = ()
+    linked: Linked = field(default_factory=dict)
 
 
 def prepare(context: StageContext, batch_id: str, opened: Sequence[OpenGroup]) -> Archived:
     """Decide where every file of these groups goes, and see that the way is free."""
-    result = Archived()
+    transfers: list[Transfer] = []
+    closed: list[Closing] = []
     with reading(context.project.engine) as connection:
         unwell = _unwell(context, connection, opened)
-        room = _Room()
-        wanted = [
-            to_text(os.path.join(to_path(group.member.archive_directory or ""), to_path(file.filename)))
-            for group in opened
-            for file in group.asking
-        ]
-        owners = components.live_copies(connection, wanted)
+        room, planner = _Room(), _Planner(context, connection, batch_id, opened)
         for group in opened:
-            assert group.member.archive_name is not None
+            assert group.route is not None
             try:
-                if group.member.archive_name in unwell:
-                    raise EnvironmentFault(unwell[group.member.archive_name])
-                job = _planned(context, connection, batch_id, group, owners)
+                if group.route.archive in unwell:
+                    raise EnvironmentFault(unwell[group.route.archive])
+                job = planner.transfer(group, group.route)
                 room.take(job)
-                result.transfers.append(job)
+                transfers.append(job)
             except AttemptFailed as error:
-                result.closed.append(closing(group, error))
-    return result
+                closed.append(closing(group, error))
+    return Archived(tuple(transfers), tuple(closed))
 
 
 class _Room:
@@ -115,7 +116,7 @@ def _is_linked(order: Order, device: int) -> bool:
 def _unwell(context: StageContext, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:
     """Archives that held files and now look like a mount that has gone."""
     found = {}
-    for name in {group.member.archive_name for group in opened if group.member.archive_name}:
+    for name in {group.route.archive for group in opened if group.route is not None}:
         base = context.project.config.archive_named(name).base
         if file_system.base_is_gone(base) and components.has_live_copies(
             connection, name, to_text(str(base))
@@ -124,82 +125,84 @@ def _unwell(context: StageContext, connection: Connection, opened: Sequence[Open
     return found
 
 
-def _planned(
-    context: StageContext, connection: Connection, batch_id: str, group: OpenGroup, owners: dict[str, int]
-) -> Transfer:
-    assert group.member.archive_name is not None
-    assert group.member.archive_directory is not None
-    archive = context.project.config.archive_named(group.member.archive_name)
-    job = Transfer(group, archive)
-    for file in group.asking:
-        if not file.in_archive and decide.is_set_aside(file.filename, context.rules):
-            job.aside.append(SetAside(file))
-            continue
-        order = _order(context, batch_id, group, archive, file)
+class _Planner:
+    """Finds the final names of a batch's files, so that no two of them share one.
+
+    `owners` are the components whose current copies lie under the paths that were asked of.
+    """
+
+    def __init__(
+        self, context: StageContext, connection: Connection, batch_id: str, opened: Sequence[OpenGroup]
+    ) -> None:
+        self._context, self._connection, self._batch_id = context, connection, batch_id
+        wanted = [
+            to_text(os.path.join(to_path(group.route.directory), to_path(file.filename)))
+            for group in opened
+            if group.route is not None
+            for file in group.asking
+        ]
+        self._owners = components.live_copies(connection, wanted)
+
+    def transfer(self, group: OpenGroup, route: Route) -> Transfer:
+        """What is to be done about each file of a group."""
+        archive = self._context.project.config.archive_named(route.archive)
+        found = [self._decided(file, self._order(file, route, archive), archive) for file in group.asking]
+        return Transfer(
+            group,
+            archive,
+            tuple(one for one in found if isinstance(one, Order)),
+            tuple(one for one in found if isinstance(one, Written)),
+            tuple(one for one in found if isinstance(one, Kept)),
+            tuple(one for one in found if isinstance(one, SetAside)),
+        )
+
+    def _order(self, file: Component, route: Route, archive: Archive) -> Order:
+        return Order(
+            component_id=file.id,
+            source=source_of(self._context.watch, file),
+            directory=to_path(route.directory),
+            name=to_path(file.filename),
+            temporary=temporary_name(self._batch_id, file.id),
+            action=archive.action,
+            file_mode=archive.file_mode,
+            durability=archive.durability,
+            verify=archive.verify,
+        )
+
+    def _decided(self, file: Component, order: Order, archive: Archive) -> Order | Written | Kept | SetAside:
+        if not file.in_archive and decide.is_set_aside(file.filename, self._context.rules):
+            return SetAside(file)
+        policy = self._context.watch.redelivery
         if file.in_archive and file.digest is not None:
-            digest = transfer.digest_source(order)
-            if digest == file.digest:
-                job.kept.append(Kept(order, "the same bytes again", same_bytes=True))
-                continue
-            policy = context.watch.redelivery
+            if transfer.digest_source(order) == file.digest:
+                return Kept(order, "the same bytes again", same_bytes=True)
             if policy in ("ignore", "error"):
                 reason = f'other bytes were delivered; redelivery = "{policy}"'
-                job.kept.append(Kept(order, reason, refused=policy == "error"))
-                continue
-        _place(context, connection, job, file, order, owners)
-    return job
+                return Kept(order, reason, refused=policy == "error")
+        again = file.in_archive and policy == "version"
+        return self._placed(file, order, again, versions=again or archive.on_conflict == "version")
 
-
-def _order(
-    context: StageContext, batch_id: str, group: OpenGroup, archive: Archive, file: Component
-) -> Order:
-    return Order(
-        component_id=file.id,
-        source=source_of(context.watch, file),
-        directory=to_path(group.member.archive_directory or ""),
-        name=to_path(file.filename),
-        temporary=temporary_name(batch_id, file.id),
-        action=archive.action,
-        file_mode=archive.file_mode,
-        durability=archive.durability,
-        verify=archive.verify,
-    )
-
-
-def _place(
-    context: StageContext,
-    connection: Connection,
-    job: Transfer,
-    file: Component,
-    order: Order,
-    owners: dict[str, int],
-) -> None:
-    """Find the file's final name and note the order, or that it is in place already."""
-    versions = job.archive.on_conflict == "version"
-    again = file.in_archive and context.watch.redelivery == "version"
-    for number in range(1, 10_000):
-        candidate = replace(order, name=_versioned(context, order.name, number))
-        path = to_text(candidate.target)
-        if number > 1 and path not in owners:
-            owners |= components.live_copies(connection, [path])
-        owner = owners.get(path)
-        if owner == file.id and not again:
-            candidate = replace(candidate, supersedes=True)
-        elif owner is None and not os.path.lexists(candidate.target):
-            pass
-        elif owner is None and (written := transfer.already_there(candidate)):
-            owners[path] = file.id
-            job.written.append(written)
-            return
-        elif versions or again:
-            continue
-        else:
-            what = "another delivered file" if owner is not None else "something with other bytes"
-            raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
-        owners[path] = file.id
-        job.orders.append(candidate)
-        return
-    raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
+    def _placed(self, file: Component, order: Order, again: bool, versions: bool) -> Order | Written:
+        """The order with its final name, or that it is in place already."""
+        for number in range(1, 10_000):
+            candidate = replace(order, name=_versioned(self._context, order.name, number))
+            path = to_text(candidate.target)
+            if number > 1 and path not in self._owners:
+                self._owners |= components.live_copies(self._connection, [path])
+            owner = self._owners.get(path)
+            found: Order | Written | None = None
+            if owner == file.id and not again:
+                found = replace(candidate, supersedes=True)
+            elif owner is None:
+                is_free = not os.path.lexists(candidate.target)
+                found = candidate if is_free else transfer.already_there(candidate)
+            if found is not None:
+                self._owners[path] = file.id
+                return found
+            if not versions:
+                what = "another delivered file" if owner is not None else "something with other bytes"
+                raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
+        raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
 
 
 def _versioned(context: StageContext, name: str, number: int) -> str:

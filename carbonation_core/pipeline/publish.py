@@ -1,24 +1,23 @@
 """A planned batch put in place: written, durable, verified, renamed; and what is cleaned up afterwards.
 
-Between renaming and cleaning up the record is committed (`archive_record`), and
-only then are the sources of a `move` removed. A crash before the record is
-repaired by taking the names back (`recovery`) and doing it again.
+Between renaming and cleaning up the record is committed (`record`), and only then
+are the sources of a `move` removed. A crash before the record is repaired by
+taking the names back (`rollback`) and doing it again.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 from carbonation_core.db.engine import reading
 from carbonation_core.disk import file_system, source, transfer
-from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import clear
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, Stopped
 from carbonation_core.lifecycle import Outcome
-from carbonation_core.pipeline.context import Closing, StageContext, closing
+from carbonation_core.pipeline.context import Closing, Linked, StageContext, closing
 from carbonation_core.pipeline.placement import Archived, Transfer
 from carbonation_core.pipeline.rollback import remove_superseded
 
@@ -27,78 +26,68 @@ GIVEN_BACK = "the service is stopping"
 
 def write(context: StageContext, transfers: Sequence[Transfer], stop: Callable[[], bool]) -> Archived:
     """Write and verify under temporary names; a group that fails leaves nothing."""
-    result = Archived()
-
-    def one(job: Transfer) -> Closing | None:
-        if stop():
-            return Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
-        try:
-            for order in job.orders:
-                mode, create = job.archive.dir_mode, job.archive.create_directories
-                file_system.make_directory(order.directory, mode, create)
-                job.written.append(transfer.write(order, stop))
-        except Stopped:
-            return Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
-        except AttemptFailed as error:
-            return closing(job.group, error)
-        return None
-
     with ThreadPoolExecutor(context.project.config.service.workers) as pool:
-        for job, ended in zip(transfers, pool.map(one, transfers), strict=True):
-            _sort_out(result, job, ended)
-    return _made_durable(result)
+        return _made_durable(_parted(pool.map(lambda job: _written(job, stop), transfers)))
+
+
+def _written(job: Transfer, stop: Callable[[], bool]) -> "_Step":
+    if stop():
+        return job, Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
+    written = list(job.written)
+    try:
+        for order in job.orders:
+            file_system.make_directory(order.directory, job.archive.dir_mode, job.archive.create_directories)
+            written.append(transfer.write(order, stop))
+    except Stopped:
+        return job, Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
+    except AttemptFailed as error:
+        return job, closing(job.group, error)
+    return replace(job, written=tuple(written)), None
+
+
+def _made_durable(before: Archived) -> Archived:
+    """What is left after everything written was synced and looked at again."""
+    try:
+        transfer.sync(written for job in before.transfers for written in job.written)
+    except AttemptFailed as error:
+        return _parted(((job, closing(job.group, error)) for job in before.transfers), before)
+    return _parted(map(_verified, before.transfers), before)
+
+
+def _verified(job: Transfer) -> "_Step":
+    try:
+        for written in job.written:
+            transfer.verify(written)
+    except AttemptFailed as error:
+        return job, closing(job.group, error)
+    return job, None
 
 
 def publish(transfers: Sequence[Transfer]) -> Archived:
     """Give everything its final name, group by group and each group whole, and make the names durable."""
-    result = Archived()
-    for job in transfers:
-        _sort_out(result, job, _published(job))
-    return _named_durably(result)
+    named = _parted(map(_published, transfers))
+    failed = transfer.sync_names(written for job in named.transfers for written in job.written)
+    return _parted((_durably_named(job, failed) for job in named.transfers), named)
 
 
-def _published(job: Transfer) -> Closing | None:
+def _published(job: Transfer) -> "_Step":
     done: list[Written] = []
     try:
         for written in job.written:
             done.append(transfer.publish(written))
     except AttemptFailed as error:
         _withdraw(done)
-        return closing(job.group, error)
-    job.written = done
-    return None
+        return job, closing(job.group, error)
+    return replace(job, written=tuple(done)), None
 
 
-def _named_durably(result: Archived) -> Archived:
-    """What is left after the directories were synced."""
-    durable = Archived(closed=result.closed, stamps=result.stamps)
-    failed = transfer.sync_names(written for job in result.transfers for written in job.written)
-    for job in result.transfers:
-        errors = [failed[w.order.directory] for w in job.written if w.order.directory in failed]
-        if errors:
-            _withdraw(job.written)
-        _sort_out(durable, job, closing(job.group, errors[0]) if errors else None)
-    return durable
-
-
-def _made_durable(result: Archived) -> Archived:
-    """What is left after everything written was synced and looked at again."""
-    durable = Archived(closed=result.closed, stamps=result.stamps)
-    try:
-        transfer.sync(written for job in result.transfers for written in job.written)
-    except AttemptFailed as error:
-        for job in result.transfers:
-            _sort_out(durable, job, closing(job.group, error))
-        return durable
-    for job in result.transfers:
-        ended = None
-        try:
-            for written in job.written:
-                transfer.verify(written)
-        except AttemptFailed as error:
-            ended = closing(job.group, error)
-        _sort_out(durable, job, ended)
-    return durable
+def _durably_named(job: Transfer, failed: Mapping[str, AttemptFailed]) -> "_Step":
+    """`failed`: the directories that could not be synced, and why."""
+    errors = [failed[one.order.directory] for one in job.written if one.order.directory in failed]
+    if not errors:
+        return job, None
+    _withdraw(job.written)
+    return job, closing(job.group, errors[0])
 
 
 def _withdraw(done: Sequence[Written]) -> None:
@@ -114,27 +103,41 @@ def discard(transfers: Sequence[Transfer]) -> None:
             clear(order.directory, order.temporary)
 
 
-def _sort_out(result: Archived, job: Transfer, ended: Closing | None) -> None:
-    if ended is None:
-        result.transfers.append(job)
-        return
-    discard([job])
-    result.closed.append(ended)
-    if ended.outcome is Outcome.WAITING:
-        return  # a source has changed, and is to settle anew
-    for order in job.orders:
-        before, after = order.source.stamp, source.stamp_after_link(order.source)
-        if order.action in ("move", "hardlink") and before != after:
-            # A link of ours is no change of the file, which would be a reason to begin anew.
-            result.stamps[order.component_id] = before, after
+_Step = tuple[Transfer, Closing | None]  # how a transfer is after a step, and how its way ends, if it does
+
+
+def _parted(steps: Iterable[_Step], before: Archived = Archived()) -> Archived:  # noqa: B008  # frozen
+    """What goes on, and what ends, of which nothing is left; with what ended `before`."""
+    going: list[Transfer] = []
+    closed = list(before.closed)
+    linked = dict(before.linked)
+    for job, ended in steps:
+        if ended is None:
+            going.append(job)
+            continue
+        discard([job])
+        closed.append(ended)
+        if ended.outcome is not Outcome.WAITING:  # else a source has changed, and is to settle anew
+            linked |= _linked(job)
+    return Archived(tuple(going), tuple(closed), linked)
+
+
+def _linked(job: Transfer) -> Linked:
+    """How links of ours have left the sources; that is no change of a file, which would begin anew."""
+    stamps = {
+        order.component_id: (order.source.stamp, source.stamp_after_link(order.source))
+        for order in job.orders
+        if order.action in ("move", "hardlink")
+    }
+    return {id_: (before, after) for id_, (before, after) in stamps.items() if before != after}
 
 
 @dataclass(frozen=True)
 class CleanedUp:
-    """What removing sources and linking came to, by component: values, and stamps before and after."""
+    """What removing sources came to, by component, and which sources links of ours have changed."""
 
     values: Mapping[int, Mapping[str, Any]]
-    stamps: Mapping[int, tuple[Stamp, Stamp]]
+    linked: Linked
 
 
 def clean_up(context: StageContext, transfers: Sequence[Transfer], superseded: Sequence[str]) -> CleanedUp:

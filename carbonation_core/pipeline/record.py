@@ -27,7 +27,7 @@ def record(
     transfers: Sequence[Transfer],
     now: datetime,
 ) -> tuple[list[str], list[Ended]]:
-    """Record what is in place; returns the paths of copies that this supersedes, and each group's end.
+    """Record what is in place; returns the paths of copies that this supersedes, and how each group ended.
 
     Whoever saw a file change meanwhile is not overruled: the stamp that is
     stored is the one that was taken, so the next look finds the difference.
@@ -57,27 +57,27 @@ def record(
     replaced = components.supersede_copies(connection, superseding, now)
     components.record_copies(connection, copies)
     components.apply(connection, changes, now, run_id)
-    before = groups.by_id(connection, [job.group.row.id for job in transfers])
+    before = groups.by_id(connection, [job.group.id for job in transfers])
     # What joins a group that was retracted does not make it complete.
     with_losses = components.groups_with_losses(connection, before)
-    rows = [_group_row(context, job, batch.rules_digest, now) for job in transfers]
+    rows = [_group_row(context, job, before[job.group.id], batch.rules_digest, now) for job in transfers]
     groups.store(connection, [{**row, "complete": row["id"] not in with_losses} for row in rows], now)
-    news = [(before[job.group.row.id], job) for job in transfers if job.written]
+    news = [(before[job.group.id], job) for job in transfers if job.written]
     news = [(row, job) for row, job in news if row.id not in with_losses]
     groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
-    members = [_member_row(job) for job in transfers]
-    batches.set_members(connection, batch.id, members)
+    ends = [_ended(job) for job in transfers]
+    batches.set_members(connection, batch.id, [_member_row(ended) for ended in ends])
     kept = {copy["path"] for copy in copies}
     superseded = [path for path in replaced if path not in kept]
-    return superseded, [_ended(job, member) for job, member in zip(transfers, members, strict=True)]
+    return superseded, ends
 
 
 def record_clean_up(connection: Connection, cleaned: CleanedUp, now: datetime) -> None:
     """Remember what `clean_up` did."""
     changes = []
-    for file in components.by_id(connection, cleaned.values.keys() | cleaned.stamps.keys()):
+    for file in components.by_id(connection, cleaned.values.keys() | cleaned.linked.keys()):
         values = dict(cleaned.values.get(file.id, {}))
-        before, after = cleaned.stamps.get(file.id, (None, None))
+        before, after = cleaned.linked.get(file.id, (None, None))
         if after is not None and file.stamp == before:
             values |= components.stamp_values(after)
         if values:
@@ -131,18 +131,20 @@ def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -
     }
 
 
-def _group_row(context: StageContext, job: Transfer, rules_digest: str, now: datetime) -> dict[str, Any]:
+def _group_row(
+    context: StageContext, job: Transfer, before: GroupRow, rules_digest: str, now: datetime
+) -> dict[str, Any]:
     paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
     names = {file.id: file.filename for file in job.group.files}
     paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
     primary = min(paths, key=lambda name: decide.in_order(name, context.rules), default=None)
     return {
-        "id": job.group.row.id,
+        "id": job.group.id,
         "archive_path": paths.get(primary) if primary else None,
         "archive_name": job.archive.name,
-        "archive_directory": job.group.member.archive_directory,
+        "archive_directory": job.group.route.directory if job.group.route else None,
         "rules_digest": rules_digest,
-        "completed_at": job.group.row.completed_at or now,
+        "completed_at": before.completed_at or now,
         "attempts": 0,
         "due_at": None,
         "deadline_at": None,
@@ -150,29 +152,33 @@ def _group_row(context: StageContext, job: Transfer, rules_digest: str, now: dat
     }
 
 
-def _member_row(job: Transfer) -> dict[str, Any]:
+def _member_row(ended: Ended) -> dict[str, Any]:
+    return {
+        "group_id": ended.group_id,
+        "stage": Stage.ARCHIVE,
+        "outcome": ended.outcome,
+        "reason": ended.reason,
+        "files": ended.files,
+        "bytes": ended.bytes,
+    }
+
+
+def _ended(job: Transfer) -> Ended:
     refused = [kept for kept in job.kept if kept.refused]
-    reason: str | None
     if refused:
         outcome = Outcome.FAILED
         reason = "; ".join(f"{to_text(kept.order.name)}: {kept.reason}" for kept in refused)
     elif job.written:
-        outcome, reason = Outcome.ARCHIVED, job.group.member.reason
+        outcome, reason = Outcome.ARCHIVED, job.group.reason or ""
     else:
         reasons = {kept.reason for kept in job.kept} or {file.reason for file in job.aside}
         outcome, reason = Outcome.UNCHANGED, "; ".join(sorted(reasons))
-    return {
-        "group_id": job.group.row.id,
-        "stage": Stage.ARCHIVE,
-        "outcome": outcome,
-        "reason": reason,
-        "files": len(job.written),
-        "bytes": sum(written.stamp.size for written in job.written),
-    }
-
-
-def _ended(job: Transfer, member: Mapping[str, Any]) -> Ended:
-    told = [member["reason"]]
-    if member["outcome"] is Outcome.ARCHIVED:
-        told.insert(0, f"{member['files']} files to {job.archive.name}")
-    return Ended(job.group.row.group_key, member["outcome"], "; ".join(filter(None, told)))
+    return Ended(
+        job.group.id,
+        job.group.key,
+        outcome,
+        reason,
+        files=len(job.written),
+        bytes=sum(written.stamp.size for written in job.written),
+        archive_name=job.archive.name,
+    )

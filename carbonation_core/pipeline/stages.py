@@ -4,7 +4,8 @@ A stage decides; `pipeline` records. Nothing here writes to disk or database.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.delivery.grouping import member_of
 from carbonation_core.disk import source
 from carbonation_core.disk.scan import unreadable
-from carbonation_core.errors import AttemptFailed, ConfigError, SourceChanged, Unroutable
+from carbonation_core.errors import AttemptFailed, ConfigError, Unroutable
 from carbonation_core.lifecycle import Event, FileStatus, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline.context import (
     Closing,
+    Described,
     OpenGroup,
+    Route,
     StageContext,
     StageResult,
     closing,
@@ -34,27 +37,43 @@ from carbonation_core.rules.near_misses import wants
 from carbonation_core.text import written
 
 
+def _each(groups: Iterable[OpenGroup], decide_of: Callable[[OpenGroup], OpenGroup | Closing]) -> StageResult:
+    """What is decided of each group by itself; an attempt that fails ends the way of that group alone."""
+    decided: list[OpenGroup | Closing] = []
+    for group in groups:
+        try:
+            with about(group_key=group.key):
+                decided.append(decide_of(group))
+        except AttemptFailed as error:
+            decided.append(closing(group, error))
+    return StageResult(
+        tuple(one for one in decided if isinstance(one, OpenGroup)),
+        tuple(one for one in decided if isinstance(one, Closing)),
+    )
+
+
 def integrity(
     context: StageContext, groups: Sequence[OpenGroup], manifests: Sequence[Component], now: datetime
 ) -> StageResult:
     """All checks again, on the files as they are now; `manifests` are the watch's that have settled."""
-    result = StageResult()
     contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
-    found: list[tuple[OpenGroup, list[Fault]]] = []
-    for group in groups:
+    faults: dict[int, list[Fault]] = {}
+
+    def looked_at(group: OpenGroup) -> OpenGroup | Closing:
         if ended := _overtaken(context, group):
-            result.closed.append(ended)
-            continue
-        try:
-            with about(group_key=group.row.group_key):
-                found.append((group, _faults(group, context, contents)))
-        except SourceChanged as error:
-            result.closed.append(Closing(group, Outcome.WAITING, str(error)))
-        except AttemptFailed as error:
-            result.closed.append(closing(group, error))
-    for group, faults in found:
-        _sort_out(result, context, contents, group, faults)
-    return result
+            return ended
+        faults[group.id] = _faults(group, context, contents)
+        return group
+
+    looked = _each(groups, looked_at)
+    # After all were read: what one of them is judged by may have changed by then.
+    judged = _each(looked.passed, lambda group: _judged(context, contents, group, faults[group.id]))
+    changes = tuple(
+        Change(file, Event.CHECK_FAILED, reason)
+        for group in judged.passed
+        for file, reason in _broken(faults[group.id])
+    )
+    return StageResult(judged.passed, (*looked.closed, *judged.closed), changes)
 
 
 def _faults(group: OpenGroup, context: StageContext, contents: Contents) -> list[Fault]:
@@ -64,29 +83,38 @@ def _faults(group: OpenGroup, context: StageContext, contents: Contents) -> list
         if (reason := decide.stat_fault(file.filename, file.stamp.size, context.rules))
         or (reason := unreadable(to_path(file.source_path)))
     ]
-    return by_stat or contents.faults(group.files, group.row.reopened_at or group.row.created_at)
+    return by_stat or contents.faults(group.files, group.opened_at)
 
 
-def _sort_out(
-    result: StageResult, context: StageContext, contents: Contents, group: OpenGroup, faults: Sequence[Fault]
-) -> None:
+def _broken(faults: Sequence[Fault]) -> list[tuple[Component, str]]:
+    """The files that fail a check for good, each with the first reason."""
+    broken = {fault.file.id: fault for fault in reversed(faults) if fault.until is None}
+    return [(fault.file, fault.reason) for fault in broken.values()]
+
+
+def _judged(
+    context: StageContext, contents: Contents, group: OpenGroup, faults: Sequence[Fault]
+) -> OpenGroup | Closing:
     """What becomes of a group by the faults of its files."""
     # Who corrects something while others are read must not find it failed by
     # what was there before: nothing would have it judged again.
-    ended = _overtaken(context, group) if faults else None
-    if ended is None and faults and not contents.are_current():
-        ended = Closing(group, Outcome.WAITING, "the checksums it is judged by have changed")
-    broken = {fault.file.id: fault for fault in reversed(faults) if fault.until is None}
+    if faults and (ended := _overtaken(context, group)):
+        return ended
+    if faults and not contents.are_current():
+        return Closing(group, Outcome.WAITING, "the checksums it is judged by have changed")
+    broken = {file.id: reason for file, reason in _broken(faults)}
     waits = [fault.until for fault in faults if fault.until is not None]
-    if ended is None and waits and not broken:
+    if waits and not broken:
         reason = "; ".join(f"{fault.file.filename}: {fault.reason}" for fault in faults)
-        ended = Closing(group, Outcome.RETRY_PENDING, reason, counts=False, at=min(waits))
-    if ended is not None:
-        result.closed.append(ended)
-        return
-    result.changes += [Change(fault.file, Event.CHECK_FAILED, fault.reason) for fault in broken.values()]
-    result.judged[group.row.id] = judged(file for file in group.asking if file.id not in broken)
-    result.passed.append(group)
+        return Closing(group, Outcome.RETRY_PENDING, reason, counts=False, at=min(waits))
+    files = [
+        replace(file, status=FileStatus.INTEGRITY_FAILED, error_message=broken[file.id])
+        if file.id in broken
+        else file
+        for file in group.files
+    ]
+    passed = replace(group, files=files)
+    return replace(passed, judged=state_of(passed.asking))
 
 
 def _overtaken(context: StageContext, group: OpenGroup) -> Closing | None:
@@ -96,7 +124,7 @@ def _overtaken(context: StageContext, group: OpenGroup) -> Closing | None:
     return Closing(group, Outcome.WAITING, f"{changed[0].filename} has changed or left since it was judged")
 
 
-def judged(files: Iterable[Component]) -> str:
+def state_of(files: Iterable[Component]) -> str:
     """What names these files in this state: a SHA-256, in hexadecimal."""
     states = sorted(
         f"{f.id} {f.stamp.size} {f.stamp.mtime_ns} {f.stamp.ctime_ns} {f.stamp.inode}" for f in files
@@ -106,107 +134,80 @@ def judged(files: Iterable[Component]) -> str:
 
 def as_judged(groups: Sequence[OpenGroup]) -> StageResult:
     """Are they the very files that passed the integrity stage?."""
-    result = StageResult()
-    for group in groups:
-        if judged(group.asking) == group.member.judged:
-            result.passed.append(group)
-        else:
-            reason = "its files are no longer those that passed the checks"
-            result.closed.append(Closing(group, Outcome.WAITING, reason))
-    return result
+
+    def same(group: OpenGroup) -> OpenGroup | Closing:
+        if state_of(group.asking) == group.judged:
+            return group
+        return Closing(group, Outcome.WAITING, "its files are no longer those that passed the checks")
+
+    return _each(groups, same)
 
 
 def completeness(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
     """Still whole?."""
-    result = StageResult()
-    for group in groups:
-        state = decide.readiness(
-            [member_of(file) for file in group.files],
-            context.rules,
-            unsettled=False,
-            timed_out=group.row.timed_out_at is not None,
-        )
-        if state.ready and _holds_something(context, group):
-            result.passed.append(group)
-            continue
-        if state.ready:
-            reason = "there is nothing but what is only read, and not archived"
-            result.closed.append(Closing(group, Outcome.NOT_SELECTED, reason))
-            continue
-        broken = [f for f in group.files if f.status is FileStatus.INTEGRITY_FAILED]
-        if broken:
-            reason = "; ".join(f"{file.filename} {file.error_message}" for file in broken)
-            result.closed.append(Closing(group, Outcome.INTEGRITY_FAILED, reason))
-        else:
-            names = [file.filename for file in group.files]
-            lacking = wants(state.missing, names, context.rules) or "a file that has not settled"
-            result.closed.append(Closing(group, Outcome.WAITING, f"waits for {lacking}"))
-    return result
+    return _each(groups, lambda group: _whole(context, group))
+
+
+def _whole(context: StageContext, group: OpenGroup) -> OpenGroup | Closing:
+    members = [member_of(file) for file in group.files]
+    state = decide.readiness(members, context.rules, unsettled=False, timed_out=group.timed_out)
+    if state.ready and _holds_something(context, group):
+        return group
+    if state.ready:
+        reason = "there is nothing but what is only read, and not archived"
+        return Closing(group, Outcome.NOT_SELECTED, reason)
+    broken = [f for f in group.files if f.status is FileStatus.INTEGRITY_FAILED]
+    if broken:
+        reason = "; ".join(f"{file.filename} {file.error_message}" for file in broken)
+        return Closing(group, Outcome.INTEGRITY_FAILED, reason)
+    names = [file.filename for file in group.files]
+    lacking = wants(state.missing, names, context.rules) or "a file that has not settled"
+    return Closing(group, Outcome.WAITING, f"waits for {lacking}")
 
 
 def extract(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
     """Ask the plugin what the files are."""
-    result = StageResult()
     if context.rules.metadata is None:
-        return StageResult(passed=list(groups))
+        return StageResult(tuple(groups))
     name = context.rules.metadata.extract
-    for group in groups:
+    found: dict[int, Described] = {}
+
+    def described(group: OpenGroup) -> OpenGroup:
         if not group.is_late:
-            try:
-                with about(group_key=group.row.group_key):
-                    result.metadata[group.row.id] = _extracted(context, group, name)
-            except AttemptFailed as error:
-                result.closed.append(closing(group, error))
-                continue
-        result.passed.append(group)
-    return result
+            found[group.id] = _extracted(context, group, name)
+        return group
+
+    return replace(_each(groups, described), metadata=found)
 
 
 def select(
     context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Is it wanted?."""
-    result = StageResult()
-    for group in groups:
+
+    def wanted(group: OpenGroup) -> OpenGroup | Closing:
         if group.is_late:
-            result.passed.append(group)
-            continue
-        try:
-            with about(group_key=group.row.group_key):
-                verdict = decide.selected(metadata[group.row.id], context.rules, context.plugin.asked)
-        except AttemptFailed as error:
-            result.closed.append(closing(group, error))
-            continue
-        if verdict.holds:
-            result.passed.append(group)
-            if context.rules.selection:
-                result.reasons[group.row.id] = verdict.reason
-        else:
-            result.closed.append(Closing(group, Outcome.NOT_SELECTED, verdict.reason))
-    return result
+            return group
+        verdict = decide.selected(metadata[group.id], context.rules, context.plugin.asked)
+        if not verdict.holds:
+            return Closing(group, Outcome.NOT_SELECTED, verdict.reason)
+        return replace(group, reason=verdict.reason) if context.rules.selection else group
+
+    return _each(groups, wanted)
 
 
 def route(
     context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Which archive, and which directory there."""
-    result = StageResult()
-    for group in groups:
-        if group.is_late and group.row.archive_name and group.row.archive_directory:
-            result.routes[group.row.id] = (group.row.archive_name, group.row.archive_directory)
-            result.reasons[group.row.id] = "beside what is archived of the group"
-            result.passed.append(group)
-            continue
-        try:
-            with about(group_key=group.row.group_key):
-                archive, directory, reason = _routed(context, group, metadata[group.row.id])
-            result.routes[group.row.id] = (archive, directory)
-            result.reasons[group.row.id] = "; ".join(filter(None, (group.member.reason, reason)))
-        except AttemptFailed as error:
-            result.closed.append(closing(group, error))
-        else:
-            result.passed.append(group)
-    return result
+
+    def routed(group: OpenGroup) -> OpenGroup:
+        if group.is_late:
+            return replace(group, route=group.lies_in, reason="beside what is archived of the group")
+        found, why = _routed(context, group, metadata[group.id])
+        return replace(group, route=found, reason="; ".join(filter(None, (group.reason, why))))
+
+    return _each(groups, routed)
 
 
 def _holds_something(context: StageContext, group: OpenGroup) -> bool:
@@ -215,9 +216,7 @@ def _holds_something(context: StageContext, group: OpenGroup) -> bool:
     )
 
 
-def _extracted(
-    context: StageContext, group: OpenGroup, name: str
-) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _extracted(context: StageContext, group: OpenGroup, name: str) -> Described:
     files = [
         file
         for file in group.files
@@ -230,10 +229,8 @@ def _extracted(
     return as_json(values), values
 
 
-def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[str, str, str]:
-    name, reason = decide.route(
-        group.row.group_key, metadata, context.rules, context.watch, context.plugin.asked
-    )
+def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[Route, str]:
+    name, reason = decide.route(group.key, metadata, context.rules, context.watch, context.plugin.asked)
     try:
         archive = context.project.config.archive_named(name)
     except ConfigError as error:
@@ -241,7 +238,7 @@ def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]
     facts = {
         "watch_name": context.watch.name,
         "file_type": context.watch.type,
-        "group_key": group.row.group_key,
+        "group_key": group.key,
         **{key: written(value) for key, value in metadata.items()},
     }
-    return name, to_text(str(fill(archive.destination, facts, archive.base))), reason
+    return Route(name, to_text(str(fill(archive.destination, facts, archive.base)))), reason

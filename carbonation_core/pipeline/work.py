@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carbonation_core.db import batches, components, groups, metadata
-from carbonation_core.db.batches import BatchRow
+from carbonation_core.db.batches import BatchRow, Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.lifecycle import Event, FileStatus, Outcome, Stage, may
 from carbonation_core.logs.records import about
-from carbonation_core.pipeline import outcomes as endings
-from carbonation_core.pipeline import placement, publish, record, stages
+from carbonation_core.pipeline import outcomes, placement, publish, record, stages
 from carbonation_core.pipeline.claim import give_back
-from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult
+from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, open_group
 from carbonation_core.process import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
@@ -51,6 +51,28 @@ class GroupReport:
     bytes: int
     delivered_at: datetime | None
 
+    def passed(self, stage: Stage, group: OpenGroup) -> "GroupReport":
+        """How far it has come when it has passed a stage."""
+        route = group.route
+        return replace(
+            self,
+            stage=stage,
+            reason=group.reason,
+            archive_name=route.archive if route else None,
+            archive_directory=route.directory if route else None,
+        )
+
+    def ended(self, end: outcomes.Ended) -> "GroupReport":
+        """How far it has come when its way has ended."""
+        return replace(
+            self,
+            stage=Stage.ARCHIVE if end.archive_name else self.stage,
+            outcome=end.outcome,
+            reason=end.reason,
+            files=end.files,
+            bytes=end.bytes,
+        )
+
 
 @dataclass(frozen=True)
 class BatchReport:
@@ -61,9 +83,9 @@ class BatchReport:
     rules_digest: str
     groups: tuple[GroupReport, ...]
 
-    def with_outcome(self, *outcomes: Outcome) -> tuple[GroupReport, ...]:
+    def with_outcome(self, *any_of: Outcome) -> tuple[GroupReport, ...]:
         """The groups that came to one of these ends."""
-        return tuple(group for group in self.groups if group.outcome in outcomes)
+        return tuple(group for group in self.groups if group.outcome in any_of)
 
 
 @contextmanager
@@ -138,44 +160,28 @@ class Work:
 
         Raises `LostOwnership` when the batch was given to somebody else.
         """
-        self._require_ownership()
+        standing = self._read()
+        self._require_ownership(standing.batch)
+        reports, opened = dict(standing.reports), dict(standing.opened)
         for number, step in enumerate(ORDER[: ORDER.index(stage) + 1]):
-            before = ORDER[number - 1].value if number else None
-            opened = self._opened(before)
-            if opened and self._stop():
-                stopping = [Closing(g, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for g in opened]
-                self._record(step, StageResult(closed=stopping))
-            elif opened:
-                self._run(step, opened)
-        return self.report()
+            before = ORDER[number - 1] if number else None
+            lacking = [group for id_, group in opened.items() if reports[id_].stage == before]
+            if not lacking:
+                continue
+            passed, ended = self._run(step, lacking)
+            reports |= {group.id: reports[group.id].passed(step, group) for group in passed}
+            reports |= {end.group_id: reports[end.group_id].ended(end) for end in ended}
+            opened |= {group.id: group for group in passed}
+            for end in ended:
+                del opened[end.group_id]
+        return self._report(reports.values())
 
     def report(self) -> BatchReport:
         """How far each group has come."""
-        with reading(self._project.engine) as connection:
-            members = batches.members(connection, self.batch_id)
-            ids = [member.group_id for member in members]
-            rows = groups.by_id(connection, ids)
-            files = components.of_groups(connection, ids)
-        return BatchReport(
-            self.batch_id,
-            self._batch.watch_name,
-            self._batch.rules_digest,
-            tuple(
-                GroupReport(
-                    member.group_id,
-                    rows[member.group_id].group_key,
-                    member.stage,
-                    Outcome(member.outcome) if member.outcome else None,
-                    member.reason,
-                    member.archive_name,
-                    member.archive_directory,
-                    member.files,
-                    member.bytes,
-                    max((file.quiet_since for file in files[member.group_id]), default=None),
-                )
-                for member in members
-            ),
-        )
+        return self._report(self._read().reports.values())
+
+    def _report(self, groups_: Iterable[GroupReport]) -> BatchReport:
+        return BatchReport(self.batch_id, self._batch.watch_name, self._batch.rules_digest, tuple(groups_))
 
     @repeatable
     def retake_failed(self) -> int:
@@ -202,30 +208,47 @@ class Work:
         give_back(self._project, self.batch_id, "the run ended", holder=self._holder)
         return self.report()
 
-    def _require_ownership(self) -> None:
+    def _read(self) -> "_Standing":
+        """The batch as the database has it."""
         with reading(self._project.engine) as connection:
             batch = batches.get(connection, self.batch_id)
+            members = batches.members(connection, self.batch_id)
+            ids = [member.group_id for member in members]
+            rows, files = groups.by_id(connection, ids), components.of_groups(connection, ids)
+        return _Standing(
+            batch,
+            {m.group_id: _as_reported(m, rows[m.group_id], files[m.group_id]) for m in members},
+            {
+                m.group_id: open_group(rows[m.group_id], files[m.group_id], m)
+                for m in members
+                if m.outcome is None and rows[m.group_id].batch_id == self.batch_id
+            },
+        )
+
+    def _require_ownership(self, batch: BatchRow | None) -> None:
         if batch is None or batch.holder != self._holder:
             raise LostOwnership(f"batch {self.batch_id} was given to somebody else")
 
-    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> None:
+    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> "_Came":
+        """Do a stage and record what it decided."""
+        if self._stop():
+            stopping = tuple(Closing(g, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for g in opened)
+            return self._record(stage, opened, StageResult(closed=stopping))
         if stage is Stage.ARCHIVE:
-            self._archive(opened)
-            return
-        if stage is Stage.INTEGRITY:
-            now = self._project.clock()
-            result = stages.integrity(self._context, opened, self._manifests(), now)
-        elif stage is Stage.COMPLETENESS:
-            result = stages.completeness(self._context, opened)
-        elif stage is Stage.EXTRACT:
-            result = stages.extract(self._context, opened)
-        elif stage is Stage.SELECT:
-            result = stages.select(self._context, opened, self._metadata(opened))
-        else:
-            result = stages.route(self._context, opened, self._metadata(opened))
-        self._record(stage, result)
+            return self._archive(opened)
+        return self._record(stage, opened, self._decided(stage, opened))
 
-    def _archive(self, opened: Sequence[OpenGroup]) -> None:
+    def _decided(self, stage: Stage, opened: Sequence[OpenGroup]) -> StageResult:
+        if stage is Stage.INTEGRITY:
+            return stages.integrity(self._context, opened, self._manifests(), self._project.clock())
+        if stage is Stage.COMPLETENESS:
+            return stages.completeness(self._context, opened)
+        if stage is Stage.EXTRACT:
+            return stages.extract(self._context, opened)
+        decide_by = stages.select if stage is Stage.SELECT else stages.route
+        return decide_by(self._context, opened, self._metadata(opened))
+
+    def _archive(self, opened: Sequence[OpenGroup]) -> "_Came":
         # A look may have found a change meanwhile.
         whole = stages.completeness(self._context, opened)
         same = stages.as_judged(whole.passed)
@@ -239,13 +262,14 @@ class Work:
         placed = publish.publish(written.transfers)
         superseded, ends = self._record_archived(placed.transfers)
         for ended in ends:
-            endings.tell(ended)
+            outcomes.log_end(ended)
         # Owned until their sources are gone: who looks meanwhile must not take
         # a source that is about to be removed for one that was left behind.
         self._let_go(placed.transfers, publish.clean_up(self._context, placed.transfers, superseded))
-        closed = [*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed]
-        stamps = written.stamps | placed.stamps
-        self._record(Stage.ARCHIVE, StageResult(closed=closed, stamps=stamps))
+        closed = (*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed)
+        linked = {**written.linked, **placed.linked}
+        came = self._record(Stage.ARCHIVE, opened, StageResult(closed=closed, linked=linked))
+        return (), (*ends, *came[1])
 
     @repeatable
     def _hold(self) -> None:
@@ -255,7 +279,7 @@ class Work:
     @repeatable
     def _record_archived(
         self, transfers: Sequence[placement.Transfer]
-    ) -> tuple[list[str], list[endings.Ended]]:
+    ) -> tuple[list[str], list[outcomes.Ended]]:
         """Commit what was archived; returns the copies that it superseded, and how it ended."""
         now = self._project.clock()
         with self._recording() as connection:
@@ -265,7 +289,7 @@ class Work:
     def _let_go(self, transfers: Sequence[placement.Transfer], cleaned: publish.CleanedUp) -> None:
         """Commit what cleaning up did, and own the groups no more."""
         now = self._project.clock()
-        ids = [job.group.row.id for job in transfers]
+        ids = [job.group.id for job in transfers]
         with writing(self._project.engine) as connection:
             lock_watch(connection, self._batch.watch_name)
             record.record_clean_up(connection, cleaned, now)
@@ -274,54 +298,30 @@ class Work:
             refresh(connection, self._context.rules, ids, (), now)
 
     @repeatable
-    def _record(self, stage: Stage, result: StageResult) -> None:
-        """Commit what a stage decided."""
+    def _record(self, stage: Stage, opened: Sequence[OpenGroup], result: StageResult) -> "_Came":
+        """Commit what a stage decided of these groups."""
         now = self._project.clock()
-        changed = endings.changed_under(self._context, result.closed)
+        changed = outcomes.changed_under(self._context, result.closed)
+        before = {group.id: _noted(group) for group in opened}
         with self._recording() as connection:
             components.apply(connection, result.changes, now, self._run_id)
             model = self._context.plugin.file_model
             result = result.without(metadata.store(connection, model, result.metadata, now))
-            if result.routes:
-                rows = [
-                    {"group_id": id_, "archive_name": name, "archive_directory": directory}
-                    for id_, (name, directory) in result.routes.items()
-                ]
-                batches.set_members(connection, self.batch_id, rows)
-            states = [{"group_id": id_, "judged": state} for id_, state in result.judged.items()]
-            batches.set_members(connection, self.batch_id, states)
-            reasons = [{"group_id": id_, "reason": reason} for id_, reason in result.reasons.items()]
-            batches.set_members(connection, self.batch_id, reasons)
-            passed = [group.row.id for group in result.passed]
-            batches.set_stage(connection, self.batch_id, passed, stage)
-            ends = endings.end(
+            noted = [note for group in result.passed if (note := _noted(group)) != before[group.id]]
+            batches.set_members(connection, self.batch_id, noted)
+            batches.set_stage(connection, self.batch_id, [group.id for group in result.passed], stage)
+            ends = outcomes.end(
                 self._context, connection, self.batch_id, self._run_id, result.closed, changed, now
             )
-            changes = [
-                Change(file, values=components.stamp_values(result.stamps[file.id][1]))
-                for file in components.by_id(connection, result.stamps)
-                if file.stamp == result.stamps[file.id][0]
+            linked = [
+                Change(file, values=components.stamp_values(result.linked[file.id][1]))
+                for file in components.by_id(connection, result.linked)
+                if file.stamp == result.linked[file.id][0]
             ]
-            components.apply(connection, changes, now)
+            components.apply(connection, linked, now)
         for ended in ends:
-            endings.tell(ended)
-
-    def _opened(self, after: str | None) -> list[OpenGroup]:
-        """The open groups that have passed that stage and no further one."""
-        with reading(self._project.engine) as connection:
-            members = [
-                member
-                for member in batches.members(connection, self.batch_id)
-                if member.outcome is None and member.stage == after
-            ]
-            ids = [member.group_id for member in members]
-            rows = groups.by_id(connection, ids)
-            files = components.of_groups(connection, ids)
-        return [
-            OpenGroup(rows[member.group_id], member, files[member.group_id])
-            for member in members
-            if rows[member.group_id].batch_id == self.batch_id
-        ]
+            outcomes.log_end(ended)
+        return result.passed, ends
 
     def _manifests(self) -> list[Component]:
         """The lists of checksums that lie in delivery and have settled."""
@@ -333,7 +333,7 @@ class Work:
         return [one for one in left_alone if one.in_delivery and decide.is_manifest(one.filename, rules)]
 
     def _metadata(self, opened: Sequence[OpenGroup]) -> dict[int, dict[str, Any]]:
-        ids = [group.row.id for group in opened]
+        ids = [group.id for group in opened]
         with reading(self._project.engine) as connection:
             return metadata.of_groups(connection, self._context.plugin.file_model, ids)
 
@@ -344,6 +344,44 @@ class Work:
             lock_watch(connection, self._batch.watch_name)
             batches.require_owner(connection, self.batch_id, self._holder)
             yield connection
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A batch as it was read: how far its groups have come, and those that are open, by their ids."""
+
+    batch: BatchRow | None
+    reports: Mapping[int, GroupReport]
+    opened: Mapping[int, OpenGroup]
+
+
+_Came = tuple[Sequence[OpenGroup], Sequence[outcomes.Ended]]  # who passed a stage, and whose way ended in it
+
+
+def _as_reported(member: Member, group: GroupRow, files: Sequence[Component]) -> GroupReport:
+    return GroupReport(
+        member.group_id,
+        group.group_key,
+        member.stage,
+        Outcome(member.outcome) if member.outcome else None,
+        member.reason,
+        member.archive_name,
+        member.archive_directory,
+        member.files,
+        member.bytes,
+        max((file.quiet_since for file in files), default=None),
+    )
+
+
+def _noted(group: OpenGroup) -> dict[str, Any]:
+    """What its batch remembers of a group beside the stage that it has passed."""
+    return {
+        "group_id": group.id,
+        "judged": group.judged,
+        "reason": group.reason,
+        "archive_name": group.route.archive if group.route else None,
+        "archive_directory": group.route.directory if group.route else None,
+    }
 
 
 @repeatable

@@ -8,13 +8,12 @@ relative to the archive's base.
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.db import components, groups, metadata
 from carbonation_core.db import copies as pages
-from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
@@ -26,8 +25,8 @@ from carbonation_core.disk.walk import Pool, look_at, own_stamp
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
-from carbonation_core.pipeline import context, stages
-from carbonation_core.pipeline.context import OpenGroup, StageContext
+from carbonation_core.pipeline import stages
+from carbonation_core.pipeline.context import StageContext, StageResult, open_group
 from carbonation_core.project import Project, rules_in_force
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from carbonation_core.rules import decide
@@ -253,34 +252,31 @@ class Adopter:
             if not ids:
                 return
             last = ids[-1]
-            whole = [
-                OpenGroup(rows[id_], Member(id_, None, None, None, None, None, 0, 0), files[id_])
-                for id_ in ids
-                if self._is_whole(files[id_])
-            ]
+            whole = [open_group(rows[id_], files[id_]) for id_ in ids if self._is_whole(files[id_])]
             described = stages.extract(self._context, whole)
-            self._complete(described.passed, described)
+            self._complete(described, rows)
             for ended in described.closed:
                 path = self._primary_path(ended.group.files) or ""
-                reason = f'group "{ended.group.row.group_key}" is not complete: {ended.reason}'
+                reason = f'group "{ended.group.key}" is not complete: {ended.reason}'
                 yield Finding(Kind.INCOMPLETE, path, reason)
 
     @repeatable
-    def _complete(self, whole: Sequence[OpenGroup], described: context.StageResult) -> None:
+    def _complete(self, described: StageResult, before: Mapping[int, GroupRow]) -> None:
+        whole = described.passed
         if not whole:
             return
         now = self._project.clock()
         with writing(self._project.engine) as connection:
             lock_watch(connection, self._watch.name)
-            ids = [group.row.id for group in whole]
+            ids = [group.id for group in whole]
             rows, files = groups.by_id(connection, ids), components.of_groups(connection, ids)
             # As they were when they were described.
             same = [
-                group.row.id
+                group.id
                 for group in whole
-                if rows[group.row.id] == group.row
-                and sorted(f.id for f in files[group.row.id]) == sorted(f.id for f in group.files)
-                and self._is_whole(files[group.row.id])
+                if rows[group.id] == before[group.id]
+                and sorted(f.id for f in files[group.id]) == sorted(f.id for f in group.files)
+                and self._is_whole(files[group.id])
             ]
             found = {id_: values for id_, values in described.metadata.items() if id_ in same}
             metadata.store(connection, self._project.plugin.file_model, found, now)

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, migrate
-from carbonation_core.db.batches import Member
-from carbonation_core.db.components import Change, Component
+from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import NoKey, key_of
@@ -86,11 +84,7 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
             by_key[key].append(component)
     since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
     opened = [
-        OpenGroup(
-            _row(watch, key, -number, since.get(key, now)),
-            Member(-number, None, None, None, None, None, 0, 0),
-            files,
-        )
+        OpenGroup(-number, key, since.get(key, now), timed_out=False, files=files)
         for number, (key, files) in enumerate(sorted(by_key.items()), 1)
     ]
     yield from _of_groups(context, opened, manifests, now)
@@ -102,12 +96,11 @@ def _of_groups(
     name = context.watch.name
     for group in opened:
         if not group.asking:
-            yield Preview(name, group.row.group_key, DONE, "its files are in the archive")
+            yield Preview(name, group.key, DONE, "its files are in the archive")
     asking = [group for group in opened if group.asking]
     result = stages.integrity(context, asking, manifests, now)
     closed: list[Closing] = list(result.closed)
     metadata: dict[int, dict[str, object]] = defaultdict(dict)
-    result.passed = [_with(group, result.changes) for group in result.passed]
     for stage in (stages.completeness, stages.extract):
         result = stage(context, result.passed)
         closed += result.closed
@@ -115,27 +108,15 @@ def _of_groups(
     for decision in (stages.select, stages.route):
         result = decision(context, result.passed, metadata)
         closed += result.closed
-    alike = like_keys(one.group.row.group_key for one in closed if one.outcome is Outcome.WAITING)
+    alike = like_keys(one.group.key for one in closed if one.outcome is Outcome.WAITING)
     for ended in closed:
-        key = ended.group.row.group_key
+        key = ended.group.key
         yield Preview(name, key, ended.outcome, "; ".join(filter(None, (ended.reason, alike.get(key)))))
     for group in result.passed:
-        archive, directory = result.routes[group.row.id]
+        assert group.route is not None
         names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, context.rules)]
         files = ", ".join(sorted(names))
-        yield Preview(name, group.row.group_key, ARCHIVE, f"{files} to {archive}", directory)
-
-
-def _with(group: OpenGroup, changes: list[Change]) -> OpenGroup:
-    """The group as it is when what was decided of its files has been recorded."""
-    failed = {change.component.id: change.reason for change in changes}
-    files = [
-        replace(file, status=FileStatus.INTEGRITY_FAILED, error_message=failed[file.id])
-        if file.id in failed
-        else file
-        for file in group.files
-    ]
-    return replace(group, files=files)
+        yield Preview(name, group.key, ARCHIVE, f"{files} to {group.route.archive}", group.route.directory)
 
 
 def _known(context: StageContext, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
@@ -192,9 +173,3 @@ def _as_component(
 def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:
     row = rows.get(component.group_id) if component.group_id is not None else None
     return row.group_key if row else None
-
-
-def _row(watch: Watch, key: str, number: int, opened_at: datetime) -> GroupRow:
-    return GroupRow(
-        number, watch.name, key, False, None, None, opened_at, None, None, 0, None, None, None, None
-    )

@@ -10,14 +10,13 @@ from typing import Any
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
 from carbonation_core.db import components, copies, groups, metadata
-from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import STRAY, key_by_name
 from carbonation_core.lifecycle import FileStatus, Outcome
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.context import OpenGroup, StageContext
+from carbonation_core.pipeline.context import OpenGroup, StageContext, open_group
 from carbonation_core.project import Project, rules_accepted, rules_on_disk
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import IntegrityRule, Rules, RuleSet, load_rules
@@ -171,18 +170,21 @@ def _judged(told: Sequence[_Told], context: StageContext, in_force: RuleSet) -> 
     known = {group.row.id: group.described for group in told}
     passed = []
     for one in whole.passed:
-        if context.rules.metadata is not None and known[one.row.id] is None:
+        if context.rules.metadata is not None and known[one.id] is None:
             reason = "it has no metadata yet, by which it is selected and routed"
-            found[one.row.id] = Judgement(Difference.UNDECIDED, reason)
+            found[one.id] = Judgement(Difference.UNDECIDED, reason)
         else:
             passed.append(one)
     described = {id_: values or {} for id_, values in known.items()}
     selected = stages.select(context, passed, described)
     routed = stages.route(context, selected.passed, described)
     for ended in (*whole.closed, *selected.closed, *routed.closed):
-        found[ended.group.row.id] = Judgement(ended.outcome, ended.reason)
-    for id_, route in routed.routes.items():
-        found[id_] = Judgement(Outcome.ARCHIVED, routed.reasons[id_], route)
+        found[ended.group.id] = Judgement(ended.outcome, ended.reason)
+    for one in routed.passed:
+        assert one.route is not None
+        found[one.id] = Judgement(
+            Outcome.ARCHIVED, one.reason or "", (one.route.archive, one.route.directory)
+        )
     return found
 
 
@@ -218,9 +220,8 @@ def _as_delivered(group: _Told, rules: RuleSet, in_force: RuleSet) -> OpenGroup:
         status = FileStatus.WAITING if fault is None else FileStatus.INTEGRITY_FAILED
         files.append(replace(file, status=status, error_message=fault, in_delivery=True, in_archive=False))
     # What was archived in part had waited long enough.
-    waited = group.row.timed_out_at or group.row.completed_at
-    row = replace(group.row, archive_name=None, archive_directory=None, timed_out_at=waited)
-    return OpenGroup(row, Member(row.id, None, None, None, None, None, 0, 0), files)
+    waited = bool(group.row.timed_out_at or group.row.completed_at)
+    return replace(open_group(group.row, files), timed_out=waited, lies_in=None)
 
 
 def _undecided(group: _Told, rules: RuleSet, in_force: RuleSet) -> Judgement | None:

@@ -7,6 +7,7 @@ any host.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dagster as dg
 
@@ -173,15 +174,13 @@ def _finish(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: 
         _lost_is_said(context),
         work(carbonation.project, batch_id, context.run_id, carbonation.stopping, again) as held,
     ):
-        taken = {group.group_id for group in held.report().groups if group.outcome is None}
+        answerable = None if not again else {g.group_id for g in held.report().groups if g.outcome is None}
         held.advance(Stage.ARCHIVE)
         report = held.finish()
-        yield _only(report, taken) if again else report
-
-
-def _only(report: BatchReport, group_ids: set[int]) -> BatchReport:
-    groups = tuple(group for group in report.groups if group.group_id in group_ids)
-    return BatchReport(report.batch_id, report.watch_name, report.rules_digest, groups)
+        if answerable is not None:
+            groups = tuple(group for group in report.groups if group.group_id in answerable)
+            report = replace(report, groups=groups)
+        yield report
 
 
 @contextmanager

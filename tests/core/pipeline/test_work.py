@@ -3,11 +3,15 @@
 import hashlib
 import logging
 import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import ScanError
@@ -339,6 +343,34 @@ def test_a_change_seen_while_its_batch_runs_is_archived_again(site: Site) -> Non
         job.finish()
     site.one_pass()
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
+
+
+@databases.one
+def test_each_stage_reads_its_batch_once(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    reads: Counter[Stage] = Counter()
+    for stage in Stage:
+        with work(site.project, offer.batch_id, "run-1") as job, _statements(site) as made:
+            job.advance(stage)
+        reads[stage] = sum(one.startswith("SELECT") and "FROM batch_groups" in one for one in made)
+
+    assert reads == dict.fromkeys(Stage, 1)
+    assert site.group("run1").complete
+
+
+@contextmanager
+def _statements(site: Site) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile."""
+    made: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        made.append(arguments[2])
+
+    event.listen(site.project.engine, "before_cursor_execute", note)
+    yield made
+    event.remove(site.project.engine, "before_cursor_execute", note)
 
 
 @databases.one
