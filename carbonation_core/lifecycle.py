@@ -18,7 +18,7 @@ class FileStatus(StrEnum):
     ARCHIVED = "archived"  # in the archive, verified
     RETRY_PENDING = "retry_pending"  # its attempt failed; tried again at a stored time
     FAILED = "failed"  # its attempts are used up, or it cannot be routed
-    CLEARED = "cleared"  # left delivery before it was archived
+    CLEARED = "cleared"  # left delivery, and nothing in the archive is its own
     MISSING = "missing"  # was archived and is no longer in the archive
 
 
@@ -47,6 +47,7 @@ class Event(StrEnum):
     RECHECKED = "rechecked"  # judged again, by a reconcile or because its time has come
     LOST = "lost"  # no longer in the archive
     FOUND = "found"  # in the archive again
+    HANDED_OVER = "handed_over"  # left delivery, and its copy is that of another file with the same bytes
 
 
 class FeedEvent(StrEnum):
@@ -55,7 +56,9 @@ class FeedEvent(StrEnum):
     COMPLETED = "completed"  # is complete: for the first time, or again after it was retracted
     REPLACED = "replaced"  # was delivered again with other bytes, which are archived now
     UPDATED = "updated"  # got another file beside the others, or one of them lies elsewhere now
-    RETRACTED = "retracted"  # is complete no more, as files of it are gone from the archive
+    RETRACTED = (
+        "retracted"  # is complete no more: files of it are gone from the archive, or another group's now
+    )
 
 
 S, E = FileStatus, Event
@@ -86,6 +89,7 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
         E.RECHECKED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.DETECTED),
         E.LOST: ((S.ARCHIVED,), S.MISSING),
         E.FOUND: ((S.MISSING,), S.ARCHIVED),
+        E.HANDED_OVER: ((S.ARCHIVED, S.MISSING), S.CLEARED),
     }
 )
 

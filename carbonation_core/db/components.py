@@ -89,6 +89,10 @@ _COLUMNS = (
     FileComponent.retry_at,
     FileComponent.detected_at,
 )
+# What is known of a component's copy when there is none.
+OF_NO_COPY: Mapping[str, Any] = MappingProxyType(
+    {"in_archive": False, "archive_name": None, "archive_path": None, "digest": None}
+)
 _TALLIED = ("status", "in_delivery", "in_archive", "size_bytes")  # the columns of a State
 # Events whose reason is what an operator reads beside the status.
 _EXPLAINED = frozenset(
@@ -100,6 +104,7 @@ _EXPLAINED = frozenset(
         Event.ATTEMPT_FAILED,
         Event.GAVE_UP,
         Event.LOST,
+        Event.HANDED_OVER,
     }
 )
 
@@ -340,6 +345,21 @@ def has_live_copies(connection: Connection, archive_name: str, base: str) -> boo
     return connection.execute(query.limit(1)).first() is not None
 
 
+def hand_over_copies(connection: Connection, givers: Mapping[int, int]) -> None:
+    """Make the current copies of components those of others; `givers` by who takes them."""
+    if givers:
+        current = (ArchiveCopy.component_id == bindparam("b_giver"), ArchiveCopy.path_key.is_not(None))
+        statement = update(ArchiveCopy).where(*current).values(component_id=bindparam("b_taker"))
+        connection.execute(statement, [{"b_taker": one, "b_giver": giver} for one, giver in givers.items()])
+
+
+def supersede_paths(connection: Connection, paths: Iterable[str], now: datetime) -> None:
+    """Mark the current copies under these archive paths superseded."""
+    for chunk in chunks(path_digest(path) for path in paths):
+        current = update(ArchiveCopy).where(ArchiveCopy.path_key.in_(chunk))
+        connection.execute(current.values(path_key=None, superseded_at=now))
+
+
 def supersede_copies(connection: Connection, component_ids: Iterable[int], now: datetime) -> list[str]:
     """Mark the current copies of these components superseded; returns their paths."""
     paths: list[str] = []
@@ -392,6 +412,8 @@ def _effects(event: Event, after: FileStatus, reason: str | None, now: datetime)
     }
     if event is Event.LEFT:
         values |= {"cleared_at": now, "in_delivery": False}
+    elif event is Event.HANDED_OVER:
+        values |= {"cleared_at": now, **OF_NO_COPY}
     elif event is Event.WITHDRAWN:
         values |= {"in_delivery": False}
     elif event in (Event.RETURNED, Event.REDELIVERED, Event.CHANGED):

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from carbonation_core.config.sections import Action, Durability, Verify
 from carbonation_core.disk import file_system
@@ -110,6 +111,17 @@ def already_there(order: Order) -> Written | None:
     except OSError as error:
         raise file_system.explained(error, f'"{order.target}" cannot be compared with its source') from error
     return Written(order, digest, order.source.stamp, in_place=True)
+
+
+def is_gone(order: Order) -> bool:
+    """Whether nothing lies under the final name, or a link that leads nowhere.
+
+    Raises `AttemptFailed` or `EnvironmentFault`.
+    """
+    try:
+        return not Path(order.target).exists()
+    except OSError as error:
+        raise file_system.explained(error, f'"{order.target}" cannot be looked at') from error
 
 
 def _write(order: Order, stop: Callable[[], bool]) -> Written:

@@ -1,7 +1,7 @@
 """Where each file of a batch goes, and whether the way is free."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from carbonation_core.config.sections import Archive
@@ -12,6 +12,7 @@ from carbonation_core.disk import file_system, transfer
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
+from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
 from carbonation_core.pipeline.context import (
     Closing,
@@ -45,7 +46,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Transfer:
-    """One group's files on their way into its archive. What is `written` may have been there already."""
+    """One group's files on their way into its archive. What is `written` may have been there already.
+
+    `givers`: by file, the one that has left delivery and whose copy, or the place of
+    it, is that file's now.
+    """
 
     group: OpenGroup
     archive: Archive
@@ -53,6 +58,7 @@ class Transfer:
     written: tuple[Written, ...] = ()
     kept: tuple[Kept, ...] = ()
     aside: tuple[SetAside, ...] = ()
+    givers: Mapping[int, Component] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ def _unwell(context: StageContext, connection: Connection, opened: Sequence[Open
 class _Planner:
     """Finds the final names of a batch's files, so that no two of them share one.
 
-    `owners` are the components whose current copies lie under the paths that were asked of.
+    Known are the components whose current copies lie under the paths that were
+    asked of, and which of them have left delivery.
     """
 
     def __init__(
@@ -141,7 +148,20 @@ class _Planner:
             if group.route is not None
             for file in group.asking
         ]
-        self._owners = components.live_copies(connection, wanted)
+        self._owners: dict[str, int] = {}
+        self._gone: dict[int, Component] = {}
+        self._givers: dict[int, Component] = {}
+        self._ask(wanted)
+
+    def _ask(self, paths: Iterable[str]) -> None:
+        """Learn whose copies lie there."""
+        owners = components.live_copies(self._connection, paths)
+        self._owners |= owners
+        for file in components.by_id(self._connection, owners.values()):
+            has_left = not file.in_delivery and may(file.status, Event.HANDED_OVER)
+            is_given = any(file.id == giver.id for giver in self._givers.values())
+            if has_left and not is_given and file.watch_name == self._context.watch.name:
+                self._gone[file.id] = file
 
     def transfer(self, group: OpenGroup, route: Route) -> Transfer:
         """What is to be done about each file of a group."""
@@ -154,6 +174,7 @@ class _Planner:
             tuple(one for one in found if isinstance(one, Written)),
             tuple(one for one in found if isinstance(one, Kept)),
             tuple(one for one in found if isinstance(one, SetAside)),
+            {file.id: self._givers[file.id] for file in group.asking if file.id in self._givers},
         )
 
     def _order(self, file: Component, route: Route, archive: Archive) -> Order:
@@ -188,21 +209,39 @@ class _Planner:
             candidate = replace(order, name=_versioned(self._context, order.name, number))
             path = to_text(candidate.target)
             if number > 1 and path not in self._owners:
-                self._owners |= components.live_copies(self._connection, [path])
+                self._ask([path])
             owner = self._owners.get(path)
             found: Order | Written | None = None
-            if owner == file.id and not again:
+            if owner in self._gone and not again:
+                found = self._taken_over(candidate, self._gone[owner])
+            elif owner == file.id and not again:
                 found = replace(candidate, supersedes=True)
             elif owner is None:
                 is_free = not os.path.lexists(candidate.target)
                 found = candidate if is_free else transfer.already_there(candidate)
             if found is not None:
-                self._owners[path] = file.id
+                taken = found.order if isinstance(found, Written) else found
+                self._owners[to_text(taken.target)] = file.id
                 return found
             if not versions:
                 what = "another delivered file" if owner is not None else "something with other bytes"
                 raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
         raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
+
+    def _taken_over(self, order: Order, giver: Component) -> Order | Written | None:
+        """The copy of a file that has left delivery, or its place if that is empty; None for other bytes."""
+        path = to_path(giver.archive_path or "")
+        if os.path.dirname(path) != order.directory:
+            return None  # what lies there is an older version of it
+        taking = replace(order, name=os.path.basename(path), supersedes=True)
+        written = transfer.already_there(taking)
+        if written is None and not transfer.is_gone(taking):
+            return None
+        if (written.digest if written else transfer.digest_source(taking)) != giver.digest:
+            return None
+        del self._gone[giver.id]
+        self._givers[order.component_id] = giver
+        return written or taking
 
 
 def _versioned(context: StageContext, name: str, number: int) -> str:

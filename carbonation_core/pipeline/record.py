@@ -1,6 +1,6 @@
 """What the database remembers of an archived batch: copies, statuses, groups, members and feed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.delivery.grouping import refresh
 from carbonation_core.disk.transfer import Written
 from carbonation_core.lifecycle import Event, FeedEvent, Outcome, Stage, may
 from carbonation_core.names import to_text
@@ -35,28 +36,12 @@ def record(
     ids = [written.order.component_id for job in transfers for written in job.written]
     ids += [kept.order.component_id for job in transfers for kept in job.kept]
     ids += [one.file.id for job in transfers for one in job.aside]
+    ids += [giver.id for job in transfers for giver in job.givers.values()]
     current = {file.id: file for file in components.by_id(connection, ids)}
-    changes: list[Change] = []
-    copies: list[dict[str, Any]] = []
-    superseding: list[int] = []
-    for job in transfers:
-        for written in job.written:
-            file = current[written.order.component_id]
-            if written.order.supersedes or (
-                file.digest is not None and context.watch.redelivery == "replace"
-            ):
-                superseding.append(file.id)
-            changes.append(_archived(file, written, job.archive.name, now))
-            copies.append(_copy_row(written, job.archive.name, run_id, now))
-        changes += [_kept(current[kept.order.component_id], kept, now) for kept in job.kept]
-        changes += [
-            Change(one.file, Event.LEFT_ALONE, one.reason)
-            for one in job.aside
-            if (now_is := current[one.file.id]).status is one.file.status and now_is.stamp == one.file.stamp
-        ]
-    replaced = components.supersede_copies(connection, superseding, now)
-    components.record_copies(connection, copies)
+    changes = [change for job in transfers for change in _changes(job, current, now)]
+    superseded = _record_copies(context, connection, transfers, current, run_id, now)
     components.apply(connection, changes, now, run_id)
+    _retract_givers(context, connection, transfers, now)
     before = groups.by_id(connection, [job.group.id for job in transfers])
     # What joins a group that was retracted does not make it complete.
     with_losses = components.groups_with_losses(connection, before)
@@ -67,9 +52,78 @@ def record(
     groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
     ends = [_ended(job) for job in transfers]
     batches.set_members(connection, batch.id, [_member_row(ended) for ended in ends])
-    kept = {copy["path"] for copy in copies}
-    superseded = [path for path in replaced if path not in kept]
     return superseded, ends
+
+
+def _changes(job: Transfer, current: Mapping[int, Component], now: datetime) -> Iterator[Change]:
+    """What becomes of a group's files, and of those whose copies are theirs now."""
+    for written in job.written:
+        file = current[written.order.component_id]
+        giver = job.givers.get(file.id)
+        yield _archived(file, written, job.archive.name, giver, now)
+        if giver is not None:
+            yield _handed_over(current[giver.id], file, written)
+    for kept in job.kept:
+        yield _kept(current[kept.order.component_id], kept, now)
+    for one in job.aside:
+        now_is = current[one.file.id]
+        if now_is.status is one.file.status and now_is.stamp == one.file.stamp:
+            yield Change(one.file, Event.LEFT_ALONE, one.reason)
+
+
+def _record_copies(
+    context: StageContext,
+    connection: Connection,
+    transfers: Sequence[Transfer],
+    current: Mapping[int, Component],
+    run_id: str,
+    now: datetime,
+) -> list[str]:
+    """Record whose copies lie where; returns the paths of those that are superseded and to be removed."""
+    made = [
+        (job, written, job.givers.get(written.order.component_id))
+        for job in transfers
+        for written in job.written
+    ]
+    superseding = [
+        written.order.component_id
+        for _, written, giver in made
+        if (written.order.supersedes and giver is None)
+        or (current[written.order.component_id].digest is not None and context.watch.redelivery == "replace")
+    ]
+    superseded = components.supersede_copies(connection, superseding, now)
+    givers = {written.order.component_id: giver.id for _, written, giver in made if giver is not None}
+    components.hand_over_copies(connection, givers)
+    anew = [(job, written) for job, written, giver in made if giver is None or not written.in_place]
+    again = [to_text(w.order.target) for _, w in anew if w.order.component_id in givers]
+    components.supersede_paths(connection, again, now)
+    copies = [_copy_row(written, job.archive.name, run_id, now) for job, written in anew]
+    components.record_copies(connection, copies)
+    kept = {to_text(written.order.target) for _, written, _ in made}
+    return [path for path in superseded if path not in kept]
+
+
+def _retract_givers(
+    context: StageContext, connection: Connection, transfers: Sequence[Transfer], now: datetime
+) -> None:
+    """Groups whose copies are those of another group now are complete no more."""
+    ids = {
+        giver.group_id
+        for job in transfers
+        for giver in job.givers.values()
+        if giver.group_id is not None and giver.group_id != job.group.id
+    }
+    found = groups.by_id(connection, ids)
+    rows: list[dict[str, Any]] = []
+    for id_, files in components.of_groups(connection, ids).items():
+        primary = _primary_path(context, {f.filename: f.archive_path for f in files if f.archive_path})
+        row: dict[str, Any] = {"id": id_, "complete": False, "completed_at": None, "archive_path": primary}
+        lies_in = (found[id_].archive_name, found[id_].archive_directory) if primary else (None, None)
+        rows.append({**row, "archive_name": lies_in[0], "archive_directory": lies_in[1]})
+    groups.store(connection, rows, now)
+    told = [(group, FeedEvent.RETRACTED) for group in found.values() if group.complete]
+    groups.announce(connection, told, now)
+    refresh(connection, context.rules, ids, (), now)
 
 
 def record_clean_up(connection: Connection, cleaned: CleanedUp, now: datetime) -> None:
@@ -102,7 +156,9 @@ def _kept(file: Component, kept: Kept, now: datetime) -> Change:
     return Change(file, Event.ARCHIVED, kept.reason, {**values, **message})
 
 
-def _archived(file: Component, written: Written, archive_name: str, now: datetime) -> Change:
+def _archived(
+    file: Component, written: Written, archive_name: str, giver: Component | None, now: datetime
+) -> Change:
     order = written.order
     values: dict[str, Any] = {
         "archive_name": archive_name,
@@ -115,7 +171,18 @@ def _archived(file: Component, written: Written, archive_name: str, now: datetim
         # Overtaken: it stands elsewhere by now, but this is what is in the archive.
         return Change(file, values=values)
     values |= {"retry_count": 0, **components.stamp_values(written.stamp)}
-    return Change(file, Event.ARCHIVED, f"as {to_text(order.target)}", values)
+    reason = f"as {to_text(order.target)}"
+    if giver is not None:
+        reason += f', taken over from "{giver.source_path}", which left delivery and had the same bytes'
+    return Change(file, Event.ARCHIVED, reason, values)
+
+
+def _handed_over(giver: Component, taker: Component, written: Written) -> Change:
+    if not may(giver.status, Event.HANDED_OVER):
+        return Change(giver, values=components.OF_NO_COPY)  # overtaken, as above
+    path = to_text(written.order.target)
+    reason = f'"{taker.source_path}" brings the same bytes, so that "{path}" is its copy now'
+    return Change(giver, Event.HANDED_OVER, reason)
 
 
 def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:
@@ -137,10 +204,9 @@ def _group_row(
     paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
     names = {file.id: file.filename for file in job.group.files}
     paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
-    primary = min(paths, key=lambda name: decide.in_order(name, context.rules), default=None)
     return {
         "id": job.group.id,
-        "archive_path": paths.get(primary) if primary else None,
+        "archive_path": _primary_path(context, paths),
         "archive_name": job.archive.name,
         "archive_directory": job.group.route.directory if job.group.route else None,
         "rules_digest": rules_digest,
@@ -150,6 +216,12 @@ def _group_row(
         "deadline_at": None,
         "timed_out_at": None,
     }
+
+
+def _primary_path(context: StageContext, paths: Mapping[str, str]) -> str | None:
+    """Where a group's primary file lies; `paths` are those of its files, by their names."""
+    primary = min(paths, key=lambda name: decide.in_order(name, context.rules), default=None)
+    return paths[primary] if primary else None
 
 
 def _member_row(ended: Ended) -> dict[str, Any]:

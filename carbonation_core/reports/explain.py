@@ -183,7 +183,7 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
         return f"{done}, in archive {group.archive_name}"
     statuses = dict.fromkeys(file.status for file in at_fault or files)
     counts = ", ".join(f"{sum(f.status is s for f in files)} {s}" for s in statuses)
-    reasons = dict.fromkeys(file.error_message for file in at_fault if file.error_message)
+    reasons = dict.fromkeys(file.error_message for file in at_fault or files if file.error_message)
     if group.complete:
         so_far = f"{done}, but not all is well"
     elif group.completed_at:

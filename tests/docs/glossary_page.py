@@ -20,7 +20,7 @@ WORDS = {
     "batch": "groups that one run works on together",
     "feed": "what became of complete groups, in the order of commits, for programs that poll",
     "consumer": "a program that takes the feed and acknowledges how far it has come, under a name",
-    "retracted": "of a group: it was complete, and files of it are gone from the archive",
+    "retracted": "of a group: it was complete, and files of it are gone from the archive or another group's",
     "late": "of a watch: it brought nothing for longer than its `expect_every`",
     "stale": "of a group: it waits for longer than `stale_threshold`",
     "overdue": "of a group: its rule set's timeout has passed",
