@@ -70,7 +70,7 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     rules_on_disk(project)
     rules_in_force(project)
     done = Pass()
-    with _told(project, done):
+    with _heartbeat(project, done):
         try:
             _do(project, done, sleep)
         except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _dagster(project: Project, done: Pass) -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def _told(project: Project, done: Pass) -> Iterator[None]:
+def _heartbeat(project: Project, done: Pass) -> Iterator[None]:
     """Say in the database that a pass begins, and how it ended."""
     heartbeat.begin(project, heartbeat.PASS)
     try:

@@ -27,9 +27,9 @@ class BatchRow:
     size: int
     rules_digest: str
     created_at: datetime
-    run_id: str | None
-    holder: str | None
-    lease_until: datetime | None
+    run_id: str | None = None
+    holder: str | None = None
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def make(
         taken += connection.execute(update(Group).where(*free).values(batch_id=batch_id)).rowcount
     if not taken:
         return None
-    row = BatchRow(batch_id, watch_name, instance, OFFERED, taken, rules_digest, now, None, None, None)
+    row = BatchRow(batch_id, watch_name, instance, OFFERED, taken, rules_digest, now)
     connection.execute(
         insert(Batch).values(
             id=batch_id,

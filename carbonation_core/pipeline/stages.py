@@ -1,6 +1,6 @@
 """The stages before archiving: each takes open groups and says what becomes of them.
 
-A stage decides; `pipeline` records. Nothing here writes to disk or database.
+A stage decides; `work` records. Nothing here writes to disk or database.
 """
 
 import hashlib

@@ -229,7 +229,7 @@ class Work:
         if batch is None or batch.holder != self._holder:
             raise LostOwnership(f"batch {self.batch_id} was given to somebody else")
 
-    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> "_Came":
+    def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> "_Recorded":
         """Do a stage and record what it decided."""
         if self._stop():
             stopping = tuple(Closing(g, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for g in opened)
@@ -248,7 +248,7 @@ class Work:
         decide_by = stages.select if stage is Stage.SELECT else stages.route
         return decide_by(self._context, opened, self._metadata(opened))
 
-    def _archive(self, opened: Sequence[OpenGroup]) -> "_Came":
+    def _archive(self, opened: Sequence[OpenGroup]) -> "_Recorded":
         # A look may have found a change meanwhile.
         whole = stages.completeness(self._context, opened)
         same = stages.as_judged(whole.passed)
@@ -268,8 +268,8 @@ class Work:
         self._let_go(placed.transfers, publish.clean_up(self._context, placed.transfers, superseded))
         closed = (*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed)
         linked = {**written.linked, **placed.linked}
-        came = self._record(Stage.ARCHIVE, opened, StageResult(closed=closed, linked=linked))
-        return (), (*ends, *came[1])
+        _, others = self._record(Stage.ARCHIVE, opened, StageResult(closed=closed, linked=linked))
+        return (), (*ends, *others)
 
     @repeatable
     def _hold(self) -> None:
@@ -298,7 +298,7 @@ class Work:
             refresh(connection, self._context.rules, ids, (), now)
 
     @repeatable
-    def _record(self, stage: Stage, opened: Sequence[OpenGroup], result: StageResult) -> "_Came":
+    def _record(self, stage: Stage, opened: Sequence[OpenGroup], result: StageResult) -> "_Recorded":
         """Commit what a stage decided of these groups."""
         now = self._project.clock()
         changed = outcomes.changed_under(self._context, result.closed)
@@ -355,7 +355,8 @@ class _Standing:
     opened: Mapping[int, OpenGroup]
 
 
-_Came = tuple[Sequence[OpenGroup], Sequence[outcomes.Ended]]  # who passed a stage, and whose way ended in it
+# Who passed a stage, and whose way ended in it.
+_Recorded = tuple[Sequence[OpenGroup], Sequence[outcomes.Ended]]
 
 
 def _as_reported(member: Member, group: GroupRow, files: Sequence[Component]) -> GroupReport:

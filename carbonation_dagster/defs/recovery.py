@@ -12,7 +12,7 @@ from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import PASS_TAG
 from carbonation_dagster.defs.runs import failed_by, report_dead, run_of_batch
 
-PATIENCE = timedelta(hours=1)  # with another instance's queue, before its offers are taken from it
+LONGEST_IN_QUEUE = timedelta(hours=1)  # of another instance, before its offers are taken from it
 PAUSE = timedelta(seconds=10)  # from one offer of a group to the next when no run can begin
 _ROLE = "pass"  # no uuid, as the ids of runs are
 
@@ -52,7 +52,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
                 waiting.append(batch.offer)
             else:
                 give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
-        elif batch.status == OFFERED and project.clock() - batch.offer.created_at > PATIENCE:
+        elif batch.status == OFFERED and project.clock() - batch.offer.created_at > LONGEST_IN_QUEUE:
             give_back(project, batch_id, "no run came for it")
     return waiting
 
