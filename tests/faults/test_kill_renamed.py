@@ -2,8 +2,11 @@
 
 import pytest
 
+from tests import databases
 from tests.faults.dying import pass_that_dies, recover
 from tests.site import SiteMaker
+
+pytestmark = databases.one  # what is done again
 
 CONTENT = {"run1.dat": b"the data", "run1.json": b"{}"}
 MOMENTS = [

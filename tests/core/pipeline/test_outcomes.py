@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from carbonation_core.lifecycle import Outcome
+from tests import databases
 from tests.site import PLUGIN, SINGLE, Site, SiteMaker, touch
+
+pytestmark = databases.one  # what a look has to see first
 
 
 def test_a_group_whose_file_changed_under_it_is_not_claimed_before_a_look_has_seen_that(site: Site) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from carbonation_core.reports.explain import explain
+from tests import databases
 from tests.core.reconciling import QUICK, found, reconcile
 from tests.site import PAIRS, SINGLE, Site, SiteMaker
+
+pytestmark = databases.one  # whose copy lies where
 
 RECURSIVE = {**QUICK, "recursive": "true"}
 PAIR = ("in/run1.dat", "in/run1.json")
@@ -30,6 +33,7 @@ def pair(make: SiteMaker) -> Site:
     return archived_from(make(watch=RECURSIVE), *PAIR)
 
 
+@databases.each
 @pytest.mark.parametrize("action", ["copy", "hardlink", "symlink"])
 def test_a_renamed_directory_fails_nothing_and_is_the_only_one_that_is_complete(
     make: SiteMaker, action: str
@@ -120,6 +124,7 @@ def test_no_version_is_made_of_the_same_bytes(make: SiteMaker) -> None:
     assert site.statuses() == {"a/x.dat": "archived", "b/x.dat": "cleared", "c/x.dat": "archived"}
 
 
+@databases.each
 def test_versions_of_a_file_go_with_it(make: SiteMaker) -> None:
     site = archived_from(make(SINGLE, watch={**RECURSIVE, "redelivery": '"version"'}), "in/x.dat")
     site.deliver("in/x.dat", content=b"the second")
@@ -131,6 +136,7 @@ def test_versions_of_a_file_go_with_it(make: SiteMaker) -> None:
     assert {copy.component_id for copy in site.copies()} == {site.component("done/x.dat").id}
 
 
+@databases.each
 def test_a_copy_that_is_gone_is_made_again_in_its_place(pair: Site) -> None:
     (pair.archive / "run1.dat").unlink()
     reconcile(pair)
