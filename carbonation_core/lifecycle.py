@@ -62,8 +62,14 @@ class FeedEvent(StrEnum):
 
 
 S, E = FileStatus, Event
-_OPEN = (S.DETECTED, S.WAITING, S.RETRY_PENDING)
-_STUCK = (S.INTEGRITY_FAILED, S.TIMED_OUT, S.NOT_SELECTED)
+OPEN = (S.DETECTED, S.WAITING, S.RETRY_PENDING)  # goes on by itself
+ASKING = (S.WAITING, S.RETRY_PENDING)  # wants its group to be worked on
+LEFT_OUT = (S.INTEGRITY_FAILED, S.TIMED_OUT, S.NOT_SELECTED)  # a check, a timeout or selection said so
+FAILING = (S.RETRY_PENDING, S.FAILED)  # its last attempt failed
+STRAY = (S.DETECTED, S.RETRY_PENDING, S.INTEGRITY_FAILED)  # may not have joined its group yet
+TAKEN = (S.ARCHIVED, S.MISSING)  # was archived; other bytes are a redelivery
+BY_RULES = (S.FAILED, *LEFT_OUT)  # other rules may decide otherwise
+RETRIABLE = (*BY_RULES, S.RETRY_PENDING)  # somebody may ask for another attempt
 
 TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = MappingProxyType(
     {
@@ -77,14 +83,14 @@ TRANSITIONS: Mapping[Event, tuple[tuple[FileStatus, ...], FileStatus]] = Mapping
         E.ATTEMPT_FAILED: ((S.DETECTED, S.WAITING), S.RETRY_PENDING),
         E.GAVE_UP: ((S.DETECTED, S.WAITING), S.FAILED),
         E.DUE: ((S.RETRY_PENDING,), S.WAITING),
-        E.RESUMED: ((S.RETRY_PENDING, S.FAILED), S.WAITING),
-        E.CHANGED: ((S.WAITING, S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
-        E.REDELIVERED: ((S.ARCHIVED, S.MISSING), S.DETECTED),
-        E.WITHDRAWN: ((*_OPEN, *_STUCK), S.ARCHIVED),
-        E.LEFT: ((*_OPEN, *_STUCK), S.CLEARED),
+        E.RESUMED: (FAILING, S.WAITING),
+        E.CHANGED: ((S.WAITING, *RETRIABLE), S.DETECTED),
+        E.REDELIVERED: (TAKEN, S.DETECTED),
+        E.WITHDRAWN: ((*OPEN, *LEFT_OUT), S.ARCHIVED),
+        E.LEFT: ((*OPEN, *LEFT_OUT), S.CLEARED),
         E.RETURNED: ((S.CLEARED,), S.DETECTED),
-        E.RETRIED: ((S.RETRY_PENDING, S.FAILED, *_STUCK), S.DETECTED),
-        E.RULES_CHANGED: ((S.WAITING, S.FAILED, *_STUCK), S.DETECTED),
+        E.RETRIED: (RETRIABLE, S.DETECTED),
+        E.RULES_CHANGED: ((S.WAITING, *BY_RULES), S.DETECTED),
         E.SUMS_CHANGED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.WAITING),
         E.RECHECKED: ((S.INTEGRITY_FAILED, S.RETRY_PENDING), S.DETECTED),
         E.LOST: ((S.ARCHIVED,), S.MISSING),

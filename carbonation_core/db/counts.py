@@ -10,9 +10,7 @@ from sqlalchemy import Connection, Executable, case, func, or_, select
 from carbonation_core.db import components, tallies
 from carbonation_core.db.batches import RUNNING
 from carbonation_core.db.models import Batch, FileComponent, Group, Tally
-from carbonation_core.lifecycle import FileStatus
-
-_OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
+from carbonation_core.lifecycle import OPEN, FileStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> O
     """The group of these watches that has waited longest for something that may still come."""
     open_ones = (
         select(FileComponent.group_id)
-        .where(FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(_OPEN))
+        .where(FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(OPEN))
         .distinct()
         .subquery()
     )
@@ -143,7 +141,7 @@ def overlong_groups(
         .where(
             FileComponent.watch_name.in_(watch_names),
             FileComponent.in_delivery,
-            FileComponent.status.in_([*_OPEN, FileStatus.TIMED_OUT]),
+            FileComponent.status.in_([*OPEN, FileStatus.TIMED_OUT]),
         )
         .group_by(FileComponent.group_id)
         .subquery()
@@ -167,7 +165,7 @@ def overlong_files(
     """Files in delivery that have no group yet and came to their status before that time, and when."""
     query = select(FileComponent.id, FileComponent.status_since).where(
         FileComponent.watch_name.in_(watch_names),
-        FileComponent.status.in_(_OPEN),
+        FileComponent.status.in_(OPEN),
         FileComponent.in_delivery,
         FileComponent.group_id.is_(None),
         FileComponent.status_since <= before,

@@ -14,18 +14,11 @@ from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.db.components import Arrival, Change, Component, stamp_values
 from carbonation_core.delivery.grouping import NoKey, key_by_name
 from carbonation_core.disk.scan import Look, Seen
-from carbonation_core.lifecycle import Event, FileStatus, may
+from carbonation_core.lifecycle import TAKEN, Event, FileStatus, may
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
 KeyOf = Callable[[str], str | NoKey]  # of a file, by its absolute path spelled as text
-_JUDGED_AGAIN = (
-    FileStatus.NOT_SELECTED,
-    FileStatus.WAITING,
-    FileStatus.INTEGRITY_FAILED,
-    FileStatus.TIMED_OUT,
-    FileStatus.FAILED,
-)
 
 
 @dataclass(frozen=True)
@@ -239,7 +232,7 @@ def _of_returned(component: Component, entry: Seen, facts: Facts) -> Effect:
         return _effect(component, values={"in_delivery": True})
     if component.status is FileStatus.CLEARED:
         event = Event.RETURNED
-    elif component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
+    elif component.status in TAKEN:
         event = Event.REDELIVERED
     else:
         event = Event.CHANGED
@@ -252,7 +245,7 @@ def _of_changed(component: Component, entry: Seen, facts: Facts, reason: str | N
     if component.status is FileStatus.DETECTED:
         effect = _effect(component, values={**stamp, "quiet_since": facts.now})
         return replace(effect, kind=Kind.GROWS, settles_in=facts.settle)
-    if component.status in (FileStatus.ARCHIVED, FileStatus.MISSING):
+    if component.status in TAKEN:
         effect = _effect(component, Event.REDELIVERED, reason or "was delivered again", stamp)
     else:
         effect = _effect(component, Event.CHANGED, reason or "has changed", stamp)
@@ -342,7 +335,7 @@ def _is_left_behind(component: Component, facts: Facts) -> bool:
 
 
 def _may_be_judged_again(component: Component, facts: Facts) -> bool:
-    return facts.other_rules and component.status in _JUDGED_AGAIN
+    return facts.other_rules and may(component.status, Event.RULES_CHANGED)
 
 
 def _is_judged_again(component: Component, facts: Facts) -> bool:

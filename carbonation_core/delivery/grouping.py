@@ -12,7 +12,7 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.errors import AttemptFailed
-from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
+from carbonation_core.lifecycle import ASKING, STRAY, Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin
 from carbonation_core.rules.decide import Member, group_key, readiness
@@ -120,7 +120,7 @@ def member_of(component: Component) -> Member:
 
 def _due(files: Iterable[Component], now: datetime) -> datetime:
     """Now, unless every file that asks for work waits for a later attempt."""
-    asking = [file for file in files if file.status in (FileStatus.WAITING, FileStatus.RETRY_PENDING)]
+    asking = [file for file in files if file.status in ASKING]
     if all(file.status is FileStatus.RETRY_PENDING for file in asking):
         return max((file.retry_at or now for file in asking), default=now)
     return now
@@ -130,9 +130,6 @@ def _deadline(group: GroupRow, rules: RuleSet) -> datetime | None:
     if rules.waits.timeout is None or group.timed_out_at is not None:
         return None
     return (group.reopened_at or group.created_at) + rules.waits.timeout
-
-
-STRAY = (FileStatus.DETECTED, FileStatus.RETRY_PENDING, FileStatus.INTEGRITY_FAILED)  # without a group
 
 
 def strays_of(

@@ -13,12 +13,11 @@ from carbonation_core.db.rows import store_each
 from carbonation_core.delivery.diff import Diff, Effect, Facts
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.lifecycle import Event, FileStatus, may
+from carbonation_core.lifecycle import OPEN, Event, FileStatus, may
 from carbonation_core.rules import decide
 
 LONGEST_REFUSAL = 500  # characters of what a database has against a row
 NOTHING = Stamp(0, 0, 0, "")  # of a file of which nothing else can be stored
-_OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
 
 
 def record(connection: Connection, facts: Facts, found: Diff, touched: Collection[int]) -> dict[str, str]:
@@ -134,7 +133,7 @@ def _reopen(
     waited = {
         id_
         for id_, members in files.items()
-        if any(file.status in _OPEN and file.in_delivery and file.id not in joining for file in members)
+        if any(file.status in OPEN and file.in_delivery and file.id not in joining for file in members)
     }
     groups.store(
         connection,

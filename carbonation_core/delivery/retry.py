@@ -13,25 +13,9 @@ from carbonation_core.db.filters import spelled
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import strays_of
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import BY_RULES, RETRIABLE, Event, FileStatus
 from carbonation_core.project import Project, rules_accepted, rules_in_force, rules_on_disk
 from carbonation_core.rules.rule_sets import Rules
-
-RETRIABLE = (
-    FileStatus.FAILED,
-    FileStatus.INTEGRITY_FAILED,
-    FileStatus.TIMED_OUT,
-    FileStatus.NOT_SELECTED,
-    FileStatus.RETRY_PENDING,
-)
-
-
-BY_RULES = (
-    FileStatus.FAILED,
-    FileStatus.INTEGRITY_FAILED,
-    FileStatus.TIMED_OUT,
-    FileStatus.NOT_SELECTED,
-)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.history import Attempt, Copy, Entry, Step
-from carbonation_core.delivery.grouping import STRAY, key_by_name, strays_of
+from carbonation_core.delivery.grouping import key_by_name, strays_of
 from carbonation_core.disk.paths import absolute, relative_to
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import STRAY, FileStatus
 from carbonation_core.names import matches_any, to_path, to_text
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports.waiting import Wait, file_waits, group_waits

@@ -13,8 +13,8 @@ from carbonation_core.db import components, copies, groups, metadata
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import STRAY, key_by_name
-from carbonation_core.lifecycle import FileStatus, Outcome
+from carbonation_core.delivery.grouping import key_by_name
+from carbonation_core.lifecycle import STRAY, FileStatus, Outcome
 from carbonation_core.pipeline import stages
 from carbonation_core.pipeline.context import OpenGroup, StageContext, open_group
 from carbonation_core.project import Project, rules_accepted, rules_on_disk

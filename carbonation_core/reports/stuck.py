@@ -8,10 +8,8 @@ from datetime import datetime
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
-from carbonation_core.lifecycle import FileStatus, Stage
+from carbonation_core.lifecycle import FAILING, FileStatus, Stage
 from carbonation_core.project import Project
-
-FAILING = (FileStatus.RETRY_PENDING, FileStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

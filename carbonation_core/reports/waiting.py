@@ -11,14 +11,13 @@ from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import member_of, strays_of
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import OPEN, FileStatus
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.rules.decide import readiness
 from carbonation_core.rules.near_misses import causes_of
 from carbonation_core.rules.rule_sets import RuleSet
 from carbonation_core.text import shown
 
-OPEN = (FileStatus.DETECTED, FileStatus.WAITING, FileStatus.RETRY_PENDING)
 _AFTERWARDS = {  # by on_timeout
     "warn": "then goes on waiting, with a warning",
     "skip": "then has timed out",

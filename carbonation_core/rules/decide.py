@@ -13,7 +13,7 @@ from typing import Any
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import Unroutable
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import ASKING, FileStatus
 from carbonation_core.names import matches_any
 from carbonation_core.rules.rule_sets import (
     FieldCondition,
@@ -195,9 +195,9 @@ def readiness(members: Collection[Member], rules: RuleSet, unsettled: bool, time
     `unsettled`: a file that belongs to it has not settled yet. `timed_out`: its
     timeout has passed, which under "archive_partial" makes it whole.
     """
-    if not any(member.status in _ASKING for member in members):
+    if not any(member.status in ASKING for member in members):
         return Readiness(ready=False, idle=True)
-    asking = [m.filename for m in members if m.status in _ASKING and m.in_delivery]
+    asking = [m.filename for m in members if m.status in ASKING and m.in_delivery]
     there = asking + [m.filename for m in members if _is_done(m, rules)]
     lacking = missing(there, rules)
     # A name says nothing new beside its extension.
@@ -213,9 +213,6 @@ def _is_done(member: Member, rules: RuleSet) -> bool:
     if member.status is FileStatus.NOT_SELECTED:
         return member.in_delivery and is_set_aside(member.filename, rules)
     return member.status is FileStatus.ARCHIVED and member.in_archive
-
-
-_ASKING = (FileStatus.WAITING, FileStatus.RETRY_PENDING)
 
 
 def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:

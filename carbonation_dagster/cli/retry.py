@@ -2,8 +2,7 @@
 
 import click
 
-# As carbonation_core.delivery.retry.RETRIABLE has them, which would take long to import.
-STATUSES = ("failed", "integrity_failed", "timed_out", "not_selected", "retry_pending")
+from carbonation_core.lifecycle import RETRIABLE
 
 
 @click.command()
@@ -11,7 +10,7 @@ STATUSES = ("failed", "integrity_failed", "timed_out", "not_selected", "retry_pe
 @click.option("--group-key", metavar="KEY", help="Only this group.")
 @click.option(
     "--status",
-    type=click.Choice(STATUSES),
+    type=click.Choice([status.value for status in RETRIABLE]),
     default="failed",
     show_default=True,
     help="Components in this status.",

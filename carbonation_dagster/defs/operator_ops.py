@@ -10,12 +10,11 @@ from pydantic import Field
 
 from carbonation_core.delivery.retry import recheck_rules, retry
 from carbonation_core.errors import CarbonationError, QueryError, ScanError
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import FAILING, FileStatus
 from carbonation_core.purge import purge_history
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reconcile.scope import archives_of, paths_in
-from carbonation_core.reports.stuck import FAILING
 from carbonation_core.text import format_duration, parse_duration
 from carbonation_dagster.defs.archive_checks import (
     agreement_metadata,

@@ -16,10 +16,10 @@ import dagster as dg
 
 from carbonation_core.config.loading import dagster_name
 from carbonation_core.config.sections import Watch
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import FAILING, FileStatus
 from carbonation_core.project import Project
 from carbonation_core.reports.status import feed_health
-from carbonation_core.reports.stuck import FAILING, stuck
+from carbonation_core.reports.stuck import stuck
 from carbonation_core.reports.waiting import Waiter, overlong
 from carbonation_core.text import format_duration, shown
 from carbonation_dagster.defs.messages import LONGEST_TABLE, naming_the_stuck, sentence, stuck_table

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.delivery.retry import RETRIABLE
-from carbonation_dagster.cli.retry import STATUSES
 from tests import databases
 from tests.acceptance.command import TOGETHER, Desk, deliver, new_desk, one_pass
 
@@ -298,10 +296,6 @@ def test_reconcile_of_a_missing_directory_changes_nothing_and_does_the_others(tm
     assert answer.code == 1
     assert "error: watch second: " in answer.err
     assert answer.out.splitlines()[1].split()[0] == "incoming"
-
-
-def test_retry_offers_the_statuses_that_can_be_retried() -> None:
-    assert STATUSES == RETRIABLE
 
 
 @databases.each

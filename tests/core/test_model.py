@@ -12,8 +12,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from carbonation_core.delivery.retry import RETRIABLE, retry
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.delivery.retry import retry
+from carbonation_core.lifecycle import RETRIABLE, FileStatus
 from carbonation_core.reconcile.archive import reconcile_archive
 from tests.core.test_properties import FEW, ON_TIMEOUT, rules_text
 from tests.core.watch_model import Delivery, WatchModel

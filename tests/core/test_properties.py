@@ -22,8 +22,8 @@ from sqlalchemy import select
 from carbonation_core.db.batches import RUNNING
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import FeedEntry, FileComponent
-from carbonation_core.delivery.retry import RETRIABLE, retry
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.delivery.retry import retry
+from carbonation_core.lifecycle import RETRIABLE, FileStatus
 from carbonation_core.pipeline.claim import open_batches
 from tests.faults.dying import STEPS, pass_that_dies, recover, work_on_all
 from tests.site import File, Site, make_site
