@@ -15,7 +15,7 @@ from carbonation_core.text import ago, format_duration, shown
 
 MISSED_BEATS = 3  # so many may fail to come before something is wrong
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
-LEAST_PATIENCE = timedelta(minutes=1)
+LEAST_ALLOWED_SILENCE = timedelta(minutes=1)
 NEARLY_FULL, FULL = 0.05, 0.01  # shares of a file system that are left
 START = "start it: carbonation run, or carbonation run --once by hand or by cron"
 
@@ -72,10 +72,10 @@ class ArchiveHealth:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the health of the service follows from. `patience` is how long a heartbeat may take."""
+    """All that the health of the service follows from. `allowed_silence` is how long a heartbeat may take."""
 
     now: datetime
-    patience: timedelta
+    allowed_silence: timedelta
     service: Worker | None
     reports: Sequence[PartReport]
     last_pass: Worker | None
@@ -177,7 +177,7 @@ def is_late(
     first_look: datetime | None,
     last_look: datetime | None,
     now: datetime,
-    patience: timedelta,
+    allowed_silence: timedelta,
 ) -> bool:
     """Whether a feed has been silent for longer than it may.
 
@@ -185,7 +185,7 @@ def is_late(
     """
     if expect_every is None or first_look is None or last_look is None:
         return False
-    as_of = now if now - last_look <= patience else last_look
+    as_of = now if now - last_look <= allowed_silence else last_look
     return as_of - (last_new or first_look) > expect_every
 
 
@@ -210,7 +210,7 @@ def _of_service(facts: Facts) -> Iterator[str]:
     silent = facts.now - service.last_heartbeat
     if service.is_dead:
         yield f"{who} has ended without a word; {START}"
-    elif silent > facts.patience:
+    elif silent > facts.allowed_silence:
         yield f"{who}: no heartbeat for {ago(silent)}"
     else:
         for part in facts.reports:
@@ -226,7 +226,7 @@ def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:
         yield f"watch {watch.name}: {watch.error}"
     elif service is not None and service.is_running and not service.is_dead:
         since = max(filter(None, (watch.last_look, service.started_at)))
-        if facts.now - since > facts.patience:
+        if facts.now - since > facts.allowed_silence:
             looked = f"was not looked at for {ago(facts.now - watch.last_look)}" if watch.last_look else ""
             yield f"watch {watch.name}: {looked or 'was never looked at'}; is its sensor on?"
     if watch.share_free < FULL:

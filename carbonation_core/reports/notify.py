@@ -172,8 +172,8 @@ def _answer(section: NotifySection, content: Mapping[str, Any]) -> int | str:
         headers["Authorization"] = f"Bearer {section.token}"
     try:
         # Longer than whoever waits: this only ends the thread that was left behind.
-        patience = 2 * section.timeout.total_seconds()
-        connection = kind(address.hostname or "", address.port, timeout=patience)
+        longest = 2 * section.timeout.total_seconds()
+        connection = kind(address.hostname or "", address.port, timeout=longest)
         try:
             path = (address.path or "/") + (f"?{address.query}" if address.query else "")
             connection.request("POST", path, json.dumps(content).encode(), headers)

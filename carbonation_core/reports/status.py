@@ -120,7 +120,7 @@ def status(project: Project) -> Status:
     refused = last if last is not None and not last.accepted else None
     facts = Facts(
         now=now,
-        patience=patience(project),
+        allowed_silence=allowed_silence(project),
         service=at_work,
         reports=heartbeat.reports_of(parts),
         last_pass=heartbeat.worker(parts.get(heartbeat.PASS)),
@@ -222,11 +222,11 @@ def feed_health(project: Project, watch_name: str) -> WatchHealth:
     return watch_health(project, watch, part, None)
 
 
-def patience(project: Project) -> timedelta:
+def allowed_silence(project: Project) -> timedelta:
     """How long a heartbeat may take to come."""
     settings = project.config.service
     beats = health.MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
-    return max(beats, health.LEAST_PATIENCE)
+    return max(beats, health.LEAST_ALLOWED_SILENCE)
 
 
 def watch_health(project: Project, watch: Watch, part: PartState | None, probe: Probe | None) -> WatchHealth:
@@ -247,7 +247,7 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, probe: 
             part.started_at if part else None,
             part.last_heartbeat if part else None,
             project.clock(),
-            patience(project),
+            allowed_silence(project),
         ),
         listens=state.listens,
         trouble=state.trouble,

@@ -60,10 +60,10 @@ class Service:
     def run(self) -> None:
         """Start all parts and keep them until a signal comes; raises `ServiceError` when that is no use."""
         config = self.project.config
-        self.systemd.require_patience(config)
+        self.systemd.require_long_enough(config)
         with alone(config) as own, ExitStack() as stack:
             stack.enter_context(self._signals())
-            orphans.end(own.stop_mark, time.monotonic() + orphans.PATIENCE)
+            orphans.end(own.stop_mark, time.monotonic() + orphans.TO_GIVE_BACK)
             own.stop_mark.unlink(missing_ok=True)
             if self.ui is not None:
                 _require_free(self.ui)

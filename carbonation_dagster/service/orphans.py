@@ -17,7 +17,7 @@ from typing import Self
 
 from carbonation_dagster.environment import STOP_FILE
 
-PATIENCE = 5.0  # seconds that they have to give back what they hold, when nobody is left to ask them
+TO_GIVE_BACK = 5.0  # seconds for what they hold, when nobody is left to ask them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def main() -> None:
             return
     with contextlib.suppress(OSError):
         stop_mark.touch()
-    end(stop_mark, time.monotonic() + PATIENCE)
+    end(stop_mark, time.monotonic() + TO_GIVE_BACK)
 
 
 if __name__ == "__main__":

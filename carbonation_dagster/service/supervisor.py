@@ -14,7 +14,7 @@ from carbonation_dagster.service.processes import Part, Probe
 
 START_TIMEOUT = 120.0  # seconds for a part to answer
 UNANSWERED = 3  # questions in a row, after which a part that lives is taken for hung
-IMPATIENCE, PATIENCE = 0.5, 3.0  # seconds between two questions, to one that is to answer and one that did
+STARTING_PACE, PACE = 0.5, 3.0  # seconds between two questions, to one that is to answer and one that did
 STEADY = 60.0  # seconds that a part lives for its end to be the first one again
 LONGEST_PAUSE = 15.0  # seconds before a part is started again
 VAIN = 5  # starts in a row without an answer, after which we give up
@@ -158,7 +158,7 @@ class Supervisor:
         answer = kept.question.answer
         if answer is None:
             return
-        kept.question, kept.ask_due = None, now + (PATIENCE if answer else IMPATIENCE)
+        kept.question, kept.ask_due = None, now + (PACE if answer else STARTING_PACE)
         if isinstance(answer, CarbonationError):
             raise ServiceError(f"the {kept.part.name}: {answer}")
         if answer:

@@ -29,7 +29,7 @@ class Systemd:
         self.watchdog = int(environment.get("WATCHDOG_USEC", "0")) / 1e6 if is_ours else 0.0
         self._fed = float("-inf")
 
-    def require_patience(self, config: Config) -> None:
+    def require_long_enough(self, config: Config) -> None:
         """Raise `ConfigError` when its watchdog would take a service that is well for one that hangs."""
         interval = config.service.heartbeat_interval
         if 0 < self.watchdog < 2 * interval.total_seconds():

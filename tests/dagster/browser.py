@@ -31,7 +31,7 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 60.0  # seconds until the page shows what a test waits for
+SHOWN_WITHIN = 60.0  # seconds until the page shows what a test waits for
 
 # The innermost visible elements whose text is the one that is looked for, or holds it.
 FIND = """
@@ -62,7 +62,7 @@ class Browser:
         """All that the page says, in one line."""
         return " ".join(str(self._evaluate("document.body ? document.body.innerText : ''")).split())
 
-    def wait_for(self, *texts: str, seconds: float = PATIENCE) -> str:
+    def wait_for(self, *texts: str, seconds: float = SHOWN_WITHIN) -> str:
         """Until the page says all of these; returns what it says."""
         end = time.monotonic() + seconds
         while True:
@@ -84,7 +84,7 @@ class Browser:
         self._click_at(left + width + 25, top + height / 2)
 
     def _place_of(self, text: str, exact: bool, number: int) -> tuple[float, float, float, float]:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + SHOWN_WITHIN
         script = (
             f"(() => {{ const e = ({FIND})({json.dumps(text)}, {json.dumps(exact)})[{number}];"
             " if (!e) return null; e.scrollIntoView({block: 'center'});"
@@ -127,7 +127,7 @@ class Browser:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._socket.recv(timeout=PATIENCE))
+            answer = json.loads(self._socket.recv(timeout=SHOWN_WITHIN))
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -160,7 +160,7 @@ def opened(width: int = 1500, height: int = 900) -> Iterator[Browser]:
 
 def _page(profile: Path, process: subprocess.Popen[bytes]) -> str:
     """The address of the page that it opened at its start."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + SHOWN_WITHIN
     while True:
         assert process.poll() is None, "the browser ended at once"
         assert time.monotonic() < end, "the browser did not start"

@@ -76,11 +76,11 @@ class Bursts:
         assert feed == once + Counter({(key, "replaced"): times for key, times in self.again.items()})
 
 
-def hurt(service: Running, victim: str, patience: float = 150) -> float:
+def hurt(service: Running, victim: str, within: float = 150) -> float:
     """Kill a victim, and wait until all parts answer again; the seconds that took."""
     killed = set(service.kill(*VICTIMS[victim]))
 
     def is_well_again() -> bool:
         return service.is_well() and not killed & {pid for pids in service.pids().values() for pid in pids}
 
-    return service.wait_for(is_well_again, patience)
+    return service.wait_for(is_well_again, within)

@@ -16,7 +16,7 @@ from tests.site import PAIRS, Site, SiteMaker
 
 pytestmark = databases.one  # how files come
 
-PATIENCE = 10.0  # seconds for an event to come
+COMES_WITHIN = 10.0  # seconds for an event to come
 WHOLE = {"run1.dat": b"first half, second half", "run1.json": b"{}"}
 
 
@@ -52,7 +52,7 @@ def looks(request: pytest.FixtureRequest, make: SiteMaker) -> Iterator[Looks]:
         mark = f".mark{next(numbers)}"  # which the watch ignores
         (site.incoming / mark).touch()
         while mark not in heard:
-            assert watcher.wait(PATIENCE)
+            assert watcher.wait(COMES_WITHIN)
             with watcher.hints() as hints:
                 assert not hints.everything
                 observe(site.project, "incoming", hints)

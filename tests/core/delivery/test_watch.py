@@ -17,7 +17,7 @@ from carbonation_core.disk.inotify import PROBE
 from carbonation_core.disk.scan import Hints
 from carbonation_core.disk.watcher import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
 
-PATIENCE = 10.0  # seconds for an event to come
+COMES_WITHIN = 10.0  # seconds for an event to come
 
 
 class Clock:
@@ -60,7 +60,7 @@ def hinted(watcher: Watcher, *paths: str) -> set[str]:
     found: set[str] = set()
     waited_for = set(paths)
     while waited_for:
-        if not watcher.wait(PATIENCE):
+        if not watcher.wait(COMES_WITHIN):
             return set()
         with watcher.hints() as hints:
             assert not hints.everything
@@ -71,7 +71,7 @@ def hinted(watcher: Watcher, *paths: str) -> set[str]:
 
 def all_is_looked_at(watcher: Watcher) -> None:
     """Wait for the look at everything."""
-    while watcher.wait(PATIENCE):
+    while watcher.wait(COMES_WITHIN):
         with watcher.hints() as hints:
             if hints.everything:
                 return
@@ -195,7 +195,7 @@ def test_events_that_were_lost_lead_to_a_full_look(
     one = watcher()
     monkeypatch.setattr(inotify, "_events", lambda _: iter([(-1, In.IN_Q_OVERFLOW, "")]))
     (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
-    assert one.wait(PATIENCE)
+    assert one.wait(COMES_WITHIN)
     monkeypatch.undo()
     all_is_looked_at(one)
     (tmp_path / "incoming" / "b.dat").write_bytes(b"x")
@@ -206,7 +206,7 @@ def test_a_directory_that_goes_and_comes_back_is_listened_to_again(watcher: Any,
     one = watcher()
     (tmp_path / "incoming").rename(tmp_path / "away")
     (tmp_path / "away").rmdir()
-    assert one.wait(PATIENCE)
+    assert one.wait(COMES_WITHIN)
     (tmp_path / "incoming").mkdir()
     for _ in range(100):
         with one.hints() as hints:
@@ -271,7 +271,7 @@ def test_a_limit_that_a_new_directory_meets_ends_in_polling(
     one = watcher(recursive=True)
     monkeypatch.setattr(inotify, "inotify_add_watch", refusing(errno.ENOSPC))
     (tmp_path / "incoming" / "new").mkdir()
-    assert one.wait(PATIENCE)
+    assert one.wait(COMES_WITHIN)
     all_is_looked_at(one)
     assert "max_user_watches" in one.trouble
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from carbonation_core.disk.inotify import Listener
 
-PATIENCE = 10.0  # seconds for an event to come
+COMES_WITHIN = 10.0  # seconds for an event to come
 
 
 def test_a_queue_that_overflows_ends_the_listener(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_a_queue_that_overflows_ends_the_listener(tmp_path: Path) -> None:
     told: list[str] = []
 
     def changed(path: str, is_directory: bool) -> None:
-        gate.wait(PATIENCE)
+        gate.wait(COMES_WITHIN)
         told.append(path)
 
     longest = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -24,7 +24,7 @@ def test_a_queue_that_overflows_ends_the_listener(tmp_path: Path) -> None:
         first.rename(second)
         second.rename(first)
     gate.set()
-    assert ended.wait(PATIENCE)
+    assert ended.wait(COMES_WITHIN)
     assert listener.fault is None
     assert len(told) >= longest
     listener.stop()
@@ -47,7 +47,7 @@ def test_a_listener_keeps_nothing_of_files_and_directories_that_came_and_went(tm
         (tmp_path / f"{number}" / "file").unlink()
         (tmp_path / f"{number}").rmdir()
     (tmp_path / "last").touch()
-    assert last.wait(PATIENCE)
+    assert last.wait(COMES_WITHIN)
     assert set(listener._watches) == set(listener._paths.values()) == {str(tmp_path)}
     listener.stop()
 
@@ -58,5 +58,5 @@ def test_it_ends_with_its_root(tmp_path: Path) -> None:
     listener = Listener(tmp_path / "root", enters=lambda _: True, changed=lambda *_: None, ended=ended.set)
     assert listener.is_listening
     (tmp_path / "root").rmdir()
-    assert ended.wait(PATIENCE)
+    assert ended.wait(COMES_WITHIN)
     listener.stop()

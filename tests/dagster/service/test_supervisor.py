@@ -12,7 +12,7 @@ from carbonation_core.errors import CarbonationError
 from carbonation_dagster.service import supervisor as module
 from carbonation_dagster.service.home import HomeError
 from carbonation_dagster.service.processes import STANDS_STILL, Part, Probe, Pulse
-from carbonation_dagster.service.supervisor import PATIENCE, ServiceError, Supervisor
+from carbonation_dagster.service.supervisor import PACE, ServiceError, Supervisor
 
 STUBBORN = ["sh", "-c", "trap '' TERM; echo trapped; while :; do sleep 1; done"]
 
@@ -257,7 +257,7 @@ def test_what_is_in_the_way_of_a_part_is_told_and_after_it_what_it_follows_is_st
         assert second.is_well
         return second.trouble
 
-    stage.until(trouble, pace=PATIENCE)
+    stage.until(trouble, pace=PACE)
     assert trouble() == "the disk is full"
     assert stage.said == ["the second cannot work: the disk is full"]
     assert stage.started == ["first", "second", "third"]

@@ -56,7 +56,7 @@ def test_without_systemd_and_with_the_watchdog_of_another_process_nothing_is_sai
 
 def test_a_watchdog_faster_than_two_heartbeats_is_refused(make: SiteMaker) -> None:
     config = make(service={"heartbeat_interval": '"60s"'}).project.config
-    Systemd({}).require_patience(config)
-    Systemd({"WATCHDOG_USEC": "120000000"}).require_patience(config)
+    Systemd({}).require_long_enough(config)
+    Systemd({"WATCHDOG_USEC": "120000000"}).require_long_enough(config)
     with pytest.raises(ConfigError, match='"1m" is more than half of the unit\'s WatchdogSec=119'):
-        Systemd({"WATCHDOG_USEC": "119000000"}).require_patience(config)
+        Systemd({"WATCHDOG_USEC": "119000000"}).require_long_enough(config)
