@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from carbonation_core.config.labels import Owner, Tags
+from carbonation_core.config.rotation import parse_retention, parse_rotation
 from carbonation_core.config.templates import check_template, constant_directory
 from carbonation_core.config.toml import (
     LONGEST_VALUE,
@@ -19,7 +20,7 @@ from carbonation_core.config.toml import (
     at_home,
     shown,
 )
-from carbonation_core.logs.file import Retention, Rotation, parse_retention, parse_rotation
+from carbonation_core.logs.file import Retention, Rotation
 from carbonation_core.names import PATH_MAX, matches_any, to_text
 
 Observer = Literal["auto", "native", "polling"]

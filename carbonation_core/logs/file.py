@@ -12,9 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 FILE_MODE, DIRECTORY_MODE = 0o640, 0o750
-_BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
-_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+?)s?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +43,6 @@ class Retention:
 
     def __str__(self) -> str:
         return self.text
-
-
-def parse_rotation(value: object) -> Rotation:
-    """`"10 MB"`, `"1 day"`; raises `ValueError`."""
-    if isinstance(value, Rotation):
-        return value
-    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    if match and float(match[1]) > 0:
-        number, unit, text = float(match[1]), match[2], match[0].strip()
-        if unit in _BYTES:
-            return Rotation(text, size=max(1, int(number * _BYTES[unit])))
-        if unit in _PERIODS:
-            return Rotation(text, period=timedelta(seconds=number * _PERIODS[unit]))
-    raise ValueError('should be a size such as "10 MB" or a period such as "1 day"')
-
-
-def parse_retention(value: object) -> Retention:
-    """`"30 days"`, `"10 files"`; raises `ValueError`."""
-    if isinstance(value, Retention):
-        return value
-    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    if match and "." not in match[1]:
-        number, unit, text = int(match[1]), match[2], match[0].strip()
-        if unit == "file":
-            return Retention(text, files=number)
-        if unit in _PERIODS and number > 0:
-            return Retention(text, age=timedelta(seconds=number * _PERIODS[unit]))
-    raise ValueError('should be a period such as "30 days" or a count such as "10 files"')
 
 
 class LogFile(logging.Handler):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from carbonation_core.logs.file import LogFile, parse_retention, parse_rotation
+from carbonation_core.config.rotation import parse_retention, parse_rotation
+from carbonation_core.logs.file import LogFile
 from tests.faults.disks import mounted, remount
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -163,17 +164,3 @@ def test_on_a_full_disk_it_says_so_once_and_leaves_no_half_line(
         say(log, "y" * 50_000)
         assert (small / "c.log").read_text() == f"first\n{'y' * 50_000}\n"
         log.close()
-
-
-@pytest.mark.parametrize("text", ["10 MB", "500kB", "1 GB", "1 day", "2 weeks", "1.5 hours", "30 seconds"])
-def test_sizes_and_periods_are_read(text: str) -> None:
-    rotation = parse_rotation(text)
-
-    assert (rotation.size is None) != (rotation.period is None)
-    assert str(rotation) == text
-
-
-@pytest.mark.parametrize("text", ["0 MB", "often", "10", "-1 day", "10 files", "1 year"])
-def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="should be a size"):
-        parse_rotation(text)
