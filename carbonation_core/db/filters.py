@@ -196,12 +196,12 @@ def conditions(known: Mapping[str, Filter], filters: Mapping[str, object]) -> tu
 
 
 def spelled(text: str) -> str:
-    """`text` as the database holds it; a name that is not UTF-8 is spelled as its path is."""
+    """`text` as the database holds it; a name that no server takes is spelled as its path is."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return to_text(text)
-    return text
+    return to_text(text) if "\0" in text else text
 
 
 def parse_time(text: str) -> date:

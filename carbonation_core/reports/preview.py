@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,9 +19,9 @@ from carbonation_core.pipeline import stages
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
-from carbonation_core.rules.near_misses import like_keys
+from carbonation_core.rules.near_misses import like_keys, like_pattern
 
-ARCHIVE, DONE = "archive", "archived already"
+ARCHIVE, DONE, LEFT_ALONE = "archive", "archived already", "left alone"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
 
 
@@ -52,14 +52,16 @@ def preview(project: Project) -> list[Preview]:
 def _of_watch(context: StageContext) -> Iterator[Preview]:
     watch, rule_set, now = context.watch, context.rules, context.project.clock()
     try:
-        seen = look(watch)
+        seen = look(watch.model_copy(update={"patterns": ()}))
     except ScanError as error:
         yield Preview(watch.name, "", "cannot be looked at", str(error))
         return
-    known, rows = _known(context, [entry.path for entry in seen.files])
+    files = [entry for entry in seen.files if watch.takes(entry.path)]
+    yield from _almost_taken(watch, seen.files)
+    known, rows = _known(context, [entry.path for entry in files])
     by_key: dict[str, list[Component]] = defaultdict(list)
     manifests: list[Component] = []
-    for number, entry in enumerate(seen.files, 1):
+    for number, entry in enumerate(files, 1):
         component = _as_component(context, entry, -number, known.get(entry.path), now)
         if component.status is not FileStatus.WAITING:
             by_key[_known_key(component, rows) or entry.path].append(component)
@@ -88,6 +90,15 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
         for number, (key, files) in enumerate(sorted(by_key.items()), 1)
     ]
     yield from _of_groups(context, opened, manifests, now)
+
+
+def _almost_taken(watch: Watch, seen: Iterable[Seen]) -> Iterator[Preview]:
+    """The files that a watch leaves alone, and would take if its patterns were read as people do."""
+    for entry in seen:
+        like = None if watch.takes(entry.path) else like_pattern(os.path.basename(entry.path), watch)
+        if like is not None:
+            reason = f"its name matches none of the patterns of its watch; {like}"
+            yield Preview(watch.name, entry.path, LEFT_ALONE, reason)
 
 
 def _of_groups(

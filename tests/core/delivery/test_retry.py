@@ -1,6 +1,7 @@
 """Somebody asks for another attempt."""
 
 import os
+import re
 
 import pytest
 
@@ -20,9 +21,10 @@ def test_a_key_that_is_not_utf_8_may_be_given_raw_or_as_it_is_spelled(make: Site
         assert retry(site.project, group_key=key) == 1
 
 
-def test_a_key_that_is_not_there_is_an_error_that_spells_it(site: Site) -> None:
-    with pytest.raises(QueryError, match=r'there is no group "a\\xff"'):
-        retry(site.project, group_key=os.fsdecode(b"a\xff"), status=FileStatus.FAILED)
+@pytest.mark.parametrize(("key", "spelled"), [(os.fsdecode(b"a\xff"), r"a\xff"), ("a\0", r"a\x00")])
+def test_a_key_that_is_not_there_is_an_error_that_spells_it(site: Site, key: str, spelled: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(f'there is no group "{spelled}"')):
+        retry(site.project, group_key=key, status=FileStatus.FAILED)
 
 
 def test_a_file_that_failed_a_check_before_it_was_grouped_is_found_by_its_key(site: Site) -> None:

@@ -15,7 +15,7 @@ from carbonation_core.reports.explain import (
     group_stands,
     verdict,
 )
-from carbonation_core.reports.preview import preview
+from carbonation_core.reports.preview import LEFT_ALONE, preview
 from carbonation_core.reports.waiting import Wait
 from tests import databases
 from tests.core.reports.test_waiting import FILE, GROUP, NOW, WATCH
@@ -289,6 +289,7 @@ def test_what_a_watch_that_is_configured_no_more_delivered_is_still_told(site: S
     assert "watch incoming, which is configured no more" in only(explain(project, "run2")).stands
 
 
+@databases.one
 @pytest.mark.parametrize(
     ("names", "asked", "cause"),
     [
@@ -313,6 +314,18 @@ def test_a_name_that_almost_fits_a_pattern_says_so() -> None:
     assert reason.endswith('matches none of its patterns "*.dat"; it differs from "*.dat" by case alone')
 
 
+@databases.one
+def test_a_dry_run_tells_of_names_that_almost_fit_a_pattern(make: SiteMaker) -> None:
+    site = make(watch={"patterns": '["*.dat", "*.json"]'})
+    site.deliver("A.DAT", "notes.md", "b.tmp", "run1.dat")
+    (left,) = [found for found in preview(site.project) if found.verdict == LEFT_ALONE]
+    assert (left.group_key, left.reason) == (
+        "A.DAT",
+        'its name matches none of the patterns of its watch; it differs from "*.dat" by case alone',
+    )
+
+
+@databases.one
 def test_what_timed_out_by_mistake_names_the_likely_cause(make: SiteMaker) -> None:
     site = make(PAIRS.replace("primary", 'on_timeout = "skip"\n    primary'))
     site.deliver("A.DAT")
