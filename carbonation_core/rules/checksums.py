@@ -30,6 +30,7 @@ _MARKS = (  # of byte order, as tools of Windows write them; the longer before t
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NOT_MARKED = ": it holds NUL bytes, as UTF-16 does, which should begin with a byte order mark"
+_NUL = b"\0"
 _STDIN = b"-"  # what GNU tools call a file that has no name
 
 
@@ -120,10 +121,11 @@ def _sum(line: bytes, algorithm: str | None) -> Sum:
     else:
         escaped, digest, name = b"", line.strip(), None
     digits = digest.decode("ascii", "replace").lower()
-    algorithm = algorithm or _ALGORITHMS.get(len(digits))
-    if algorithm is None or len(digits) != DIGITS[algorithm] or not set(digits) <= set("0123456789abcdef"):
-        cause = _NOT_MARKED if b"\0" in line else ""
-        raise ValueError(f"is no {algorithm or 'known'} checksum{cause}")
+    by_length = _ALGORITHMS.get(len(digits)) if set(digits) <= set("0123456789abcdef") else None
+    algorithm = algorithm or by_length
+    if algorithm is None or algorithm != by_length:
+        cause = f", but has the length of {by_length}" if by_length else ""
+        raise ValueError(f"is no {algorithm or 'known'} checksum{_NOT_MARKED if _NUL in line else cause}")
     return Sum(None if name in (None, _STDIN) else _named(name, bool(escaped)), algorithm, digits)
 
 

@@ -153,7 +153,10 @@ def test_sidecars_are_exempt_from_the_other_checks(make: SiteMaker) -> None:
     ("content", "reason"),
     [
         (b"nonsense\n", "line 1 is no sha256 checksum"),
-        (b"# a comment\n\n" + b"12" * 16 + b"  run1.dat\n", "line 3 is no sha256 checksum"),
+        (
+            b"# a comment\n\n" + b"12" * 16 + b"  run1.dat\n",
+            "line 3 is no sha256 checksum, but has the length of md5",
+        ),
         (b"MD5 (run1.dat) = " + b"12" * 16, "line 1 is of md5, not of sha256"),
         (b"", "holds no checksum"),
     ],

@@ -65,11 +65,11 @@ def test_utf_16_without_one_is_told_from_other_nonsense() -> None:
     ("line", "fault"),
     [
         ("nonsense", "line 1 is no sha256 checksum"),
-        (MD5, "line 1 is no sha256 checksum"),
+        (MD5, "line 1 is no sha256 checksum, but has the length of md5"),
         (f"{SHA256}0", "line 1 is no sha256 checksum"),
         (f"{SHA256[:-1]}g  run1.dat", "line 1 is no sha256 checksum"),
         (f"MD5 (run1.dat) = {MD5}", "line 1 is of md5, not of sha256"),
-        (f"SHA256 (run1.dat) = {MD5}", "line 1 is no sha256 checksum"),
+        (f"SHA256 (run1.dat) = {MD5}", "line 1 is no sha256 checksum, but has the length of md5"),
         ("\1\1\xff", "line 1 is no sha256 checksum"),
     ],
 )
