@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, migrate
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
