@@ -98,13 +98,7 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
             "poll_interval_seconds": 30,
         },
         "run_retries": {"enabled": False},
-        # One file for the events of all runs. By default each run has its own, which takes
-        # 110 kB before the first event and stays when the run is deleted.
-        "event_log_storage": {
-            "module": "dagster._core.storage.event_log",
-            "class": "ConsolidatedSqliteEventLogStorage",
-            "config": {"base_dir": str(home / "history")},
-        },
+        "storage": {"custom": _storage(home)},
         # A tick that waits for a slow directory holds up no other watch.
         "sensors": {"use_threads": True, "num_workers": ticks},
         "schedules": {"use_threads": True, "num_workers": 4},
@@ -123,6 +117,19 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
         },
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
+    }
+
+
+def _storage(home: Path) -> dict[str, object]:
+    """Its storage in SQLite, with one file for the events of all runs.
+
+    By default each run has its own, which takes 110 kB before the first event
+    and stays when the run is deleted.
+    """
+    return {
+        "module": "carbonation_dagster.instance.storages",
+        "class": "SqliteStorage",
+        "config": {"base_dir": str(home)},
     }
 
 

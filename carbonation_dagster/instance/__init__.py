@@ -1,0 +1,1 @@
+"""Dagster's own parts, fitted to runs that last milliseconds."""
