@@ -9,15 +9,25 @@ def this_process(run_id: str) -> str:
 
     Together they are never given twice, which a pid alone is (proc(5)).
     """
-    pid = os.getpid()
+    return name_of(os.getpid(), run_id)
+
+
+def name_of(pid: int, run_id: str) -> str:
+    """The name of a process that lives here, as `this_process` gives it."""
     return f"{_here()}/{pid}/{_start_time(pid)}#{run_id}"
+
+
+def pid_of(owner: str) -> int | None:
+    """The pid of a process of that name that can be seen from here, whether or not it lives."""
+    here, _, rest = owner.partition("#")[0].partition("/")
+    pid = rest.partition("/")[0]
+    return int(pid) if here == _here() and pid.isdecimal() else None
 
 
 def is_dead(owner: str) -> bool:
     """Whether that process has surely ended; False for one that cannot be seen from here."""
-    here, _, rest = owner.partition("#")[0].partition("/")
-    pid, _, start_time = rest.partition("/")
-    return here == _here() and pid.isdecimal() and _start_time(int(pid)) != start_time
+    pid = pid_of(owner)
+    return pid is not None and _start_time(pid) != owner.partition("#")[0].rpartition("/")[2]
 
 
 def _here() -> str:

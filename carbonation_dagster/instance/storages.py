@@ -149,7 +149,7 @@ class SqliteStorage(DagsterStorage, ConfigurableClass):
         self._runs = KeptRuns.from_local(str(history))
         self._events = KeptEvents(str(history))
         self._schedules = KeptSchedules.from_local(str(Path(base_dir) / "schedules"))
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:

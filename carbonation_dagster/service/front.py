@@ -117,6 +117,8 @@ class Service:
                 raise HomeError(unusable(home, error)) from error
 
         chosen = [processes.code_server_part(config, port, level)]
+        if DAGSTER_HOME not in given:
+            chosen.append(processes.workers_part(home))
         if DAGSTER_HOME in given and self._has_daemon(instance):
             log.warning(
                 "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "

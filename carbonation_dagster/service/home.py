@@ -90,7 +90,16 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
     """How Dagster is set up when we start it; SQLite in its home."""
     ticks = TICKS_AT_ONCE + len(config.watch)
     return {
-        "concurrency": {"runs": {"max_concurrent_runs": max(4, os.cpu_count() or 1)}},
+        # The queue of Dagster looks every five seconds; how many runs there are at once
+        # is decided where batches are made.
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator",
+            "class": "DefaultRunCoordinator",
+        },
+        "run_launcher": {
+            "module": "carbonation_dagster.instance.launcher",
+            "class": "WarmRunLauncher",
+        },
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": 180,

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from carbonation_core.config.loading import Config
+from carbonation_dagster.instance import launcher
 from carbonation_dagster.service import code_server
 from carbonation_dagster.service.home import HomeError
 
-CODE_SERVER, DAEMON, WEB_SERVER = "code server", "daemon", "web server"
+CODE_SERVER, WORKERS, DAEMON, WEB_SERVER = "code server", "workers", "daemon", "web server"
 LOCATION = "carbonation"
 # Each of the daemon's loops says that it lives every 30 s, or when a long step of it is done.
 STANDS_STILL = 180.0  # seconds
@@ -78,9 +79,14 @@ def code_server_part(config: Config, port: int, level: str) -> Part:
     return Part(CODE_SERVER, command, lambda: _Loaded(port))
 
 
+def workers_part(home: Path) -> Part:
+    """The pool of warm workers, which execute runs."""
+    return Part(WORKERS, ("carbonation_dagster.instance.pool",), lambda: partial(_works, home))
+
+
 def daemon_part(workspace: Path, heartbeats: Callable[[], Heartbeats], level: str) -> Part:
     """The daemon: it asks for ticks, and for the runs that they request."""
-    command = ("dagster._daemon", "run", "--log-level", level, "-w", str(workspace))
+    command = ("carbonation_dagster.instance.daemon", "run", "--log-level", level, "-w", str(workspace))
     return Part(DAEMON, command, lambda: Pulse(heartbeats), after=CODE_SERVER)
 
 
@@ -135,6 +141,13 @@ class Pulse:
             self._moved |= {loop: now for loop, at in told.items() if at != self._seen.get(loop)}
         self._seen = told
         return all(now - self._moved.get(loop, float("-inf")) < STANDS_STILL for loop in told)
+
+
+def _works(home: Path) -> bool:
+    try:
+        return "pid" in launcher.ask(home, {}, patience=0)
+    except launcher.NoWorkers:
+        return False
 
 
 def _serves(url: str) -> bool:
