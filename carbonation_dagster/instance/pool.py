@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 
@@ -219,17 +219,28 @@ def _how(status: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
-def _fork(to: socket.socket, others: Sequence[socket.socket]) -> int:
-    pid = os.fork()
-    if pid:
+def forked(serve: Callable[[socket.socket], None]) -> Start:
+    """How to start a worker that has all that this process has loaded."""
+
+    def start(to: socket.socket, others: Sequence[socket.socket]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            _serve_and_end(serve, to, others)
         return pid
+
+    return start
+
+
+def _serve_and_end(
+    serve: Callable[[socket.socket], None], to: socket.socket, others: Sequence[socket.socket]
+) -> NoReturn:
     code = 1
     try:
         for other in others:
             other.close()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        worker.serve(to)
+        serve(to)
         code = 0
     except BaseException:
         log.exception("a worker ended by a fault of its own")
@@ -310,7 +321,7 @@ class _Outdated:
         return _stamps(self._package) != self._loaded
 
 
-def _listening(home: Path) -> socket.socket:
+def listening_at(home: Path) -> socket.socket:
     """The socket of this home, ours from before or a new one."""
     kept = os.environ.pop(LISTENING, None)
     if kept is not None:
@@ -328,7 +339,7 @@ def _listening(home: Path) -> socket.socket:
 def main() -> None:
     """Serve until a signal says that the service ends."""
     home = os.environ[DAGSTER_HOME]
-    listening = _listening(Path(home))
+    listening = listening_at(Path(home))
     trouble = None
     try:
         worker.load()
@@ -339,7 +350,7 @@ def main() -> None:
     storages.close_kept()
     gc.collect()
     gc.freeze()
-    pool = Pool(listening, _fork if _may_fork() else _spawn, _report_to(home), trouble)
+    pool = Pool(listening, forked(worker.serve) if _may_fork() else _spawn, _report_to(home), trouble)
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True

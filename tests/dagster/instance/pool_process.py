@@ -1,0 +1,92 @@
+"""A pool whose runs do what their names say: `python -m tests.dagster.instance.pool_process HOME`."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from carbonation_dagster.instance import pool
+from carbonation_dagster.instance.pool import Pool, forked, listening_at
+from carbonation_dagster.instance.worker import Worker
+
+HOME = Path(sys.argv[1])
+
+
+def execute(run_id: str) -> None:
+    """`KIND-NUMBER`; what is to be seen from outside is written to a file of the run's name."""
+    kind = run_id.partition("-")[0]
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "wait":
+        (HOME / run_id).touch()
+        while not (HOME / f"{run_id}.end").exists():
+            time.sleep(0.01)
+            check_interrupt(run_id)
+    elif kind == "spoil":
+        os.chdir("/")
+        os.environ["SPOILT"] = "yes"
+        os.umask(0o777)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.path.append("/spoilt")
+    elif kind == "fail":
+        raise OSError("the run's row is not there")
+    state = {
+        "pid": os.getpid(),
+        "directory": str(Path.cwd()),
+        "spoilt": "SPOILT" in os.environ or "/spoilt" in sys.path,
+        "ignores": signal.getsignal(signal.SIGTERM) is signal.SIG_IGN,
+    }
+    write(run_id, json.dumps(state))
+
+
+def check_interrupt(run_id: str) -> None:
+    """As Dagster's ops do."""
+    from dagster._utils.interrupts import pop_captured_interrupt
+
+    if pop_captured_interrupt():
+        write(f"{run_id}.interrupted", "yes")
+        raise KeyboardInterrupt
+
+
+def write(name: str, text: str) -> None:
+    """At once, for whoever waits for it."""
+    os.umask(0o022)
+    new = HOME / f"{name}.new"
+    new.write_text(text, encoding="utf-8")
+    new.rename(HOME / name)
+
+
+def serve(to: socket.socket) -> None:
+    """The worker."""
+
+    def run(run_id: str) -> None:
+        try:
+            execute(run_id)
+        except KeyboardInterrupt:
+            return
+
+    Worker(to, run).serve()
+
+
+def main() -> None:
+    """The pool, until SIGTERM; MOST_RUNS and IDLE come from the environment."""
+    pool.MOST_RUNS = int(os.environ.get("MOST_RUNS", pool.MOST_RUNS))
+    pool.IDLE = float(os.environ.get("IDLE", pool.IDLE))
+    listening = listening_at(HOME)
+    there = Pool(listening, forked(serve), lambda run_id, why: write(f"{run_id}.reported", why))
+
+    def stop(number: int, frame: object) -> None:
+        there.stops = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    there.serve_until(lambda: False)
+    listening.close()
+    there.wait_for_runs()
+
+
+if __name__ == "__main__":
+    main()
