@@ -70,22 +70,27 @@ class Pool:
         listening: socket.socket,
         start: Start,
         report: Callable[[str, str], None],
+        is_outdated: Callable[[], bool] = lambda: False,
         trouble: str | None = None,
     ) -> None:
         self.stops = False
         self.trouble = trouble  # why no run can be executed
         self._listening, self._start, self._report = listening, start, report
+        self._is_outdated = is_outdated
         self._workers: dict[int, Kept] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(listening, selectors.EVENT_READ, self._answer)
 
-    def serve_until(self, is_over: Callable[[], bool]) -> None:
-        """Answer questions, until that is so; workers that are idle are let go."""
+    def serve(self) -> None:
+        """Answer questions until all this `stops`, or is outdated; then idle workers are let go."""
+        looked, over = time.monotonic(), False
         with self._woken_by_signals():
-            while not self.stops and not is_over():
+            while not self.stops and not over:
                 for key, _ in self._selector.select(LOOKS):
                     key.data(key.fileobj)
                 self._bury()
+                if time.monotonic() - looked > LOOKS:
+                    looked, over = time.monotonic(), self._is_outdated()
                 self._let_go(lambda kept: time.monotonic() - kept.idle_since > IDLE)
             self._let_go(lambda kept: True)
 
@@ -118,6 +123,8 @@ class Pool:
         with asking, suppress(OSError):  # who asked may be gone by now
             asking.settimeout(LOOKS)
             question = json.loads(asking.recv(LONGEST_WORD) or b"{}")
+            if "run" in question and self._is_outdated():
+                return  # no answer: whoever asks does so again, and is heard by what comes next
             asking.send(json.dumps(self._answer_to(question)).encode())
 
     def _answer_to(self, question: dict[str, str]) -> dict[str, Any]:
@@ -306,21 +313,6 @@ def _plugin_package() -> str:
         return ""
 
 
-class _Outdated:
-    """Whether something else lies on disk now than what was loaded; asked at most once in a while."""
-
-    def __init__(self) -> None:
-        package = _plugin_package()
-        self._loaded, self._looked = _stamps(package), time.monotonic()
-        self._package = package
-
-    def __call__(self) -> bool:
-        if time.monotonic() - self._looked < LOOKS:
-            return False
-        self._looked = time.monotonic()
-        return _stamps(self._package) != self._loaded
-
-
 def listening_at(home: Path) -> socket.socket:
     """The socket of this home, ours from before or a new one."""
     kept = os.environ.pop(LISTENING, None)
@@ -346,11 +338,13 @@ def main() -> None:
     except Exception as error:  # as of a plugin that is being edited
         log.exception("the definitions cannot be loaded")
         trouble = f"the definitions cannot be loaded: {type(error).__name__}: {error}"
-    is_outdated = _Outdated()
+    package = _plugin_package()
+    loaded = _stamps(package)
     storages.close_kept()
     gc.collect()
     gc.freeze()
-    pool = Pool(listening, forked(worker.serve) if _may_fork() else _spawn, _report_to(home), trouble)
+    start = forked(worker.serve) if _may_fork() else _spawn
+    pool = Pool(listening, start, _report_to(home), lambda: _stamps(package) != loaded, trouble)
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True
@@ -358,7 +352,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    pool.serve_until(is_outdated)
+    pool.serve()
     if pool.stops:
         listening.close()
         pool.wait_for_runs()

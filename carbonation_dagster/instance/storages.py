@@ -26,21 +26,18 @@ from dagster._core.storage.runs.base import RunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.schedules.base import ScheduleStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
-from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect
 from watchdog.events import FileSystemEvent, PatternMatchingEventHandler
 from watchdog.observers import Observer
 
 BUSY_TIMEOUT = 30  # seconds; Dagster's own
 KEPT = 4  # connections that stay open when they are not in use
-RECYCLED = 1800  # seconds; a firewall forgets a connection that is silent for longer
 
 _engines: dict[tuple[int, str], Engine] = {}
 _lock = threading.Lock()
 
 
-def _kept(url: str, **options: Any) -> Engine:
+def kept_engine(url: str, **options: Any) -> Engine:
     """The engine of this process for that database. A fork has its own: a connection is one process's."""
     key = (os.getpid(), url)
     with _lock:
@@ -58,7 +55,7 @@ def close_kept() -> None:
 
 
 def _sqlite(url: str) -> Engine:
-    engine = _kept(url, connect_args={"timeout": BUSY_TIMEOUT})
+    engine = kept_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
     if not event.contains(engine, "connect", _set_up):
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "handle_error", _distrust)
@@ -182,28 +179,3 @@ class SqliteStorage(DagsterStorage, ConfigurableClass):
     def schedule_storage(self) -> ScheduleStorage[Any]:
         """The ticks."""
         return self._schedules
-
-
-class PostgresStorage(DagsterPostgresStorage):
-    """Dagster's storage on PostgreSQL, with the configuration of Dagster's own."""
-
-    def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
-        super().__init__(postgres_url, *arguments, **options)
-        if options.get("token_provider") is None:  # a token may be another with each connection
-            engine = _kept(
-                postgres_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_recycle=RECYCLED
-            )
-            for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
-                storage._engine = engine
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> Self:
-        """As dagster.yaml says."""
-        return cls(
-            inst_data=inst_data,
-            postgres_url=pg_url_from_config(config_value),
-            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
-            token_provider=get_token_provider_from_config(config_value),
-        )

@@ -117,7 +117,7 @@ class Service:
                 raise HomeError(unusable(home, error)) from error
 
         chosen = [processes.code_server_part(config, port, level)]
-        if DAGSTER_HOME not in given:
+        if processes.has_warm_launcher(instance):
             chosen.append(processes.workers_part(home))
         if DAGSTER_HOME in given and self._has_daemon(instance):
             log.warning(

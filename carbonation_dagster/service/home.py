@@ -2,7 +2,10 @@
 
 import contextlib
 import fcntl
+import functools
+import importlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -12,6 +15,8 @@ from pathlib import Path
 from carbonation_core.config.loading import Config
 from carbonation_core.errors import CarbonationError
 from carbonation_dagster.environment import DAGSTER_HOME
+
+log = logging.getLogger(__name__)
 
 MODE = 0o700  # of its directory: events hold paths, metadata and what plugins say
 TICKS_AT_ONCE = 16  # sensor ticks in the daemon beyond the number of watches
@@ -90,16 +95,7 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
     """How Dagster is set up when we start it; SQLite in its home."""
     ticks = TICKS_AT_ONCE + len(config.watch)
     return {
-        # The queue of Dagster looks every five seconds; how many runs there are at once
-        # is decided where batches are made.
-        "run_coordinator": {
-            "module": "dagster._core.run_coordinator",
-            "class": "DefaultRunCoordinator",
-        },
-        "run_launcher": {
-            "module": "carbonation_dagster.instance.launcher",
-            "class": "WarmRunLauncher",
-        },
+        **_fitted(home),
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": 180,
@@ -107,7 +103,6 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
             "poll_interval_seconds": 30,
         },
         "run_retries": {"enabled": False},
-        "storage": {"custom": _storage(home)},
         # A tick that waits for a slow directory holds up no other watch.
         "sensors": {"use_threads": True, "num_workers": ticks},
         "schedules": {"use_threads": True, "num_workers": 4},
@@ -129,17 +124,45 @@ def dagster_yaml(config: Config, home: Path) -> dict[str, object]:
     }
 
 
-def _storage(home: Path) -> dict[str, object]:
-    """Its storage in SQLite, with one file for the events of all runs.
+def _fitted(home: Path) -> dict[str, object]:
+    """Parts of Dagster that are ours, or its own where ours do not go with its release.
 
-    By default each run has its own, which takes 110 kB before the first event
-    and stays when the run is deleted.
+    All events are in one file. By default each run has its own, which takes
+    110 kB before the first event and stays when the run is deleted.
     """
+    if not is_fitted():
+        return {
+            "event_log_storage": {
+                "module": "dagster._core.storage.event_log",
+                "class": "ConsolidatedSqliteEventLogStorage",
+                "config": {"base_dir": str(home / "history")},
+            },
+        }
+    ours = "carbonation_dagster.instance"
     return {
-        "module": "carbonation_dagster.instance.storages",
-        "class": "SqliteStorage",
-        "config": {"base_dir": str(home)},
+        "storage": {
+            "custom": {
+                "module": f"{ours}.storages",
+                "class": "SqliteStorage",
+                "config": {"base_dir": str(home)},
+            }
+        },
+        "run_launcher": {"module": f"{ours}.launcher", "class": "WarmRunLauncher"},
+        # Dagster's queue looks for runs every five seconds. How many there are at
+        # once is decided where they are asked for: `[service] runs_at_once`.
+        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
     }
+
+
+@functools.cache
+def is_fitted() -> bool:
+    """Whether our parts of Dagster go with its release, parts of which are not public."""
+    try:
+        importlib.import_module("carbonation_dagster.instance.pool")
+    except (ImportError, AttributeError) as error:
+        log.warning("Dagster runs with its own storage and launcher, which are slower: %s", error)
+        return False
+    return True
 
 
 def _initialise(home: Path, ours: bool) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import dagster as dg
+
 from carbonation_core.config.loading import Config
-from carbonation_dagster.instance import launcher
 from carbonation_dagster.service import code_server
-from carbonation_dagster.service.home import HomeError
+from carbonation_dagster.service.home import HomeError, is_fitted
 
 CODE_SERVER, WORKERS, DAEMON, WEB_SERVER = "code server", "workers", "daemon", "web server"
 LOCATION = "carbonation"
@@ -77,6 +78,15 @@ def code_server_part(config: Config, port: int, level: str) -> Part:
     place = ("-h", code_server.HOST, "-p", str(port), "--location-name", LOCATION)
     command = ("dagster", "code-server", "start", *place, "--log-level", level, *module)
     return Part(CODE_SERVER, command, lambda: _Loaded(port))
+
+
+def has_warm_launcher(instance: dg.DagsterInstance) -> bool:
+    """Whether that instance has its runs executed by warm workers, where there are any."""
+    if not is_fitted():
+        return False
+    from carbonation_dagster.instance.launcher import WarmRunLauncher
+
+    return isinstance(instance.run_launcher, WarmRunLauncher)
 
 
 def workers_part(home: Path) -> Part:
@@ -144,6 +154,8 @@ class Pulse:
 
 
 def _works(home: Path) -> bool:
+    from carbonation_dagster.instance import launcher  # which may not go with Dagster's release
+
     try:
         return "pid" in launcher.ask(home, {}, patience=0)
     except launcher.NoWorkers:

@@ -44,7 +44,8 @@ plugin = Plugin(File, extractors={"careful": careful})
 COMMAND = (sys.executable, "-c", "from carbonation_dagster.cli import main; main()")
 # How each process of a service looks from outside.
 LOOKS = {
-    "daemon": "dagster._daemon",
+    "daemon": "carbonation_dagster.instance.daemon",
+    "workers": "carbonation_dagster.instance.pool",
     "code server": "code-server start",
     "definitions": "api grpc",
     "web server": "dagster_webserver",

@@ -18,7 +18,9 @@ def test_the_file_for_postgresql_differs_in_its_storage_alone(make: SiteMaker, t
     for key in (offered.keys() & ours.keys()) - varying:
         assert offered[key] == ours[key]
     variables = {
-        value["env"] for value in offered["storage"]["custom"]["config"]["postgres_db"].values() if "env" in value
+        value["env"]
+        for value in offered["storage"]["custom"]["config"]["postgres_db"].values()
+        if "env" in value
     }
     assert {
         f"DAGSTER_PG_{name}" for name in ("USERNAME", "PASSWORD", "HOST", "PORT", "DATABASE")

@@ -76,14 +76,19 @@ def main() -> None:
     pool.MOST_RUNS = int(os.environ.get("MOST_RUNS", pool.MOST_RUNS))
     pool.IDLE = float(os.environ.get("IDLE", pool.IDLE))
     listening = listening_at(HOME)
-    there = Pool(listening, forked(serve), lambda run_id, why: write(f"{run_id}.reported", why))
+    there = Pool(
+        listening,
+        forked(serve),
+        lambda run_id, why: write(f"{run_id}.reported", why),
+        (HOME / "outdated").exists,
+    )
 
     def stop(number: int, frame: object) -> None:
         there.stops = True
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    there.serve_until(lambda: False)
+    there.serve()
     listening.close()
     there.wait_for_runs()
 

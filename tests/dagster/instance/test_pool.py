@@ -143,6 +143,15 @@ def test_a_run_ends_though_the_pool_was_killed(pool: Running) -> None:
     assert not answers(pool)
 
 
+def test_no_run_begins_with_what_is_outdated(pool: Running) -> None:
+    pool.run("see-1")
+    (pool.home / "outdated").touch()
+    with pytest.raises(NoWorkers):
+        ask(pool.home, {"run": "see-2"}, patience=0)
+    assert pool.process.wait(60) == 0
+    assert not (pool.home / "see-2").exists()
+
+
 def test_a_stop_waits_for_runs(pool: Running) -> None:
     pool.ask(run="wait-1")
     pool.read("wait-1")
