@@ -71,6 +71,15 @@ def make_project(make: SiteMaker, rules: str = "single", service: Mapping[str, s
     return site
 
 
+def parent_of(pid: int) -> int:
+    """Its parent's pid; 0 when it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -125,7 +134,7 @@ class Running:
         with reading(self.site.project.engine) as connection:
             reports = reports_of(parts(connection))
         alive = {pid for pids in self.pids().values() for pid in pids}
-        return len(reports) == 3 and all(part.is_well and part.pid in alive for part in reports)
+        return len(reports) == 4 and all(part.is_well and part.pid in alive for part in reports)
 
     def pids(self) -> dict[str, list[int]]:
         """Its processes that live, by what they are."""
@@ -138,6 +147,10 @@ class Running:
                     continue
                 name = next((name for name, look in LOOKS.items() if look in line), "other")
                 found.setdefault(name, []).append(one.pid)
+        # A worker is forked, and looks as its parent does.
+        pool = found.pop("workers", [])
+        for pid in pool:
+            found.setdefault("run worker" if parent_of(pid) in pool else "workers", []).append(pid)
         return found
 
     def kill(self, *names: str) -> list[int]:
