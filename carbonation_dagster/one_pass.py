@@ -168,7 +168,7 @@ class _Workers:
 
         A pass takes a group once: what comes back is for the next one, after another look.
         """
-        waiting = recover(self._project, watch.name, self._instance, self.name)
+        waiting = recover(self._project, watch.name, self._instance, self.name).waiting
         then = replace(self._project, clock=lambda: looked)
         offers = [*waiting, *claim(then, watch.name, self.name, tried=self._tried)]
         return [offer for offer in offers if offer.batch_id not in self._tried]

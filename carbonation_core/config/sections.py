@@ -1,5 +1,6 @@
 """The tables of config.toml as frozen values, each checked by itself."""
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -158,6 +159,9 @@ class ServiceSection(Section):
     single_group_runs: int = Field(
         4, ge=0, le=1_000_000, description="up to so many ready groups get a run each while the watch is idle"
     )
+    runs_at_once: int | None = Field(
+        None, ge=1, description="runs at a time, of all watches together; as many as there are cores"
+    )
     max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
         0.1, description="share of an archive that a reconcile may call missing without `--force`"
     )
@@ -166,6 +170,11 @@ class ServiceSection(Section):
         timedelta(days=365), description="how long changes of status are kept"
     )
     run_retention: Duration = Field(timedelta(days=30), description="how long Dagster's runs are kept")
+
+    @property
+    def slots(self) -> int:
+        """How many runs there may be at a time."""
+        return self.runs_at_once or len(os.sched_getaffinity(0))
 
 
 class LoggingSection(Section):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Executable, bindparam, insert, select, update
+from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
 from carbonation_core.db.engine import chunks, database_now
 from carbonation_core.db.models import Batch, BatchGroup, Group
@@ -125,6 +125,16 @@ def not_ended(connection: Connection, watch_name: str) -> list[BatchRow]:
         .order_by(Batch.created_at, Batch.id)
     )
     return _batches(connection, query)
+
+
+def count_open(connection: Connection, watch_names: Iterable[str], instance: str) -> int:
+    """How many batches of these watches are offered to that instance, or run there."""
+    query = select(func.count()).where(
+        Batch.watch_name.in_(list(watch_names)),
+        Batch.status.in_([OFFERED, RUNNING]),
+        Batch.instance == instance,
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def members(connection: Connection, batch_id: str) -> list[Member]:

@@ -5,12 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from carbonation_core.config.sections import ServiceSection
 from carbonation_core.db import batches, components, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import Connection, database_now, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.db.locks import lock_watch
+from carbonation_core.db.locks import lock, lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
@@ -21,6 +22,8 @@ from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
 log = logging.getLogger(__name__)
+
+FIRST = 50  # groups in the first batch of a burst
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,21 @@ class OpenBatch:
 
 
 @repeatable
-def claim(project: Project, watch_name: str, instance: str, tried: Collection[str] = ()) -> list[Offer]:
+def claim(
+    project: Project,
+    watch_name: str,
+    instance: str,
+    slots: int | None = None,
+    tried: Collection[str] = (),
+) -> list[Offer]:
     """Put the groups that are due into batches, offered to the Dagster instance of that name.
 
     While the watch is idle and few are ready each gets a batch of its own;
-    else they are packed, so that a burst costs one run. Whoever claims more
-    than once says which batches it `tried`: a group that was in one of them
-    is left to others, so that what comes back at once cannot hold it for ever.
+    else they are packed, so that a burst costs few runs. `slots`: how many
+    batches of all watches that instance may have open; without it this makes
+    one more, whatever is open. Whoever claims more than once says which batches
+    it `tried`: a group that was in one of them is left to others, so that what
+    comes back at once cannot hold it for ever.
     """
     service = project.config.service
     rules = rules_in_force(project)
@@ -64,20 +75,42 @@ def claim(project: Project, watch_name: str, instance: str, tried: Collection[st
             return []
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
-        ready = groups.due(connection, watch_name, now, service.groups_per_run, tried)
-        busy = bool(batches.not_ended(connection, watch_name))
-        if busy or len(ready) > service.single_group_runs:
-            parts: list[Sequence[GroupRow]] = [ready]
-        else:
-            parts = [[group] for group in ready]
+        free = 1 if slots is None else slots - _open_at(project, connection, instance)
+        if free <= 0:
+            return []
+        ready = groups.due(connection, watch_name, now, service.groups_per_run * free, tried)
+        idle = not batches.not_ended(connection, watch_name)
         offers = []
-        for part in parts:
+        for part in _parts(ready, idle, slots, free, service):
             ids = [group.id for group in part]
             batch = batches.make(connection, watch_name, instance, rules.digest, ids, now)
             if batch is not None:
                 _wake(connection, ids, now)
                 offers.append(_offer(batch, part))
     return offers
+
+
+def _open_at(project: Project, connection: Connection, instance: str) -> int:
+    """How many batches that instance has; no other tick counts until this one has claimed."""
+    lock(connection, f"slots:{instance}")
+    return batches.count_open(connection, (watch.name for watch in project.config.watch), instance)
+
+
+def _parts(
+    ready: Sequence[GroupRow], idle: bool, slots: int | None, free: int, service: ServiceSection
+) -> list[Sequence[GroupRow]]:
+    """The groups of each batch."""
+    if idle and len(ready) <= service.single_group_runs:
+        singles = [[group] for group in ready]
+        return list(singles if slots is None else singles[:free])
+    # A batch publishes at its end: of a burst something is to be seen soon.
+    first = min(FIRST, service.groups_per_run) if idle and slots is not None else service.groups_per_run
+    parts = [ready[:first]]
+    rest = ready[first:]
+    while rest and len(parts) < free:
+        parts.append(rest[: service.groups_per_run])
+        rest = rest[service.groups_per_run :]
+    return parts
 
 
 def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:

@@ -1,5 +1,6 @@
 """Batches whose run never came, has ended or has died. Sensors and `run --once` begin here."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -25,12 +26,21 @@ def pass_name() -> str:
     return this_process(_ROLE)
 
 
-def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> list[Offer]:
-    """Give back what nobody works on any more; returns the offers that still wait for a run.
+@dataclass(frozen=True)
+class Recovered:
+    """Offers that still wait for a run, and whether there are others that somebody works on."""
+
+    waiting: list[Offer]
+    busy: bool
+
+
+def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, name: str) -> Recovered:
+    """Give back what nobody works on any more.
 
     `name` is that of whoever asks: offers to it are its own.
     """
     waiting: list[Offer] = []
+    busy = False
     for batch in open_batches(project, watch_name):
         batch_id, run = batch.offer.batch_id, _run(instance, batch)
         if run is not None and run.is_finished:
@@ -46,7 +56,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             report_dead(instance, run, reason)
             give_back(project, batch_id, reason)
         elif run is not None:
-            continue
+            busy = True
         elif batch.instance == name or _is_of_dead_pass(batch):
             if batch.status == OFFERED:
                 waiting.append(batch.offer)
@@ -54,7 +64,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
                 give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
         elif batch.status == OFFERED and project.clock() - batch.offer.created_at > LONGEST_IN_QUEUE:
             give_back(project, batch_id, "no run came for it")
-    return waiting
+    return Recovered(waiting, busy)
 
 
 def report_dead_passes(instance: dg.DagsterInstance) -> None:

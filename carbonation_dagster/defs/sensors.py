@@ -17,6 +17,9 @@ from carbonation_dagster.defs.recovery import recover
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import instance_id
 
+BUSY_PAUSE = 1.0  # seconds between two looks at the runs that are under way
+SLOT_PAUSE = 0.25  # seconds between two looks for a free slot
+
 if TYPE_CHECKING:
     from carbonation_dagster.defs.jobs import AssetJob
 
@@ -43,33 +46,41 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob") -> dg.SensorDefini
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
         project, name = carbonation.project, instance_id(context.instance)
-        waiting = recover(project, watch.name, context.instance, name)
+        slots = project.config.service.slots
         end = time.monotonic() + carbonation.tick_wait
         while True:
+            found = recover(project, watch.name, context.instance, name)
             try:
                 with carbonation.hints(watch) as hints:
                     seen = observe(project, watch.name, hints)
             except ScanError:
                 # An offer's files may have been seen before: it is not held up.
-                if waiting:
-                    return _requests(waiting)
+                if found.waiting:
+                    return _requests(found.waiting)
                 raise
-            claimed = claim(project, watch.name, name) if seen.ready else []
-            if waiting or claimed:
-                return _requests([*waiting, *claimed])
+            claimed = claim(project, watch.name, name, slots) if seen.ready else []
+            if found.waiting or claimed:
+                return _requests([*found.waiting, *claimed])
             left = end - time.monotonic()
             if left <= 0 or carbonation.stopping():
                 break
-            carbonation.wait(watch, pause(seen, left))
+            carbonation.wait(watch, pause(seen, left, found.busy))
         reasons = [skip_reason(seen), refusal(project, seen.rules_digest)]
         return dg.SkipReason("; ".join(filter(None, reasons)))
 
     return look
 
 
-def pause(seen: Observation, left: float) -> float:
-    """Seconds till the next look of a tick: until time alone changes something, or the tick's end."""
-    times = (one.total_seconds() for one in (seen.settles_in, seen.due_in) if one is not None)
+def pause(seen: Observation, left: float, busy: bool) -> float:
+    """Seconds till the next look of a tick: until time alone changes something, or the tick's end.
+
+    While somebody is at work, a run may end or die, which no file event tells.
+    """
+    times = [one.total_seconds() for one in (seen.settles_in, seen.due_in) if one is not None]
+    if busy:
+        times.append(BUSY_PAUSE)
+    if seen.ready:
+        times.append(SLOT_PAUSE)
     return min([left, *(max(seconds, 0.0) for seconds in times)])
 
 
