@@ -14,7 +14,7 @@ def test_the_file_for_postgresql_differs_in_its_storage_alone(make: SiteMaker, t
     offered = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     ours = dagster_yaml(make().project.config, tmp_path)
     assert offered.keys() == ours.keys()
-    varying = {"storage", "concurrency", "sensors"}  # the last two by the number of cores and of watches
+    varying = {"storage", "sensors"}  # the latter by the number of watches
     for key in (offered.keys() & ours.keys()) - varying:
         assert offered[key] == ours[key]
     variables = {

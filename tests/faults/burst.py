@@ -15,8 +15,9 @@ VICTIMS = {
     "daemon": ("daemon",),
     "code server": ("code server", "definitions"),
     "run worker": ("run worker",),
+    "pool of workers": ("workers",),
     "web server": ("web server",),
-    "all at once": ("daemon", "code server", "definitions", "web server", "run worker"),
+    "all at once": ("daemon", "code server", "definitions", "web server", "workers", "run worker"),
 }
 
 

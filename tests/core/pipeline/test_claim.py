@@ -13,6 +13,7 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
+from carbonation_core.pipeline import claim as claims
 from carbonation_core.pipeline.claim import claim, give_back, open_batches
 from carbonation_core.pipeline.work import Outcome, Stage, work
 from tests.site import SINGLE, Site, SiteMaker
@@ -83,6 +84,42 @@ def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker
     site.settle()
     assert [offer.size for offer in site.claim()] == [3]
     assert [offer.size for offer in site.claim()] == [2]
+
+
+def test_an_instance_has_as_many_batches_as_slots_and_another_when_one_ends(make: SiteMaker) -> None:
+    site = make(service={"single_group_runs": "0", "groups_per_run": "2"})
+    for number in range(7):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    offers = claim(site.project, "incoming", "here", slots=2)
+    assert [offer.size for offer in offers] == [2, 2]
+    assert claim(site.project, "incoming", "here", slots=2) == []
+    assert [offer.size for offer in claim(site.project, "incoming", "elsewhere", slots=1)] == [2]
+
+    site.run(offers[0])
+    assert [offer.size for offer in claim(site.project, "incoming", "here", slots=2)] == [1]
+
+
+def test_a_single_group_waits_for_a_slot_like_a_burst(make: SiteMaker) -> None:
+    site = make()
+    for number in range(3):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    first, second = claim(site.project, "incoming", "here", slots=2)
+    assert claim(site.project, "incoming", "here", slots=2) == []
+    site.run(first)
+    (third,) = claim(site.project, "incoming", "here", slots=2)
+    assert {first.group_key, second.group_key, third.group_key} == {"run0", "run1", "run2"}
+
+
+def test_the_first_batch_of_a_burst_is_small(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "FIRST", 1)
+    site = make(service={"single_group_runs": "0", "groups_per_run": "3"})
+    for number in range(6):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    offers = claim(site.project, "incoming", "here", slots=3)
+    assert [offer.size for offer in offers] == [1, 3, 2]
 
 
 def test_a_claim_leaves_what_was_in_the_batches_that_it_is_told_of(site: Site) -> None:
