@@ -103,13 +103,14 @@ def _parts(
     if idle and len(ready) <= service.single_group_runs:
         singles = [[group] for group in ready]
         return list(singles if slots is None else singles[:free])
-    # A batch publishes at its end: of a burst something is to be seen soon.
-    first = min(FIRST, service.groups_per_run) if idle and slots is not None else service.groups_per_run
+    # A batch publishes at its end: of a burst that takes several, something is to be seen soon.
+    most = service.groups_per_run
+    first = min(FIRST, most) if idle and len(ready) > most else most
     parts = [ready[:first]]
     rest = ready[first:]
     while rest and len(parts) < free:
-        parts.append(rest[: service.groups_per_run])
-        rest = rest[service.groups_per_run :]
+        parts.append(rest[:most])
+        rest = rest[most:]
     return parts
 
 
