@@ -134,7 +134,7 @@ class IntegrityRule(Section):
             if key in self.model_fields_set and key not in own:
                 raise ValueError(f'type = "{self.type}" has no key "{key}"; its keys: {listing(own)}')
         if self.type in ("min_size", "max_size") and not isinstance(self.value, int):
-            raise ValueError(f'type = "{self.type}" needs a "value", the size in bytes')
+            raise ValueError(f'type = "{self.type}" needs as "value" the number of bytes')
         if self.type == "magic" and not self._is_hexadecimal():
             raise ValueError('type = "magic" needs a "value" in hexadecimal text, such as "89504e47"')
         if self.type == "function" and self.function is None:

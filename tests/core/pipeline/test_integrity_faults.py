@@ -16,12 +16,12 @@ FAULTS = [
     (
         "an integrity check without value",
         '[[default.integrity]]\ntype = "min_size"\n',
-        'R: [[default.integrity]] number 1: type = "min_size" needs a "value", the size in bytes',
+        'R: [[default.integrity]] number 1: type = "min_size" needs as "value" the number of bytes',
     ),
     (
         "a size as text",
         '[[default.integrity]]\ntype = "max_size"\nvalue = "10 MB"\n',
-        'R: [[default.integrity]] number 1: type = "max_size" needs a "value", the size in bytes',
+        'R: [[default.integrity]] number 1: type = "max_size" needs as "value" the number of bytes',
     ),
     (
         "a size that is no whole number",
