@@ -39,7 +39,7 @@ class NoWorkers(Exception):  # noqa: N818  # an answer
     """There is no pool, or it cannot execute runs."""
 
 
-def ask(home: Path, question: Mapping[str, str], patience: float = PATIENCE) -> dict[str, Any]:
+def ask(home: Path, question: Mapping[str, str], patience: float) -> dict[str, Any]:
     """What the pool of that home answers; raises `NoWorkers` when nobody does within `patience` seconds."""
     end = time.monotonic() + patience
     while True:
@@ -82,7 +82,7 @@ class WarmRunLauncher(DefaultRunLauncher):
             super().launch_run(context)
             return
         try:
-            answer = ask(self._home, {"run": run.run_id})
+            answer = ask(self._home, {"run": run.run_id}, PATIENCE)
             if "worker" not in answer:
                 raise NoWorkers(answer.get("error", "no worker"))
             self._instance.add_run_tags(run.run_id, {WORKER_TAG: answer["worker"]})
@@ -98,7 +98,7 @@ class WarmRunLauncher(DefaultRunLauncher):
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]  # Dagster's is not annotated
         self._instance.report_run_canceling(run)
         with suppress(NoWorkers):
-            if ask(self._home, {"terminate": run_id}).get("told"):
+            if ask(self._home, {"terminate": run_id}, PATIENCE).get("told"):
                 return True
         # A worker whose pool was killed ends with the run that it has: no other can be hit.
         pid = pid_of(worker)

@@ -37,7 +37,7 @@ TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }
 
 def workers_of(service: Running) -> dict[str, str | None]:
     """The runs that workers have, by the pids of these."""
-    return dict(ask(service.site.directory / ".dagster", {})["workers"])
+    return dict(ask(service.site.directory / ".dagster", {}, patience=60)["workers"])
 
 
 def status_of(service: Running, run_id: str) -> str:
