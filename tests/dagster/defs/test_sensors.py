@@ -167,7 +167,7 @@ def test_offers_to_another_instance_are_left_to_it_for_an_hour(shown: Shown) -> 
     shown.offers()
 
     assert isinstance(shown.tick(), dg.SkipReason)
-    shown.site.now += recovery.OFFERS_LAST + timedelta(seconds=1)
+    shown.site.now += recovery.LONGEST_IN_QUEUE + timedelta(seconds=1)
     (request,) = shown.tick().run_requests
     assert request.tags["carbonation/group_key"] == "a.dat"
 
