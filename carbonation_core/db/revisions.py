@@ -1,13 +1,13 @@
 """New revisions of the plugin's branch, written into its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.autogenerate.api import AutogenContext
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine
 
@@ -36,9 +36,7 @@ def new_revision(
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     script = ScriptDirectory.from_config(config)
     own = [one for one in script.walk_revisions() if Path(one.path).parent == migrations]
-    heads = [one.revision for one in own if one.is_head]
-    if len(heads) > 1:
-        raise ConfigError(f"{migrations}: has more than one newest revision: {', '.join(sorted(heads))}")
+    head = _head_of(own, migrations)
     labels = {label for one in own for label in one.branch_labels}
     branch = next(iter(sorted(labels)), model.__module__.partition(".")[0])
     if autogenerate:
@@ -64,7 +62,7 @@ def new_revision(
                 config,
                 message,
                 autogenerate=autogenerate,
-                head=heads[0] if heads else "base",
+                head=head or "base",
                 branch_label=None if own else branch,
                 version_path=str(migrations),
                 rev_id=f"{branch}_{len(own) + 1:04}",
@@ -79,6 +77,14 @@ def new_revision(
     revision = made[0] if isinstance(made, list) else made
     assert revision is not None
     return Path(revision.path)
+
+
+def _head_of(own: Sequence[Script], migrations: Path) -> str | None:
+    """The plugin's newest revision; None before the first."""
+    heads = sorted(one.revision for one in own if one.is_head)
+    if len(heads) > 1:
+        raise ConfigError(f"{migrations}: has more than one newest revision: {', '.join(heads)}")
+    return heads[0] if heads else None
 
 
 def _is_of_model(model: type[FileBase]) -> Any:

@@ -79,8 +79,8 @@ class Facts:
     service: Worker | None
     reports: Sequence[PartReport]
     last_pass: Worker | None
-    watches: Sequence[WatchHealth]
-    archives: Sequence[ArchiveHealth]
+    watches: tuple[WatchHealth, ...]
+    archives: tuple[ArchiveHealth, ...]
     overlong: Overlong
     stale_threshold: timedelta
     consumers: Sequence[Lag]

@@ -1,6 +1,7 @@
 """How the service does: what its parts last said, what waits, and what is wrong."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -9,7 +10,7 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, consumers, counts, rule_versions, service, tallies
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
-from carbonation_core.db.engine import database_now, reading
+from carbonation_core.db.engine import Connection, database_now, reading
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
 from carbonation_core.disk.probe import Probe, probe
@@ -85,91 +86,120 @@ def status(project: Project) -> Status:
     Also asks the directories of watches and archives, for a few seconds at most.
     """
     require_database(project)
-    now = project.clock()
-    config = project.config
-    names = [watch.name for watch in config.watch]
+    now, config = project.clock(), project.config
     with reading(project.engine) as connection:
-        parts = service.parts(connection)
-        reached = counts.reached_since(connection, now, tuple(WINDOWS.values()))
-        sums = tallies.read(connection)
-        current = counts.by_status(sums)
-        queue_depth = counts.due_groups(connection, names, now)
-        workers = counts.running_batches(connection, names, database_now(connection))
-        retries = counts.retry_queue(connection, names)
-        oldest = counts.oldest_open_group(connection, names)
-        lags = tuple(consumers.lag(connection, row) for row in consumers.known(connection))
-        rules, last = rule_versions.accepted(connection), rule_versions.latest(connection)
-        filled = {
-            archive.name
-            for archive in config.archive
-            if components.has_live_copies(connection, archive.name, to_text(str(archive.base)))
-        }
-    probes = probe([*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)])
-    at_work = heartbeat.worker(parts.get(heartbeat.SERVICE))
-    if at_work and at_work.is_running:
-        # What it saw last is the truth, whatever we may look at.
-        probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}
-    watches = tuple(
-        watch_health(project, watch, parts.get(part_of_watch(watch.name)), probes[watch.path])
-        for watch in config.watch
-    )
-    archives = tuple(
-        health.archive_health(archive.name, probes[archive.base], archive.name in filled)
-        for archive in config.archive
-    )
-    refused = last if last is not None and not last.accepted else None
-    facts = Facts(
-        now=now,
-        allowed_silence=allowed_silence(project),
-        service=at_work,
-        reports=heartbeat.reports_of(parts),
-        last_pass=heartbeat.worker(parts.get(heartbeat.PASS)),
-        watches=watches,
-        archives=archives,
-        overlong=overlong(project, names),
-        stale_threshold=config.service.stale_threshold,
-        consumers=lags,
-        refused=refused,
-        components=current,
-        unreached=notify.unreached(project),
-    )
-    # A watch that is configured no more says nothing more, and need not.
-    known = {part_of_watch(name) for name in names}
-    silent = (part_of_watch(""), notify.PART)
-    heard = [p for p in parts.values() if p.part in known or not p.part.startswith(silent)]
+        stored = _stored(project, connection, now)
+    at_work = heartbeat.worker(stored.parts.get(heartbeat.SERVICE))
+    facts = _facts(project, stored, at_work, now)
     return Status(
         at=now,
         problems=tuple(health.problems(facts)),
         warnings=tuple(health.warnings(facts)),
-        service=facts.service,
+        service=at_work,
         last_pass=facts.last_pass,
-        parts=tuple(
-            Part(
-                part.part,
-                _state(part, at_work),
-                part.started_at,
-                part.last_heartbeat,
-                now - part.last_heartbeat,
-            )
-            for part in sorted(heard, key=lambda part: part.part)
-        ),
-        watches=watches,
-        archives=archives,
+        parts=tuple(_parts(project, stored.parts, at_work, now)),
+        watches=facts.watches,
+        archives=facts.archives,
         components={
-            status: {**dict(zip(WINDOWS, reached[status], strict=True)), ALL: current[status]}
+            status: {
+                **dict(zip(WINDOWS, stored.reached[status], strict=True)),
+                ALL: facts.components[status],
+            }
             for status in FileStatus
         },
-        totals=counts.totals(sums),
-        queue_depth=queue_depth,
-        workers_active=workers,
-        retry_queue=retries,
-        oldest_group=oldest,
-        oldest_is_stale=oldest is not None and now - oldest.since > config.service.stale_threshold,
+        totals=counts.totals(stored.sums),
+        queue_depth=stored.queue_depth,
+        workers_active=stored.workers,
+        retry_queue=stored.retries,
+        oldest_group=stored.oldest,
+        oldest_is_stale=stored.oldest is not None
+        and now - stored.oldest.since > config.service.stale_threshold,
         overlong=facts.overlong,
-        consumers=lags,
-        rules=rules,
-        refused_rules=refused,
+        consumers=stored.lags,
+        rules=stored.rules,
+        refused_rules=facts.refused,
     )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What the database says, all as of one moment."""
+
+    parts: Mapping[str, PartState]
+    reached: Mapping[FileStatus, Sequence[int]]
+    sums: Counter[str]
+    queue_depth: int
+    workers: int
+    retries: RetryQueue
+    oldest: OldestGroup | None
+    lags: tuple[Lag, ...]
+    rules: Version | None
+    latest_rules: Version | None
+    filled: frozenset[str]  # archives that have copies where they are configured to be
+
+
+def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
+    names = [watch.name for watch in project.config.watch]
+    return _Stored(
+        parts=service.parts(connection),
+        reached=counts.reached_since(connection, now, tuple(WINDOWS.values())),
+        sums=tallies.read(connection),
+        queue_depth=counts.due_groups(connection, names, now),
+        workers=counts.running_batches(connection, names, database_now(connection)),
+        retries=counts.retry_queue(connection, names),
+        oldest=counts.oldest_open_group(connection, names),
+        lags=tuple(consumers.lag(connection, row) for row in consumers.known(connection)),
+        rules=rule_versions.accepted(connection),
+        latest_rules=rule_versions.latest(connection),
+        filled=frozenset(
+            archive.name
+            for archive in project.config.archive
+            if components.has_live_copies(connection, archive.name, to_text(str(archive.base)))
+        ),
+    )
+
+
+def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datetime) -> Facts:
+    """What is judged: the database's word, and the directories as they are."""
+    config = project.config
+    probes = probe([*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)])
+    if at_work and at_work.is_running:
+        # What it saw last is the truth, whatever we may look at.
+        probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}
+    last = stored.latest_rules
+    return Facts(
+        now=now,
+        allowed_silence=allowed_silence(project),
+        service=at_work,
+        reports=heartbeat.reports_of(stored.parts),
+        last_pass=heartbeat.worker(stored.parts.get(heartbeat.PASS)),
+        watches=tuple(
+            watch_health(project, watch, stored.parts.get(part_of_watch(watch.name)), probes[watch.path])
+            for watch in config.watch
+        ),
+        archives=tuple(
+            health.archive_health(archive.name, probes[archive.base], archive.name in stored.filled)
+            for archive in config.archive
+        ),
+        overlong=overlong(project, [watch.name for watch in config.watch]),
+        stale_threshold=config.service.stale_threshold,
+        consumers=stored.lags,
+        refused=last if last is not None and not last.accepted else None,
+        components=counts.by_status(stored.sums),
+        unreached=notify.unreached(project),
+    )
+
+
+def _parts(
+    project: Project, parts: Mapping[str, PartState], at_work: Worker | None, now: datetime
+) -> Iterator[Part]:
+    """The parts of the service. A watch that is configured no more says nothing more, and need not."""
+    known = {part_of_watch(watch.name) for watch in project.config.watch}
+    silent = (part_of_watch(""), notify.PART)
+    for name, part in sorted(parts.items()):
+        if name in known or not name.startswith(silent):
+            age = now - part.last_heartbeat
+            yield Part(name, _state(part, at_work), part.started_at, part.last_heartbeat, age)
 
 
 def _state(part: PartState, at_work: Worker | None) -> str:

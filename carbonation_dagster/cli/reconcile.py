@@ -101,7 +101,6 @@ def archive(
             for name in scopes:
                 adopter_of(project, project.config.archive_named(name), watch_name)
     done: list[ArchiveReconciliation] = []
-    failed = False
     for name, scope in scopes.items():
         try:
             with _progress(name, shown=not no_progress) as progress:
@@ -117,17 +116,15 @@ def archive(
                 )
         except ScanError as error:
             _say_error(f"archive {name}: {error}")
-            failed = True
             continue
         done.append(found)
         for line in _told(found):
             click.echo(line)
         if found.refused:
             _say_error(f"archive {name}: {found.refused}")
-            failed = True
     for line in _summary(done):
         click.echo(line)
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if len(done) < len(scopes) or any(found.refused for found in done) else 0)
 
 
 def _chosen(what: str, asked: Collection[str], known: list[str]) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carbonation_dagster.cli.text_table import printable, text_table
+
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
     from carbonation_core.reports.status import Status
@@ -64,77 +66,94 @@ def _plain(value: Any) -> Any:
 
 
 def _lines(found: "Status") -> Iterator[str]:
-    from carbonation_core.reports.status import ALL, WINDOWS
-    from carbonation_dagster.cli.text_table import text_table
-
-    if found.is_healthy:
-        yield click.style("healthy", fg="green", bold=True)
-    for problem in found.problems:
-        yield f"{click.style('problem:', fg='red', bold=True)} {_one_line(problem)}"
-    for warning in found.warnings:
-        yield f"{click.style('warning:', fg='yellow', bold=True)} {_one_line(warning)}"
-    if found.service is not None and found.service.is_running:
-        ui = f", UI {found.service.ui}" if found.service.ui else ""
-        yield f"service: pid {found.service.pid} on {found.service.host}{ui}"
+    yield from _verdict(found)
     if found.parts:
         yield ""
-        headings = ("part", "state", "last heartbeat", "age", "started")
-        rows = [
-            (p.name, p.state, _time(p.last_heartbeat), _ago(p.age), _time(p.started_at)) for p in found.parts
-        ]
-        yield from text_table(headings, rows)
+        yield from _parts(found)
     yield ""
-    yield from text_table(
-        ("watch", "last look", "files", "last new file", "by event", "by scan", "health", "path"),
-        [
-            (
-                watch.name,
-                _or_never(watch.last_look),
-                str(watch.files or 0),
-                _or_never(watch.last_new),
-                str(watch.found_by_event),
-                str(watch.found_by_scan),
-                watch.error or ("late" if watch.is_late else "well"),
-                watch.path,
-            )
-            for watch in found.watches
-        ],
-    )
+    yield from _watches(found)
     yield ""
-    yield from text_table(
-        ("archive", "free", "health", "path"),
-        [(one.name, f"{one.share_free:.0%}", one.error or "well", one.path) for one in found.archives],
-    )
+    yield from _archives(found)
     yield ""
-    counts = [
-        (state.value, *(str(numbers[window]) for window in (*WINDOWS, ALL)))
-        for state, numbers in found.components.items()
-    ]
-    yield from text_table(("components", *WINDOWS, ALL), counts)
+    yield from _components(found)
     yield ""
     if found.consumers:
-        yield from text_table(
-            ("consumer", "watch", "behind", "since", "last ack"),
-            [
-                (
-                    one.consumer,
-                    one.watch_name or "all",
-                    str(one.behind),
-                    _time(one.since) if one.since else "",
-                    _time(one.acked_at),
-                )
-                for one in found.consumers
-            ],
-        )
+        yield from _consumers(found)
         yield ""
     yield from _totals(found)
     yield from _rules(found)
     yield from _overlong(found)
 
 
-def _overlong(found: "Status") -> Iterator[str]:
-    from carbonation_dagster.cli.text_table import text_table
+def _verdict(found: "Status") -> Iterator[str]:
+    if found.is_healthy:
+        yield click.style("healthy", fg="green", bold=True)
+    for problem in found.problems:
+        yield f"{click.style('problem:', fg='red', bold=True)} {printable(problem)}"
+    for warning in found.warnings:
+        yield f"{click.style('warning:', fg='yellow', bold=True)} {printable(warning)}"
+    if found.service is not None and found.service.is_running:
+        ui = f", UI {found.service.ui}" if found.service.ui else ""
+        yield f"service: pid {found.service.pid} on {found.service.host}{ui}"
 
+
+def _parts(found: "Status") -> Iterator[str]:
+    headings = ("part", "state", "last heartbeat", "age", "started")
+    rows = [
+        (part.name, part.state, _time(part.last_heartbeat), _ago(part.age), _time(part.started_at))
+        for part in found.parts
+    ]
+    return text_table(headings, rows)
+
+
+def _watches(found: "Status") -> Iterator[str]:
+    headings = ("watch", "last look", "files", "last new file", "by event", "by scan", "health", "path")
+    rows = [
+        (
+            watch.name,
+            _or_never(watch.last_look),
+            str(watch.files or 0),
+            _or_never(watch.last_new),
+            str(watch.found_by_event),
+            str(watch.found_by_scan),
+            watch.error or ("late" if watch.is_late else "well"),
+            watch.path,
+        )
+        for watch in found.watches
+    ]
+    return text_table(headings, rows)
+
+
+def _archives(found: "Status") -> Iterator[str]:
+    rows = [(one.name, f"{one.share_free:.0%}", one.error or "well", one.path) for one in found.archives]
+    return text_table(("archive", "free", "health", "path"), rows)
+
+
+def _components(found: "Status") -> Iterator[str]:
+    from carbonation_core.reports.status import ALL, WINDOWS
+
+    rows = [
+        (state.value, *(str(numbers[window]) for window in (*WINDOWS, ALL)))
+        for state, numbers in found.components.items()
+    ]
+    return text_table(("components", *WINDOWS, ALL), rows)
+
+
+def _consumers(found: "Status") -> Iterator[str]:
+    rows = [
+        (
+            one.consumer,
+            one.watch_name or "all",
+            str(one.behind),
+            _time(one.since) if one.since else "",
+            _time(one.acked_at),
+        )
+        for one in found.consumers
+    ]
+    return text_table(("consumer", "watch", "behind", "since", "last ack"), rows)
+
+
+def _overlong(found: "Status") -> Iterator[str]:
     if not found.overlong.waiters:
         return
     yield ""
@@ -198,12 +217,6 @@ def _time(at: datetime) -> str:
 
 def _or_never(at: datetime | None) -> str:
     return _time(at) if at else "never"
-
-
-def _one_line(text: str) -> str:
-    from carbonation_dagster.cli.text_table import printable
-
-    return printable(text)
 
 
 def _ago(age: timedelta) -> str:
