@@ -160,7 +160,7 @@ class ServiceSection(Section):
         4, ge=0, le=1_000_000, description="up to so many ready groups get a run each while the watch is idle"
     )
     runs_at_once: int | None = Field(
-        None, ge=1, description="runs at a time, of all watches together; as many as there are cores"
+        None, ge=1, le=1000, description="runs at a time, of all watches together; as many as there are cores"
     )
     max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
         0.1, description="share of an archive that a reconcile may call missing without `--force`"

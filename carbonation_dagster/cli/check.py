@@ -117,7 +117,7 @@ def _as_json(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes
         {
             "watch_name": one.watch_name,
             "group_key": one.group_key,
-            "difference": one.difference,
+            "difference": one.difference.value,
             "reason": one.reason,
             "from": _where(one.before),
             "to": _where(one.after),
