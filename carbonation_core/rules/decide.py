@@ -116,8 +116,8 @@ def _ends_with(filename: str, extensions: Iterable[str]) -> str | None:
 
 
 def _last_suffix(filename: str) -> str:
-    stem, dot, suffix = filename.rpartition(".")
-    return f".{suffix}" if dot and stem else ""
+    stem, _, suffix = filename.rpartition(".")
+    return f".{suffix}" if stem and suffix else ""
 
 
 def group_key(path: str, rules: RuleSet) -> str:
