@@ -23,7 +23,7 @@ from carbonation_dagster.defs.messages import FAILED
 from carbonation_dagster.defs.naming import PASS_TAG, Names, run_tags
 from carbonation_dagster.defs.recovery import pass_name, recover, report_dead_passes
 from carbonation_dagster.defs.resources import Carbonation
-from carbonation_dagster.service.home import HomeError, prepare_home, unusable
+from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 
 # Dagster tells every step to stderr, failures with their stack; what a person
 # needs of that we say ourselves, and the run in Dagster holds all of it.
@@ -98,6 +98,7 @@ def _dagster(project: Project, done: Pass) -> Iterator[dg.DagsterInstance]:
     with ExitStack() as stack:
         try:
             home = prepare_home(project.config)
+            require_room(home)
             try:
                 instance = stack.enter_context(dg.DagsterInstance.get())
                 instance.get_run_records(limit=1)

@@ -66,10 +66,18 @@ class Shown:
         }
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
+@pytest.fixture(scope="session")
+def kept_instance() -> Iterator[dg.DagsterInstance]:
+    """Its tables take longer to make than most tests."""
     with dg.DagsterInstance.ephemeral() as made:
         yield made
+
+
+@pytest.fixture
+def instance(kept_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """A Dagster instance that knows of nothing."""
+    kept_instance.wipe()
+    return kept_instance
 
 
 @pytest.fixture

@@ -17,6 +17,14 @@ from carbonation_dagster.environment import DAGSTER_HOME
 from tests.faults.disks import fill, mounted, remount
 from tests.site import SINGLE, Site, SiteMaker
 
+PLAIN = """
+from carbonation_core import FileBase, Plugin
+
+class File(FileBase):
+    __tablename__ = "files"
+
+plugin = Plugin(File)
+"""
 PLUGIN_SECTION = '[plugins]\npackage = "tests.site:PLUGIN"\n'
 
 
@@ -119,7 +127,9 @@ def test_a_home_that_may_not_be_written_is_said_in_a_sentence(site: Site) -> Non
     assert set(site.archived()) == {"a.dat"}
 
 
-def test_what_the_service_makes_is_not_for_all_users(site: Site) -> None:
+def test_what_the_service_makes_is_not_for_all_users(make: SiteMaker) -> None:
+    site = make(SINGLE, more='[plugins]\npackage = "plain_plugin"\n')
+    (site.directory / "plain_plugin.py").write_text(PLAIN, encoding="utf-8")
     site.project.engine.dispose()
     for file in site.directory.glob("carbonation.db*"):
         file.unlink()

@@ -15,10 +15,10 @@ from tests.site import PLUGIN, Site, SiteMaker, sizes
 SERVICE = {"single_group_runs": "0"}
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
+@pytest.fixture(scope="module")
+def kept_instance() -> Iterator[dg.DagsterInstance]:
     # An ephemeral one cannot execute a job that is made anew.
-    with dg.instance_for_test() as made:
+    with dg.instance_for_test(set_dagster_home=False) as made:
         yield made
 
 

@@ -15,10 +15,10 @@ from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PLUGIN, SiteMaker
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
+@pytest.fixture(scope="module")
+def kept_instance() -> Iterator[dg.DagsterInstance]:
     # A schedule's context does not take an ephemeral one.
-    with dg.instance_for_test() as made:
+    with dg.instance_for_test(set_dagster_home=False) as made:
         yield made
 
 
