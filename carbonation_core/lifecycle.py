@@ -136,3 +136,6 @@ class Outcome(StrEnum):
     RETRY_PENDING = "retry_pending"
     FAILED = "failed"
     GIVEN_BACK = "given_back"  # nothing was decided; it comes again
+
+
+FAILED_OUTCOMES = (Outcome.RETRY_PENDING, Outcome.FAILED)  # of an attempt that failed

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from carbonation_core.db import service
-from carbonation_core.db.engine import repeatable, writing
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.service import PartState
 from carbonation_core.process import is_dead, this_process
 from carbonation_core.project import Project
@@ -66,6 +66,13 @@ def beat(project: Project, part: str, ui: str | None = None, reports: Sequence[P
 def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
     """Say that it has ended, and what went wrong in it."""
     _say(project, part, {"running": False, "errors": list(errors)})
+
+
+def has_ended(project: Project, part: str) -> bool:
+    """Whether whoever worked as that part last has said that it ended; true before the first time."""
+    with reading(project.engine) as connection:
+        last = worker(service.get(connection, part))
+    return last is None or not last.is_running
 
 
 def reports_of(parts: Mapping[str, PartState]) -> list[PartReport]:

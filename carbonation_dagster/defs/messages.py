@@ -11,7 +11,8 @@ import dagster as dg
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive
-from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
+from carbonation_core.lifecycle import FAILED_OUTCOMES, Outcome
+from carbonation_core.pipeline.work import BatchReport, GroupReport
 from carbonation_core.reports.stuck import Stuck
 from carbonation_core.text import shown
 from carbonation_dagster.defs.naming import Names, plain
@@ -21,7 +22,6 @@ LONGEST_TABLE = 25
 LONGEST_LIST = 10  # groups named in a sentence
 LONGEST_LOG = 100  # lines of one step
 
-FAILED = (Outcome.RETRY_PENDING, Outcome.FAILED)
 MetadataMapping = Mapping[str, dg.MetadataValue]
 
 WHAT_TO_DO = (
@@ -48,7 +48,7 @@ class Told:
     @property
     def failed(self) -> list[GroupReport]:
         """Groups whose attempt failed in this run."""
-        return self.with_outcome(*FAILED)
+        return self.with_outcome(*FAILED_OUTCOMES)
 
     @property
     def archived(self) -> list[GroupReport]:
@@ -76,7 +76,7 @@ def materialisations(told: Told, names: Names, config: Config) -> Iterator[dg.As
 
 def metadata(told: Told) -> MetadataMapping:
     """What the catalogue's materialisation says of the run's groups."""
-    others = [one for one in Outcome if one not in (Outcome.ARCHIVED, *FAILED)]
+    others = [one for one in Outcome if one not in (Outcome.ARCHIVED, *FAILED_OUTCOMES)]
     counts = {one.value.replace("_", " "): len(told.with_outcome(one)) for one in others}
     return {
         **_totals(told.archived),
@@ -135,7 +135,7 @@ def naming_the(groups: Sequence[GroupReport]) -> str:
 def table(groups: Sequence[GroupReport]) -> dg.TableMetadataValue:
     """The groups as a table, those that failed first and those that were archived last, cut to a length."""
     ordered = sorted(
-        groups, key=lambda group: (group.outcome not in FAILED, group.outcome is Outcome.ARCHIVED)
+        groups, key=lambda group: (group.outcome not in FAILED_OUTCOMES, group.outcome is Outcome.ARCHIVED)
     )
     columns = ("group", "outcome", "stage", "files", "bytes", "archive", "directory", "reason")
     kinds = {"files": "int", "bytes": "int"}

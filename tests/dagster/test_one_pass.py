@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.process import this_process
 from carbonation_core.project import utc_now
+from carbonation_core.reports import heartbeat
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
@@ -106,6 +107,19 @@ def test_the_status_knows_of_the_last_pass_and_its_faults(once: Site) -> None:
 
 def test_with_nothing_to_do_it_says_so(once: Site) -> None:
     assert last_word(once) == (0, "nothing was ready")
+
+
+def test_a_pass_that_finds_nothing_to_do_never_imports_dagster(once: Site) -> None:
+    once.deliver("a.dat")
+    assert run_once(once)[0] == 0
+    script = (
+        "import sys\n"
+        "from carbonation_core.project import open_project\n"
+        "from carbonation_dagster.one_pass import run_pass\n"
+        f"assert run_pass(open_project({str(once.directory / 'config.toml')!r})).exit_code == 0\n"
+        "assert 'dagster' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
 def test_an_attempt_that_failed_is_exit_code_3_and_is_named(once: Site) -> None:
@@ -307,8 +321,9 @@ plugin = Plugin(File, extractors={"slow": slow})
 
 
 @pytest.fixture
-def slow(make: SiteMaker) -> Site:
+def slow(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> Site:
     """Two groups in one batch, which the plugin holds up until there is a file "go"."""
+    monkeypatch.delitem(sys.modules, "slow_plugin", raising=False)  # of another project
     site = make(
         '[single.metadata]\nextract = "slow"\n',
         watch={**QUICK, "rules": '"single"'},
@@ -353,6 +368,7 @@ def test_a_run_whose_pass_was_killed_after_its_batch_shows_as_failed(once: Site)
         for tag in (living, living.replace("#", "0#")):
             run = dg.DagsterRun("watch_incoming", tags={PASS_TAG: tag}, status=dg.DagsterRunStatus.STARTED)
             instance.add_run(run)
+    heartbeat.begin(once.project, heartbeat.PASS)  # and never said that it ended
 
     assert run_once(once)[0] == 0
 
