@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from sqlalchemy import Dialect, inspect
 
 from carbonation_core.config.loading import Config
+from carbonation_core.config.templates import misfits
 from carbonation_core.config.toml import place
 from carbonation_core.db import columns
 from carbonation_core.db.catalog import file_query
@@ -109,6 +110,7 @@ class Plugin:
             tuple(self.selection_functions),
             tuple(self.routing_functions),
             tuple(self.integrity_functions),
+            {column.key: columns.example(column) for column in own_columns(self)},
         )
 
     def asked(self, kind: Kind, name: str, /, *arguments: object, **keywords: object) -> Any:
@@ -200,7 +202,7 @@ def _package(module: object) -> str:
 
 
 def load_plugin(config: Config) -> Plugin:
-    """The plugin that config.toml names, or the one that is registered.
+    """The plugin that config.toml names, or the one that is registered, for the archives of config.toml.
 
     The directory of config.toml is on the import path while it loads, so that a
     plugin that lies there needs no installation. Raises `ConfigError`.
@@ -245,6 +247,13 @@ def load_plugin(config: Config) -> Plugin:
     fault = _fault(plugin)
     if fault:
         raise ConfigError(f'{where}: plugin "{target}": {fault}')
+    faults = []
+    for archive in config.archive:
+        where = place(config.path, f'[[archive]] "{archive.name}"', "destination")
+        sentences = misfits(archive.destination, plugin.names.columns or {})
+        faults += [f"{where}: {sentence}" for sentence in sentences]
+    if faults:
+        raise ConfigError(*faults)
     return plugin
 
 

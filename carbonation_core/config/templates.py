@@ -3,17 +3,23 @@
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 
 from carbonation_core.config.toml import at_home
 from carbonation_core.errors import Unroutable
 from carbonation_core.names import NAME_MAX, PATH_MAX, path_fault, to_text
+from carbonation_core.text import nearest
 
 # Width and precision of a format that is not one of times.
 _SIZES = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?(\d*)[,_]?(?:\.(\d+))?[A-Za-z%]?", re.ASCII)
 # What stands between two slashes, those in a format left alone.
 _PART = re.compile(r"(?:\{\{|\{[^{}]*\}|[^{/])+")
+# What strftime(3) of Linux knows, with its flags and widths; the rest it leaves as it is.
+_DIRECTIVE = re.compile(r"%[-_0^#]*\d*[EO]?(.?)", re.DOTALL)
+_DIRECTIVES = frozenset("aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZf%")
+FACTS = ("watch_name", "file_type", "group_key")  # what a destination may name besides the metadata
 _LITERAL = re.compile(r"(?:[^{]|\{\{)*")
 
 
@@ -53,6 +59,37 @@ def check_template(text: str) -> str:
     if ".." in _split(text)[1].split("/"):
         raise ValueError(f'"{text}" has ".." after a placeholder, where it is never allowed')
     return text
+
+
+def misfits(template: str, columns: Mapping[str, object]) -> Iterator[str]:
+    """A sentence for each placeholder that no metadata can fill.
+
+    `columns` are those of the plugin, each with a value that it may have, or None if any.
+    """
+    known = {**dict.fromkeys(FACTS, "text"), **columns}
+    for _, name, form, conversion in string.Formatter().parse(template):
+        if name is None:
+            continue
+        placeholder = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}}}"
+        if name not in known:
+            yield f'placeholder "{placeholder}" names no column of the plugin; {nearest(name, known)}'
+        elif known[name] is not None and (fault := _misfit(known[name], form or "", conversion)):
+            yield f'placeholder "{placeholder}" {fault}'
+
+
+def _misfit(value: object, form: str, conversion: str | None) -> str | None:
+    value = string.Formatter().convert_field(value, conversion)
+    try:
+        format(value, form)
+    except (ValueError, TypeError) as error:
+        return f"has a format that its column does not take: {error}"
+    if not form or not isinstance(value, date | time):
+        return None
+    directives = list(_DIRECTIVE.finditer(form))
+    for directive in directives:
+        if directive[1] not in _DIRECTIVES:
+            return f'has an unknown directive, "{directive[0]}"'
+    return None if directives else 'is the same for every time; parts of it are given as in "%Y/%m/%d"'
 
 
 def constant_directory(template: str) -> str:

@@ -41,6 +41,21 @@ LARGEST = 2 << 20  # bytes of all metadata as JSON; MariaDB takes a statement of
 LONGEST_SHOWN = 100  # characters of a value in a message
 # MariaDB counts text in bytes; the other databases take as much as there is.
 _BYTES = MappingProxyType({"TINYTEXT": 2**8, "text": 2**16, "TEXT": 2**16, "MEDIUMTEXT": 2**24})
+_EXAMPLES: Mapping[type, object] = MappingProxyType(
+    {
+        bool: True,
+        date: date(2000, 1, 1),
+        datetime: datetime(2000, 1, 1, tzinfo=UTC),
+        Decimal: Decimal(1),
+        dict: {},
+        float: 1.0,
+        int: 1,
+        list: [],
+        str: "text",
+        time: time.min,
+        timedelta: "text",
+    }
+)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # from which SQLAlchemy counts spans where there is no type for them
 
 
@@ -70,6 +85,15 @@ def refusal(column: Column[Any]) -> str | None:
     if python_type(kind) is bytes:
         return "its values are kept as JSON, too, which has no bytes; keep text, or the path of a file"
     return None
+
+
+def example(column: Column[Any]) -> object:
+    """A value that the column may have, as texts have it; None if its type does not say."""
+    kind: Any = column.type
+    found = datetime if isinstance(kind, UtcDateTime) else python_type(kind)
+    if isinstance(kind, Enum | Interval | Uuid):
+        return "text"
+    return _EXAMPLES.get(found)
 
 
 def as_json(values: Mapping[str, object]) -> dict[str, Any]:

@@ -29,13 +29,17 @@ LARGEST_FILE = 2**62  # bytes; more than a file system takes, and less than what
 
 @dataclass(frozen=True)
 class PluginNames:
-    """The names a plugin offers to rule sets."""
+    """The names a plugin offers to rule sets.
+
+    `columns` are those of its metadata, each with a value that it may have; None: they are not known.
+    """
 
     extractors: Collection[str] = ()
     group_functions: Collection[str] = ()
     selection_functions: Collection[str] = ()
     routing_functions: Collection[str] = ()
     integrity_functions: Collection[str] = ()
+    columns: Mapping[str, object] | None = None
 
 
 def _pattern(value: object) -> re.Pattern[str]:
@@ -401,6 +405,11 @@ def _faults(
             return None
         return f'the plugin has no {kind} "{asked}"; it has: {listing(known)}'
 
+    def column(asked: str) -> str | None:
+        if names.columns is None or asked in names.columns:
+            return None
+        return f'the plugin has no column "{asked}"; {nearest(asked, names.columns)}'
+
     checks: list[tuple[str, str, str | None]] = [(f"[{name}]", "archive", archive(rules.archive))]
     if rules.completeness:
         fault = offered("group function", rules.completeness.group_function, names.group_functions)
@@ -417,7 +426,11 @@ def _faults(
         checks.append((table, "extensions", fault))
     for number, selection in enumerate(rules.selection, 1):
         fault = offered("selection function", selection.function, names.selection_functions)
-        checks.append((f"[[{name}.selection]] number {number}", "function", fault))
+        table = f"[[{name}.selection]] number {number}"
+        checks.append((table, "function", fault))
+        checks += [(table, "has_keys", column(key)) for key in selection.has_keys]
+        checks += [(table, "lacks_keys", column(key)) for key in selection.lacks_keys]
+        checks += [(table, "field", column(condition.name)) for condition in selection.field]
     for number, routing in enumerate(rules.routing, 1):
         table = f"[[{name}.routing]] number {number}"
         checks.append((table, "archive", archive(routing.archive)))

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from carbonation_core.db.columns import jsonable
-from carbonation_core.text import shown, written
+from carbonation_core.text import shown
 from carbonation_dagster.cli.text_table import text_table
 
 Rows = Iterable[Mapping[str, Any]]
@@ -43,7 +43,7 @@ def as_json(columns: Sequence[str], rows: Rows) -> Iterator[str]:
     """One array of objects, an object a line."""
     before = "["
     for row in rows:
-        yield f"{before}\n{to_json({name: written(row[name]) for name in columns})}"
+        yield f"{before}\n{to_json({name: row[name] for name in columns})}"
         before = ","
     yield "[]\n" if before == "[" else "\n]\n"
 
@@ -78,7 +78,7 @@ def _field(value: object) -> object:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return to_json(value)
-    return value.isoformat() if isinstance(value, date | time) else written(value)
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def _cell(value: object) -> str:

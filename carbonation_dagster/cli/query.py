@@ -105,6 +105,7 @@ def files(
     from carbonation_core.api import connect
     from carbonation_core.db.catalog import default_columns
     from carbonation_core.errors import QueryError
+    from carbonation_core.text import written
     from carbonation_dagster.cli.opening import begin_log
     from carbonation_dagster.cli.printing import WRITERS
     from carbonation_dagster.cli.wrong_usage import wrong_usage
@@ -119,7 +120,8 @@ def files(
             if count:
                 click.echo(database.query_files(filters, names, order, count_only=True))
                 return
-            rows = database.iter_files(filters, names, order, limit)
+            found = database.iter_files(filters, names, order, limit)
+        rows = ({name: written(value) for name, value in row.items()} for row in found)
         for portion in WRITERS[form](names, rows):
             if form == "table":
                 click.echo(portion, nl=False)  # colour on a terminal only

@@ -1,7 +1,9 @@
-"""Which options the columns of a plugin make."""
+"""Which options the columns of a plugin make, and how their values are printed."""
 
 import enum
+import importlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,9 @@ from sqlalchemy import Enum, Interval, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core import FileBase
+from carbonation_dagster.cli import main
 from carbonation_dagster.cli.filter_options import filter_options, filters_from
+from tests.site import make_site
 
 
 class Colour(enum.Enum):
@@ -63,3 +67,47 @@ def test_a_value_that_is_none_is_wrong_usage(line: str, said: str) -> None:
     made, output = asked(*line.split())
     assert made is None
     assert said in output
+
+
+COLOURED = """
+import enum
+import importlib
+from datetime import timedelta
+from uuid import UUID
+from sqlalchemy import Enum, Interval, Uuid
+from sqlalchemy.orm import Mapped, mapped_column
+from carbonation_core import FileBase, Plugin
+
+class Colour(enum.Enum):
+    RED = 1
+
+class File(FileBase):
+    __tablename__ = "files"
+    colour: Mapped[Colour | None] = mapped_column(Enum(Colour))
+    uuid: Mapped[UUID | None] = mapped_column(Uuid())
+    late: Mapped[timedelta | None] = mapped_column(Interval())
+
+def describe(file_paths):
+    return {"colour": Colour.RED, "uuid": UUID(int=1), "late": timedelta(minutes=90)}
+
+plugin = Plugin(File, extractors={"describe": describe})
+"""
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_words_spans_and_ids_are_printed_as_json_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    name = f"coloured_{form}"
+    (tmp_path / f"{name}.py").write_text(COLOURED)
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = importlib.import_module(name).plugin
+    rules = '[single]\n[single.metadata]\nextract = "describe"\n'
+    site = make_site(tmp_path, rules, plugin=plugin, more=f'[plugins]\npackage = "{name}"\n')
+    site.deliver("a.bin")
+    site.one_pass()
+    line = ["-c", str(tmp_path / "config.toml"), "query", "files", "--columns", "colour,late,uuid"]
+    said = CliRunner().invoke(main, [*line, "--colour", "RED", "--format", form]).stdout
+    for word in ("RED", "PT1H30M", "00000000-0000-0000-0000-000000000001"):
+        assert word in said
+    site.close()

@@ -1,11 +1,7 @@
 """How rows are printed, however many there are."""
 
-import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import click
 import pytest
@@ -54,16 +50,3 @@ def test_numbers_are_aligned_on_the_right() -> None:
         "-10.5  b",
         "       c",
     ]
-
-
-class Colour(Enum):
-    RED = 1
-
-
-def test_ids_spans_and_members_are_printed_as_json_has_them() -> None:
-    row = {"id": UUID(int=1), "late": timedelta(minutes=90), "colour": Colour.RED}
-    printed = {form: "".join(write(list(row), [row])).splitlines()[-1] for form, write in WRITERS.items()}
-    assert printed["csv"] == "00000000-0000-0000-0000-000000000001,PT1H30M,RED"
-    assert printed["table"].split() == printed["csv"].split(",")
-    (found,) = json.loads("".join(WRITERS["json"](list(row), [row])))
-    assert list(found.values()) == printed["csv"].split(",")

@@ -188,6 +188,21 @@ def test_the_defaults_of_a_query_may_be_a_dict(given: Any, taken: QueryDefaults)
     assert Plugin(File, query_defaults=given).query_defaults == taken
 
 
+def test_destinations_are_checked_against_the_columns(tmp_path: Path) -> None:
+    (tmp_path / "my_columns.py").write_text(SOUND)
+    loaded = config(tmp_path, "my_columns")
+    with loaded.path.open("a") as file:
+        file.write('[[archive]]\nname = "main"\ndestination = "archive/{categroy}/{category:%Y}"\n')
+    with pytest.raises(ConfigError) as raised:
+        load_plugin(load_config(loaded.path))
+    unknown, misfit = raised.value.faults
+    assert unknown == (
+        f'{loaded.path}: [[archive]] "main": key "destination": placeholder "{{categroy}}" names no column '
+        'of the plugin; did you mean "category"?'
+    )
+    assert 'placeholder "{category:%Y}" has a format that its column does not take' in misfit
+
+
 class File(FileBase):
     """A model with a column of each kind."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carbonation_core.config.templates import check_template, constant_directory, fill, under
+from carbonation_core.config.templates import check_template, constant_directory, fill, misfits, under
 from carbonation_core.errors import Unroutable
 from carbonation_core.names import NAME_MAX
 
@@ -189,3 +189,55 @@ def test_a_template_that_can_never_be_filled_is_refused(template: str) -> None:
 @pytest.mark.parametrize("template", ["a", "{a}", "{a!r:>5}", "{{a}}", "../{a}", "~/{a}", "/a/..b/{c:%Y}"])
 def test_a_usable_template_is_returned(template: str) -> None:
     assert check_template(template) == template
+
+
+HELD: dict[str, object] = {
+    "category": "text",
+    "start": datetime(2000, 1, 1, tzinfo=UTC),
+    "day": date(2000, 1, 1),
+    "size": 1,
+    "share": 1.0,
+    "price": Decimal(1),
+    "tags": None,
+}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "archive",
+        "{watch_name}/{file_type}/{group_key}/{category:.3}",
+        "{start:%Y/%m/%d}/{start:%-d %_H %06Y %EY %Om %f %j %%}/{day:%F}",
+        "{start!s:.10}/{start}/{size:04d}/{share:.2f}/{price:.1f}/{size:%}",
+        "{tags:anything}",
+    ],
+)
+def test_a_destination_that_the_columns_can_fill_is_fine(template: str) -> None:
+    assert list(misfits(template, HELD)) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{categroy}/x", '"{categroy}" names no column of the plugin; did you mean "category"?'),
+        ("{groupkey}", '"{groupkey}" names no column of the plugin; did you mean "group_key"?'),
+        ("{start:%Q}", '"{start:%Q}" has an unknown directive, "%Q"'),
+        ("{day:%Y/%-Q}", '"{day:%Y/%-Q}" has an unknown directive, "%-Q"'),
+        ("{start:%Y%}", '"{start:%Y%}" has an unknown directive, "%"'),
+        ("{start:Y}", '"{start:Y}" is the same for every time; parts of it are given as in "%Y/%m/%d"'),
+        (
+            "{start!s:%Y}",
+            '"{start!s:%Y}" has a format that its column does not take: Invalid format',
+        ),
+        (
+            "{category:%Y}",
+            '"{category:%Y}" has a format that its column does not take: Invalid format',
+        ),
+        ("{size:%Y}", '"{size:%Y}" has a format that its column does not take: Invalid format'),
+        ("{share:d}", "\"{share:d}\" has a format that its column does not take: Unknown format code 'd'"),
+        ("{price:x}", '"{price:x}" has a format that its column does not take: '),
+    ],
+)
+def test_a_placeholder_that_no_metadata_can_fill_is_named(template: str, said: str) -> None:
+    (sentence,) = misfits(template, HELD)
+    assert sentence.startswith(f"placeholder {said}")

@@ -110,7 +110,7 @@ def test_the_rules_that_let_a_group_pass_are_kept_with_its_attempt(make: SiteMak
     site = make(
         """
         [[single.selection]]
-        lacks_keys = ["nothing"]
+        lacks_keys = ["start"]
         [[single.routing]]
         match = "*.dat"
         archive = "main"

@@ -293,3 +293,25 @@ def test_a_plugin_that_offers_nothing_is_said_to_have_none(tmp_path: Path) -> No
     config = load_config(written(tmp_path, GOOD))
     (fault,) = faults_of_rules('[default.metadata]\nextract = "csv"\n', config, PluginNames())
     assert fault.endswith('the plugin has no extractor "csv"; it has: none')
+
+
+def test_names_that_are_no_column_of_the_plugin_are_faults(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, GOOD))
+    rules = """
+        [[default.selection]]
+        has_keys = ["category", "strat"]
+        [[default.selection]]
+        lacks_keys = ["categroy"]
+        field = [{ name = "start", matches = ["^2"] }, { name = "colour", matches = ["red"] }]
+        [[default.selection]]
+        field = "stop"
+        matches = ["x"]
+    """
+    faults = faults_of_rules(rules, config, PluginNames(columns={"category": "text", "start": None}))
+    number = f"{config.rules.file}: [[default.selection]] number"
+    assert faults == [
+        f'{number} 1: key "has_keys": the plugin has no column "strat"; did you mean "start"?',
+        f'{number} 2: key "lacks_keys": the plugin has no column "categroy"; did you mean "category"?',
+        f'{number} 2: key "field": the plugin has no column "colour"; known: "category", "start"',
+        f'{number} 3: key "field": the plugin has no column "stop"; known: "category", "start"',
+    ]
