@@ -3,13 +3,22 @@
 `/mnt/a/x` is `x` of `/srv/archive`, if `/mnt/a` or `/srv/archive` is a symlink to the other one.
 """
 
+import errno
 import os
 from pathlib import Path
+
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # of a path that leads to nothing, or in a circle
 
 
 def real_path(path: Path) -> Path:
     """The path without symlinks, as far as they lead anywhere."""
-    return Path(os.path.realpath(path))
+    return Path(_real(str(path)))
+
+
+def followed(path: str) -> str:
+    """Where symlinks lead, as a path without them; raises `OSError` where the system does not follow them."""
+    os.stat(path)  # knows when to stop; Python follows each by a call of itself
+    return os.path.realpath(path, strict=True)
 
 
 def absolute(path: str) -> str:
@@ -17,7 +26,7 @@ def absolute(path: str) -> str:
     path = os.path.join(os.getcwd(), path, "")
     before, up, after = path.rpartition("/../")
     if up:
-        path = os.path.join(os.path.realpath(before + up), after)
+        path = os.path.join(_real(before + up), after)
     return "/" + os.path.normpath(path).lstrip("/")
 
 
@@ -29,7 +38,7 @@ def relative_to(root: Path, path: str) -> str | None:
     if "\0" in path:
         return None
     directory, name = os.path.split(path)
-    ways = (path, os.path.join(os.path.realpath(directory), name), os.path.realpath(path))
+    ways = (path, os.path.join(_real(directory), name), _real(path))
     for way in dict.fromkeys(ways):
         if Path(way).is_relative_to(root):
             return _below(way, str(root))
@@ -38,6 +47,13 @@ def relative_to(root: Path, path: str) -> str | None:
             if _is_same(above, root):
                 return _below(way, above)
     return None
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except RecursionError:  # through more symlinks than the system follows
+        return os.path.abspath(path)
 
 
 def _below(path: str, above: str) -> str:

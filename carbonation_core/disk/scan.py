@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbonation_core.config.sections import Watch
+from carbonation_core.disk.paths import NOWHERE, followed, real_path
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path, to_text
@@ -130,7 +131,7 @@ class _Looking:
         except OSError as error:
             if not relative:
                 raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            if error.errno not in NOWHERE:
                 self._unreadable.append((to_text(relative), error.strerror or str(error)))
             return []
 
@@ -139,10 +140,9 @@ class _Looking:
         path = os.path.join(self._root, relative)
         try:
             found = os.stat(path, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
-            self._unreadable.append((to_text(os.path.dirname(relative)), error.strerror or str(error)))
+            if error.errno not in NOWHERE:
+                self._unreadable.append((to_text(os.path.dirname(relative)), error.strerror or str(error)))
             return None
         fault = None
         if stat.S_ISLNK(found.st_mode):
@@ -158,11 +158,11 @@ class _Looking:
         if self._watch.symlinks == "refuse":
             return link, "is a symlink, which this watch refuses"
         try:
-            target = os.path.realpath(path, strict=True)
+            target = followed(path)
             found = os.stat(target, follow_symlinks=False)
         except OSError:
             return link, "is a symlink that leads nowhere"
-        if not Path(target).is_relative_to(os.path.realpath(self._root)):
+        if not Path(target).is_relative_to(real_path(self._root)):
             return link, "is a symlink to something outside its watch"
         return found, None
 

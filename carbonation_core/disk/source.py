@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from carbonation_core.disk.paths import followed
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import SourceChanged, Stopped
 
@@ -175,7 +176,7 @@ def _directory_of(source: Source) -> Iterator[tuple[int, str]]:
     """The directory that holds the file, open, and the file's name there."""
     root, path = source.root, source.path
     if source.follow_symlink:
-        root, path = os.path.realpath(root), os.path.realpath(path)
+        root, path = followed(root), followed(path)
     *directories, name = os.path.relpath(path, root).split("/")
     if ".." in directories or name == "..":
         raise SourceChanged("became a symlink to something outside its watch")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from carbonation_core.disk.paths import NOWHERE
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_text
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 AT_ONCE = 1000  # entries or files that a thread takes in one go
+_NO_FILE = (*NOWHERE, errno.ENAMETOOLONG)  # what is too deep for a path can be nobody's
 _OF_THE_DISK = "lost+found"  # of the file system itself, at the root of a mount, and closed to us
 
 
@@ -131,12 +133,10 @@ def look_at(path: str) -> Stamp | str:
     """
     try:
         found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return "is a symlink that leads nowhere" if os.path.islink(path) else "is not there"
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return "lies too deep for a path to lead there"
-        raise _unreadable(path, error) from None
+        if error.errno not in _NO_FILE:
+            raise _unreadable(path, error) from None
+        return "is a symlink that leads nowhere" if os.path.islink(path) else "is not there"
     return Stamp.of(found) if stat.S_ISREG(found.st_mode) else "is not a file"
 
 
@@ -147,12 +147,10 @@ def own_stamp(path: str) -> Stamp | None:
     """
     try:
         return Stamp.of(os.stat(path, follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return None  # and can be nobody's file that is known by its path
-        raise _unreadable(path, error) from None
+        if error.errno not in _NO_FILE:
+            raise _unreadable(path, error) from None
+        return None
 
 
 def _unreadable(path: str, error: OSError) -> ScanError:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.inotify import Listener, identity
+from carbonation_core.disk.paths import real_path
 from carbonation_core.disk.scan import Hints
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_text
@@ -201,7 +202,7 @@ class Watchers:
 
 def file_system(path: Path) -> str:
     """The type of the file system that a path is on, as /proc/self/mountinfo names it."""
-    resolved = os.path.realpath(path)
+    resolved = str(real_path(path))
     best, kind = "", ""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
