@@ -1,5 +1,6 @@
 """Schema versions: the core's branch and the plugin's, moved together."""
 
+import traceback
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, func, inspect, select, text
 from sqlalchemy.dialects.mysql.base import MySQLDialect
+from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.db import sqlite
 from carbonation_core.db.engine import altering, reading
 from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
-from carbonation_core.errors import DatabaseError
+from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.text import listing
 
 VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
@@ -58,11 +60,49 @@ def upgrade(engine: Engine, plugin_migrations: Path | None, to: str = "heads") -
             _compare_bytes(connection)
         config = alembic_config(plugin_migrations)
         config.attributes["connection"] = connection
-        try:
+        with _applying(plugin_migrations):
             command.upgrade(config, to)
-        except CommandError as error:
-            raise DatabaseError(f"the schema cannot be upgraded: {error}") from error
     return before
+
+
+@contextmanager
+def _applying(plugin_migrations: Path | None) -> Iterator[None]:
+    """What a revision of the plugin raises, as a `DatabaseError` that names its line."""
+    try:
+        yield
+    except CommandError as error:
+        raise DatabaseError(f"the schema cannot be upgraded: {error}") from error
+    except (Exception, SystemExit) as error:
+        if line := _line_in(plugin_migrations, error):
+            raise DatabaseError(f"the schema cannot be upgraded: {_words_of(error)} ({line})") from error
+        raise
+
+
+@contextmanager
+def reading_revisions(plugin_migrations: Path | None) -> Iterator[None]:
+    """What is wrong with the plugin's revisions, as a `ConfigError`."""
+    try:
+        yield
+    except KeyError as error:  # as Alembic does not find by name what a revision follows
+        reason = f'a revision follows, or depends on, "{error.args[0]}", which there is not'
+        raise ConfigError(f"{plugin_migrations}: {reason}") from error
+    except (Exception, SystemExit) as error:
+        line = _line_in(plugin_migrations, error)
+        raise ConfigError(f"{plugin_migrations}: {_words_of(error)}{f' ({line})' if line else ''}") from error
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    return str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+
+
+def _line_in(plugin_migrations: Path | None, error: BaseException) -> str | None:
+    """The last line of the plugin's revisions on the way to an error."""
+    frames = reversed(list(traceback.walk_tb(error.__traceback__)))
+    places = ((Path(frame.f_code.co_filename), line) for frame, line in frames)
+    found = next(((path, line) for path, line in places if path.parent == plugin_migrations), None)
+    return f"{found[0].name}, line {found[1]}" if found else None
 
 
 @contextmanager
@@ -194,12 +234,13 @@ def _too_new(engine: Engine, found: SchemaStatus) -> str:
 
 
 def _status(connection: Connection, plugin_migrations: Path | None) -> SchemaStatus:
-    script = ScriptDirectory.from_config(alembic_config(plugin_migrations))
+    with reading_revisions(plugin_migrations):
+        script = ScriptDirectory.from_config(alembic_config(plugin_migrations))
+        known = {revision.revision: revision for revision in script.walk_revisions()}
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     heads = context.get_current_heads()
     if not heads:
         _require_room(connection)
-    known = {revision.revision: revision for revision in script.walk_revisions()}
     unknown = tuple(sorted(head for head in heads if head not in known))
     applied = {
         revision.revision

@@ -12,7 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import Engine
 
 from carbonation_core.db.engine import reading
-from carbonation_core.db.migrate import alembic_config, require_current
+from carbonation_core.db.migrate import alembic_config, reading_revisions, require_current
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, UtcDateTime
 from carbonation_core.errors import ConfigError, DatabaseError
 
@@ -34,8 +34,9 @@ def new_revision(
     migrations.mkdir(parents=True, exist_ok=True)
     config = alembic_config(migrations)
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    script = ScriptDirectory.from_config(config)
-    own = [one for one in script.walk_revisions() if Path(one.path).parent == migrations]
+    with reading_revisions(migrations):
+        script = ScriptDirectory.from_config(config)
+        own = [one for one in script.walk_revisions() if Path(one.path).parent == migrations]
     head = _head_of(own, migrations)
     labels = {label for one in own for label in one.branch_labels}
     branch = next(iter(sorted(labels)), model.__module__.partition(".")[0])

@@ -1,5 +1,6 @@
 """The schema: applied once, whoever asks how often, together with a plugin's columns."""
 
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -299,12 +300,64 @@ def test_revisions_are_found_whatever_their_directory_is_called(
     assert status(engine, directory).pending == ("typed_0002",)
 
 
+@databases.one
+@pytest.mark.filterwarnings("ignore:Revision typed_0000 referenced")
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            REVISION.replace('("core",)', '("001",)'),
+            'FOLDER: a revision follows, or depends on, "001", which there is not',
+        ),
+        (
+            REVISION.replace("down_revision = None", 'down_revision = "typed_0000"'),
+            'FOLDER: a revision follows, or depends on, "typed_0000", which there is not',
+        ),
+        (REVISION + "def (", "FOLDER: SyntaxError: invalid syntax (typed_0001.py, line 13)"),
+        (REVISION + "1 / 0\n", "FOLDER: ZeroDivisionError: division by zero (typed_0001.py, line 13)"),
+        ("import nothing_like_it\n", "FOLDER: ModuleNotFoundError: No module named 'nothing_like_it'"),
+    ],
+)
+def test_revisions_of_a_plugin_that_cannot_be_read_are_a_sentence(
+    engine: Engine, plugin_migrations: Path, wrong: str, sentence: str
+) -> None:
+    upgrade(engine, None)
+    (plugin_migrations / "typed_0001.py").write_text(wrong)
+    for asked in (status, upgrade, require_current):
+        with pytest.raises(ConfigError) as raised:
+            asked(engine, plugin_migrations)
+        assert str(raised.value).startswith(sentence.replace("FOLDER", str(plugin_migrations)))
+    with pytest.raises(ConfigError):
+        new_revision(engine, plugin_migrations, Typed, "next", autogenerate=False)
+
+
+@databases.one
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (REVISION.replace('("core",)', "None"), "no such table: files (typed_0001.py, line 12)"),
+        (
+            REVISION.replace("op.add_column", "op.ad_column"),
+            "has no attribute 'ad_column' (typed_0001.py, line",
+        ),
+        (REVISION.replace("op.add_column", "raise SystemExit"), "SystemExit"),
+    ],
+)
+def test_a_revision_of_a_plugin_that_fails_is_a_sentence(
+    engine: Engine, plugin_migrations: Path, wrong: str, sentence: str
+) -> None:
+    (plugin_migrations / "typed_0001.py").write_text(wrong)
+    with pytest.raises(DatabaseError, match=re.escape(sentence)):
+        upgrade(engine, plugin_migrations)
+    assert status(engine, plugin_migrations).is_empty
+
+
 def test_a_failed_revision_leaves_the_schema_as_it_was(engine: Engine, plugin_migrations: Path) -> None:
     if engine.dialect.name == "mariadb":
         pytest.skip("MariaDB commits at each change of a table")
     upgrade(engine, None)
     (plugin_migrations / "typed_0001.py").write_text(REVISION + "    raise RuntimeError('no')\n")
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(DatabaseError, match=r"RuntimeError: no \(typed_0001.py, line 13\)"):
         upgrade(engine, plugin_migrations)
     assert status(engine, plugin_migrations).pending == ("typed_0001",)
     assert drift(engine, Plain) == []
