@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from carbonation_core.api import Database, connect, query_files, session
-    from carbonation_core.db.models import FileBase
+    from carbonation_core.db.models import FileBase, FileComponent
     from carbonation_core.errors import (
         CarbonationError,
         ConfigError,
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
         QueryError,
         ReadOnlyDatabase,
     )
-    from carbonation_core.plugin import Plugin, QueryDefaults
+    from carbonation_core.lifecycle import FileStatus
+    from carbonation_core.plugin import Plugin, QueryDefaults, checked_metadata
+
+    __version__: str
 
 __all__ = [
     "CarbonationError",
@@ -22,10 +25,13 @@ __all__ = [
     "Database",
     "DatabaseError",
     "FileBase",
+    "FileComponent",
+    "FileStatus",
     "Plugin",
     "QueryDefaults",
     "QueryError",
     "ReadOnlyDatabase",
+    "checked_metadata",
     "connect",
     "query_files",
     "session",
@@ -38,10 +44,13 @@ _HOMES = MappingProxyType(
         "Database": "api",
         "DatabaseError": "errors",
         "FileBase": "db.models",
+        "FileComponent": "db.models",
+        "FileStatus": "lifecycle",
         "Plugin": "plugin",
         "QueryDefaults": "plugin",
         "QueryError": "errors",
         "ReadOnlyDatabase": "errors",
+        "checked_metadata": "plugin",
         "connect": "api",
         "query_files": "api",
         "session": "api",
@@ -54,4 +63,10 @@ def __getattr__(name: str) -> Any:
     # alone takes longer to import than a command that fails on its arguments.
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("carbonation-dagster")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -1,5 +1,6 @@
 """The front door for programs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -342,8 +343,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_all_that_is_exported_is_there() -> None:
+    assert set(carbonation_core.__all__) <= set(dir(carbonation_core))
     for name in carbonation_core.__all__:
         assert getattr(carbonation_core, name).__name__ == name
+    assert carbonation_core.FileComponent is FileComponent
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", carbonation_core.__version__)
     with pytest.raises(AttributeError):
         carbonation_core.nothing_of_that_name  # noqa: B018  # it is looked up
 
