@@ -153,6 +153,28 @@ def members(connection: Connection, batch_id: str) -> list[Member]:
     return [Member(*row) for row in connection.execute(query.order_by(BatchGroup.group_id))]
 
 
+def still_open(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of these batches that have not ended."""
+    found: set[str] = set()
+    for chunk in chunks(set(ids)):
+        query = select(Batch.id).where(Batch.id.in_(chunk), Batch.status != ENDED)
+        found |= set(connection.execute(query).scalars())
+    return found
+
+
+def directories_in_work(connection: Connection, directories: Iterable[str]) -> set[str]:
+    """Those of these archive directories to which a running batch brings files."""
+    found: set[str] = set()
+    for chunk in chunks(set(directories)):
+        query = (
+            select(BatchGroup.archive_directory)
+            .join(Batch, Batch.id == BatchGroup.batch_id)
+            .where(Batch.status == RUNNING, BatchGroup.archive_directory.in_(chunk))
+        )
+        found |= {directory for directory in connection.execute(query).scalars() if directory}
+    return found
+
+
 def last_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, Last]:
     """How far these groups came in the batches that they were in last."""
     found: dict[int, Last] = {}

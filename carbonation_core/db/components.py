@@ -9,11 +9,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, bindparam, insert, select, update
-from sqlalchemy.orm import aliased
 
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import chunks
-from carbonation_core.db.models import ArchiveCopy, FileComponent, StatusChange, path_digest
+from carbonation_core.db.models import FileComponent, StatusChange, path_digest
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import Event, FileStatus, advance
 from carbonation_core.names import to_path
@@ -324,74 +323,6 @@ def groups_with_losses(connection: Connection, group_ids: Iterable[int]) -> set[
         )
         found |= {group_id for group_id in connection.execute(query).scalars() if group_id is not None}
     return found
-
-
-def live_copies(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
-    """Archive paths that hold a component's current copy, and whose."""
-    owners: dict[str, int] = {}
-    for chunk in chunks(path_digest(path) for path in paths):
-        query = select(ArchiveCopy.path, ArchiveCopy.component_id).where(ArchiveCopy.path_key.in_(chunk))
-        owners |= {row.path: row.component_id for row in connection.execute(query)}
-    return owners
-
-
-def has_live_copies(connection: Connection, archive_name: str, base: str) -> bool:
-    """Whether anything of that archive should lie below a directory."""
-    query = select(ArchiveCopy.id).where(
-        ArchiveCopy.archive_name == archive_name,
-        ArchiveCopy.path_key.is_not(None),
-        ArchiveCopy.path.startswith(f"{base}/", autoescape=True),
-    )
-    return connection.execute(query.limit(1)).first() is not None
-
-
-def hand_over_copies(connection: Connection, givers: Mapping[int, int]) -> None:
-    """Make the current copies of components those of others; `givers` by who takes them."""
-    if givers:
-        current = (ArchiveCopy.component_id == bindparam("b_giver"), ArchiveCopy.path_key.is_not(None))
-        statement = update(ArchiveCopy).where(*current).values(component_id=bindparam("b_taker"))
-        connection.execute(statement, [{"b_taker": one, "b_giver": giver} for one, giver in givers.items()])
-
-
-def supersede_paths(connection: Connection, paths: Iterable[str], now: datetime) -> None:
-    """Mark the current copies under these archive paths superseded."""
-    for chunk in chunks(path_digest(path) for path in paths):
-        current = update(ArchiveCopy).where(ArchiveCopy.path_key.in_(chunk))
-        connection.execute(current.values(path_key=None, superseded_at=now))
-
-
-def supersede_copies(connection: Connection, component_ids: Iterable[int], now: datetime) -> list[str]:
-    """Mark the current copies of these components superseded; returns their paths."""
-    paths: list[str] = []
-    for chunk in chunks(component_ids):
-        current = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_not(None))
-        paths += connection.execute(select(ArchiveCopy.path).where(*current)).scalars()
-        connection.execute(update(ArchiveCopy).where(*current).values(path_key=None, superseded_at=now))
-    return paths
-
-
-def superseded_at_last(connection: Connection, component_ids: Iterable[int]) -> list[str]:
-    """Paths of the copies of these components that their current copies have superseded."""
-    paths: list[str] = []
-    successor = aliased(ArchiveCopy)
-    together = (
-        (successor.component_id == ArchiveCopy.component_id)
-        & (successor.copied_at == ArchiveCopy.superseded_at)
-        & successor.path_key.is_not(None)
-    )
-    for chunk in chunks(component_ids):
-        query = select(ArchiveCopy.path).join(successor, together)
-        gone = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_(None))
-        paths += connection.execute(query.where(*gone)).scalars()
-    return paths
-
-
-def record_copies(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remember copies that were made."""
-    if rows:
-        connection.execute(
-            insert(ArchiveCopy), [{**row, "path_key": path_digest(row["path"])} for row in rows]
-        )
 
 
 def _is_still(current: Component | None, decided_on: Component) -> bool:

@@ -1,17 +1,16 @@
-"""Whole tables read in ranges of keys, so that memory never grows with them."""
+"""Copies that were made in archives: whose they are, which are current, which are superseded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy.orm import aliased
 
-from carbonation_core.db.engine import chunks, reading
-from carbonation_core.db.models import ArchiveCopy, Batch, BatchGroup, FileComponent, Group, path_digest
-from carbonation_core.disk.stamp import Stamp
+from carbonation_core.db.engine import PAGE, Connection, Engine, chunks, reading
+from carbonation_core.db.models import ArchiveCopy, FileComponent, Group, path_digest
 from carbonation_core.lifecycle import FileStatus
-
-PAGE = 1000  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +32,6 @@ class Copy:
     in_work: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """A component that was in delivery when last looked at. `in_work`: somebody owns its group."""
-
-    id: int
-    source_path: str
-    filename: str
-    stamp: Stamp
-    status: FileStatus
-    archive_name: str | None
-    is_explained: bool  # it bears a message
-    in_work: bool
-
-
 _COPY = (
     ArchiveCopy.id,
     ArchiveCopy.component_id,
@@ -59,22 +44,9 @@ _COPY = (
     FileComponent.archive_path,
     Group.batch_id,
 )
-_DELIVERED = (
-    FileComponent.id,
-    FileComponent.source_path,
-    FileComponent.filename,
-    FileComponent.size_bytes,
-    FileComponent.mtime_ns,
-    FileComponent.ctime_ns,
-    FileComponent.inode,
-    FileComponent.status,
-    FileComponent.archive_name,
-    FileComponent.error_message,
-    Group.batch_id,
-)
 
 
-def live_copies(
+def live(
     engine: Engine, archive_name: str, watch_name: str | None, below: Sequence[str]
 ) -> Iterator[list[Copy]]:
     """The current copies of an archive in pages, each read by itself; `below`: these paths, else all."""
@@ -94,7 +66,7 @@ def live_copies(
         yield [copy for copy in map(_copy, rows) if _lies_below(copy.path, below)]
 
 
-def live_copies_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Copy]:
+def live_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Copy]:
     """Those of these copies that are not superseded, by id."""
     found: dict[int, Copy] = {}
     for chunk in chunks(ids):
@@ -103,7 +75,7 @@ def live_copies_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, C
     return found
 
 
-def count_copies(
+def count(
     connection: Connection, archive_name: str, watch_name: str | None = None, below: Sequence[str] = ()
 ) -> int:
     """How many current copies there are."""
@@ -117,19 +89,6 @@ def count_expected(connection: Connection, archive_name: str) -> int:
     return connection.execute(query.with_only_columns(func.count(ArchiveCopy.id))).scalar_one()
 
 
-def directories_in_work(connection: Connection, directories: Iterable[str]) -> set[str]:
-    """Those of these archive directories to which a running batch brings files."""
-    found: set[str] = set()
-    for chunk in chunks(set(directories)):
-        query = (
-            select(BatchGroup.archive_directory)
-            .join(Batch, Batch.id == BatchGroup.batch_id)
-            .where(Batch.status == "running", BatchGroup.archive_directory.in_(chunk))
-        )
-        found |= {directory for directory in connection.execute(query).scalars() if directory}
-    return found
-
-
 def superseded_in_work(connection: Connection) -> set[str]:
     """Superseded copies whose files a batch is about to remove."""
     query = (
@@ -141,91 +100,72 @@ def superseded_in_work(connection: Connection) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def open_batches(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Those of these batches that have not ended."""
-    found: set[str] = set()
-    for chunk in chunks(set(ids)):
-        query = select(Batch.id).where(Batch.id.in_(chunk), Batch.status != "ended")
-        found |= set(connection.execute(query).scalars())
-    return found
-
-
-def incomplete_groups(
-    connection: Connection, watch_name: str, archive_name: str, after: int
-) -> Sequence[int]:
-    """A page of groups that nobody owns and that are not complete, though files of theirs are archived."""
-    query = (
-        select(Group.id)
-        .join(FileComponent, FileComponent.group_id == Group.id)
-        .where(
-            Group.watch_name == watch_name,
-            Group.id > after,
-            Group.complete.is_(False),
-            Group.batch_id.is_(None),
-            FileComponent.status == FileStatus.ARCHIVED,
-            FileComponent.archive_name == archive_name,
-        )
-        .distinct()
-        .order_by(Group.id)
-        .limit(PAGE)
-    )
-    return connection.execute(query).scalars().all()
-
-
-def groups_of(connection: Connection, watch_name: str, after: int) -> dict[int, bool]:
-    """A page of the groups of a watch, by id, and whether an extractor ever described them."""
-    query = (
-        select(Group.id, Group.metadata_.is_not(None))
-        .where(Group.watch_name == watch_name, Group.id > after)
-        .order_by(Group.id)
-        .limit(PAGE)
-    )
-    return {id_: bool(is_described) for id_, is_described in connection.execute(query)}
-
-
-def in_delivery(engine: Engine, watch_name: str) -> Iterator[list[Delivered]]:
-    """The components of a watch that were in delivery, in pages, each read by itself."""
-    last = 0
-    while True:
-        query = (
-            select(*_DELIVERED)
-            .outerjoin(Group, Group.id == FileComponent.group_id)
-            .where(FileComponent.watch_name == watch_name, FileComponent.in_delivery, FileComponent.id > last)
-            .order_by(FileComponent.id)
-            .limit(PAGE)
-        )
-        with reading(engine) as connection:
-            rows = connection.execute(query).all()
-        if not rows:
-            return
-        last = rows[-1][0]
-        yield [_delivered(row) for row in rows]
-
-
-def known_in_delivery(connection: Connection, watch_name: str, paths: Iterable[str]) -> set[str]:
-    """Those of these absolute paths that are known as files in delivery."""
-    found: set[str] = set()
+def owners(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
+    """Archive paths that hold a component's current copy, and whose."""
+    found: dict[str, int] = {}
     for chunk in chunks(path_digest(path) for path in paths):
-        query = select(FileComponent.source_path).where(
-            FileComponent.watch_name == watch_name,
-            FileComponent.in_delivery,
-            FileComponent.source_path_sha256.in_(chunk),
-        )
-        found |= set(connection.execute(query).scalars())
+        query = select(ArchiveCopy.path, ArchiveCopy.component_id).where(ArchiveCopy.path_key.in_(chunk))
+        found |= {row.path: row.component_id for row in connection.execute(query)}
     return found
 
 
-def components_in_work(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Those of these components whose group somebody owns."""
-    found: set[int] = set()
-    for chunk in chunks(ids):
-        query = (
-            select(FileComponent.id)
-            .join(Group, Group.id == FileComponent.group_id)
-            .where(FileComponent.id.in_(chunk), Group.batch_id.is_not(None))
+def are_below(connection: Connection, archive_name: str, base: str) -> bool:
+    """Whether anything of that archive should lie below a directory."""
+    query = select(ArchiveCopy.id).where(
+        ArchiveCopy.archive_name == archive_name,
+        ArchiveCopy.path_key.is_not(None),
+        ArchiveCopy.path.startswith(f"{base}/", autoescape=True),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def record(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Remember copies that were made."""
+    if rows:
+        connection.execute(
+            insert(ArchiveCopy), [{**row, "path_key": path_digest(row["path"])} for row in rows]
         )
-        found |= set(connection.execute(query).scalars())
-    return found
+
+
+def hand_over(connection: Connection, givers: Mapping[int, int]) -> None:
+    """Make the current copies of components those of others; `givers` by who takes them."""
+    if givers:
+        current = (ArchiveCopy.component_id == bindparam("b_giver"), ArchiveCopy.path_key.is_not(None))
+        statement = update(ArchiveCopy).where(*current).values(component_id=bindparam("b_taker"))
+        connection.execute(statement, [{"b_taker": one, "b_giver": giver} for one, giver in givers.items()])
+
+
+def supersede(connection: Connection, component_ids: Iterable[int], now: datetime) -> list[str]:
+    """Mark the current copies of these components superseded; returns their paths."""
+    paths: list[str] = []
+    for chunk in chunks(component_ids):
+        current = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_not(None))
+        paths += connection.execute(select(ArchiveCopy.path).where(*current)).scalars()
+        connection.execute(update(ArchiveCopy).where(*current).values(path_key=None, superseded_at=now))
+    return paths
+
+
+def supersede_paths(connection: Connection, paths: Iterable[str], now: datetime) -> None:
+    """Mark the current copies under these archive paths superseded."""
+    for chunk in chunks(path_digest(path) for path in paths):
+        current = update(ArchiveCopy).where(ArchiveCopy.path_key.in_(chunk))
+        connection.execute(current.values(path_key=None, superseded_at=now))
+
+
+def superseded_at_last(connection: Connection, component_ids: Iterable[int]) -> list[str]:
+    """Paths of the copies of these components that their current copies have superseded."""
+    paths: list[str] = []
+    successor = aliased(ArchiveCopy)
+    together = (
+        (successor.component_id == ArchiveCopy.component_id)
+        & (successor.copied_at == ArchiveCopy.superseded_at)
+        & successor.path_key.is_not(None)
+    )
+    for chunk in chunks(component_ids):
+        query = select(ArchiveCopy.path).join(successor, together)
+        gone = (ArchiveCopy.component_id.in_(chunk), ArchiveCopy.path_key.is_(None))
+        paths += connection.execute(query.where(*gone)).scalars()
+    return paths
 
 
 def _joined() -> "Select[*tuple[Any, ...]]":
@@ -267,19 +207,5 @@ def _copy(row: Any) -> Copy:
         FileStatus(status),
         in_archive,
         archive_path == path,
-        batch_id is not None,
-    )
-
-
-def _delivered(row: Any) -> Delivered:
-    id_, source_path, filename, size, mtime_ns, ctime_ns, inode, status, archive_name, message, batch_id = row
-    return Delivered(
-        id_,
-        source_path,
-        filename,
-        Stamp(size, mtime_ns, ctime_ns, inode),
-        FileStatus(status),
-        archive_name,
-        message is not None,
         batch_id is not None,
     )

@@ -321,6 +321,7 @@ def database_now(connection: Connection) -> datetime:
 
 
 CHUNK = 500  # values in one IN (…); every database takes so many
+PAGE = 1000  # rows read at a time of a whole table, so that memory never grows with it
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

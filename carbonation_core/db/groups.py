@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
 from carbonation_core.db import tallies
-from carbonation_core.db.engine import chunks
+from carbonation_core.db.engine import PAGE, chunks
 from carbonation_core.db.locks import count_up
-from carbonation_core.db.models import BatchGroup, FeedEntry, Group, path_digest
-from carbonation_core.lifecycle import FeedEvent
+from carbonation_core.db.models import BatchGroup, FeedEntry, FileComponent, Group, path_digest
+from carbonation_core.lifecycle import FeedEvent, FileStatus
 
 FEED = "feed"  # the counter whose row lock makes sequence order commit order
 
@@ -165,6 +165,37 @@ def next_change(connection: Connection, watch_name: str, now: datetime) -> datet
         )
     )
     return min(filter(None, connection.execute(query).one()), default=None)
+
+
+def incomplete(connection: Connection, watch_name: str, archive_name: str, after: int) -> Sequence[int]:
+    """A page of groups that nobody owns and that are not complete, though files of theirs are archived."""
+    query = (
+        select(Group.id)
+        .join(FileComponent, FileComponent.group_id == Group.id)
+        .where(
+            Group.watch_name == watch_name,
+            Group.id > after,
+            Group.complete.is_(False),
+            Group.batch_id.is_(None),
+            FileComponent.status == FileStatus.ARCHIVED,
+            FileComponent.archive_name == archive_name,
+        )
+        .distinct()
+        .order_by(Group.id)
+        .limit(PAGE)
+    )
+    return connection.execute(query).scalars().all()
+
+
+def of_watch(connection: Connection, watch_name: str, after: int) -> dict[int, bool]:
+    """A page of the groups of a watch, by id, and whether an extractor ever described them."""
+    query = (
+        select(Group.id, Group.metadata_.is_not(None))
+        .where(Group.watch_name == watch_name, Group.id > after)
+        .order_by(Group.id)
+        .limit(PAGE)
+    )
+    return {id_: bool(is_described) for id_, is_described in connection.execute(query)}
 
 
 def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]], now: datetime) -> None:

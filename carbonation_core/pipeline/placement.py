@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from carbonation_core.config.sections import Archive
-from carbonation_core.db import components
+from carbonation_core.db import components, copies
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.disk import file_system, transfer
@@ -124,9 +124,7 @@ def _unwell(context: StageContext, connection: Connection, opened: Sequence[Open
     found = {}
     for name in {group.route.archive for group in opened if group.route is not None}:
         base = context.project.config.archive_named(name).base
-        if file_system.base_is_gone(base) and components.has_live_copies(
-            connection, name, to_text(str(base))
-        ):
+        if file_system.base_is_gone(base) and copies.are_below(connection, name, to_text(str(base))):
             found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
     return found
 
@@ -155,7 +153,7 @@ class _Planner:
 
     def _ask(self, paths: Iterable[str]) -> None:
         """Learn whose copies lie there."""
-        owners = components.live_copies(self._connection, paths)
+        owners = copies.owners(self._connection, paths)
         self._owners |= owners
         for file in components.by_id(self._connection, owners.values()):
             has_left = not file.in_delivery and may(file.status, Event.HANDED_OVER)

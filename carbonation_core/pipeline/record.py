@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from carbonation_core.db import batches, components, groups
+from carbonation_core.db import batches, components, copies, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
@@ -91,14 +91,13 @@ def _record_copies(
         if (written.order.supersedes and giver is None)
         or (current[written.order.component_id].digest is not None and context.watch.redelivery == "replace")
     ]
-    superseded = components.supersede_copies(connection, superseding, now)
+    superseded = copies.supersede(connection, superseding, now)
     givers = {written.order.component_id: giver.id for _, written, giver in made if giver is not None}
-    components.hand_over_copies(connection, givers)
+    copies.hand_over(connection, givers)
     anew = [(job, written) for job, written, giver in made if giver is None or not written.in_place]
     again = [to_text(w.order.target) for _, w in anew if w.order.component_id in givers]
-    components.supersede_paths(connection, again, now)
-    copies = [_copy_row(written, job.archive.name, run_id, now) for job, written in anew]
-    components.record_copies(connection, copies)
+    copies.supersede_paths(connection, again, now)
+    copies.record(connection, [_copy_row(written, job.archive.name, run_id, now) for job, written in anew])
     kept = {to_text(written.order.target) for _, written, _ in made}
     return [path for path in superseded if path not in kept]
 

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
 
-from carbonation_core.db import components
+from carbonation_core.db import components, copies
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
@@ -45,13 +45,13 @@ def take_back(
                 stamp = source.stamp_after_link(Source("", to_path(file.source_path), file.stamp))
                 changes.append(Change(file, values=components.stamp_values(stamp)))
     recorded = [file.id for id_ in owned if id_ in routed and routed[id_].outcome for file in files[id_]]
-    remove_superseded(connection, components.superseded_at_last(connection, recorded))
+    remove_superseded(connection, copies.superseded_at_last(connection, recorded))
     return changes
 
 
 def remove_superseded(connection: Connection, paths: Sequence[str]) -> None:
     """Remove copies that were superseded, unless something of ours lies there by now."""
-    taken = components.live_copies(connection, paths)
+    taken = copies.owners(connection, paths)
     for path in paths:
         if path in taken:
             continue
@@ -64,7 +64,7 @@ def remove_superseded(connection: Connection, paths: Sequence[str]) -> None:
 def _withdraw(connection: Connection, directory: str, temporary: str, file: Component) -> None:
     """Take back the final name that was given to a file and never recorded."""
     paths = published(directory, temporary, to_path(file.filename))
-    owners = components.live_copies(connection, map(to_text, paths))
+    owners = copies.owners(connection, map(to_text, paths))
     for path in paths:
         owner = owners.get(to_text(path))
         if owner == file.id:

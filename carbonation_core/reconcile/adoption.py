@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.db import components, groups, metadata
-from carbonation_core.db import copies as pages
+from carbonation_core.db import components, copies, groups, metadata
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
@@ -198,7 +197,7 @@ class Adopter:
         arrivals = [Arrival(one.source_path, one.stamp) for one in accepted]
         components.record_arrivals(connection, watch.name, arrivals, now)
         files = self._existing(connection, accepted)
-        changes, copies, moved = [], [], []
+        changes, made, moved = [], [], []
         for one in accepted:
             file = files[one.source_path]
             if file.status is FileStatus.MISSING:
@@ -215,7 +214,7 @@ class Adopter:
             }
             event = Event.FOUND if file.status is FileStatus.MISSING else Event.ARCHIVED
             changes.append(Change(file, event, f"adopted, as it lies at {one.finding.path}", values))
-            copies.append(
+            made.append(
                 {
                     "component_id": file.id,
                     "archive_name": self._archive.name,
@@ -227,8 +226,8 @@ class Adopter:
                     "run_id": None,
                 }
             )
-        components.supersede_copies(connection, moved, now)
-        components.record_copies(connection, copies)
+        copies.supersede(connection, moved, now)
+        copies.record(connection, made)
         components.apply(connection, changes, now)
 
     def _renew_complete(self, connection: Connection, group_ids: set[int]) -> None:
@@ -246,7 +245,7 @@ class Adopter:
         last = 0
         while True:
             with reading(self._project.engine) as connection:
-                ids = pages.incomplete_groups(connection, self._watch.name, self._archive.name, last)
+                ids = groups.incomplete(connection, self._watch.name, self._archive.name, last)
                 files = components.of_groups(connection, ids)
                 rows = groups.by_id(connection, ids)
             if not ids:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.db import components
-from carbonation_core.db import copies as pages
+from carbonation_core.db import batches, components, copies
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.copies import Copy
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
@@ -102,7 +101,7 @@ def _require_mounted(project: Project, archive: Archive) -> None:
         return
     with reading(project.engine) as connection:
         below = [to_text(str(archive.base))]
-        held_files = pages.count_copies(connection, archive.name, below=below) > 0
+        held_files = copies.count(connection, archive.name, below=below) > 0
     if held_files:
         raise ScanError(f'base_path "{archive.base}" held files and is gone or empty; is it mounted?')
 
@@ -134,7 +133,7 @@ class _Reconciling:
         """All that the archive and the database do not agree upon; nothing is changed."""
         findings = Findings()
         with reading(self._project.engine) as connection:
-            expected = pages.count_expected(connection, self._archive.name)
+            expected = copies.count_expected(connection, self._archive.name)
         compared = self._look_for_copies(findings)
         self._look_for_unknown(findings)
         missing = findings.tally[Kind.MISSING]
@@ -151,11 +150,11 @@ class _Reconciling:
     def _look_for_copies(self, findings: Findings) -> int:
         name, scope = self._archive.name, self._scope
         with reading(self._project.engine) as connection:
-            total = pages.count_copies(connection, name, scope.watch_name, scope.paths)
+            total = copies.count(connection, name, scope.watch_name, scope.paths)
         compared = 0
         self._progress(COMPARED, 0, total)
-        copies = pages.live_copies(self._project.engine, name, scope.watch_name, scope.paths)
-        for number, found in self._threads.each(_disagreeing, copies):
+        current = copies.live(self._project.engine, name, scope.watch_name, scope.paths)
+        for number, found in self._threads.each(_disagreeing, current):
             compared += number
             for finding in found:
                 findings.add(finding)
@@ -190,8 +189,8 @@ class _Reconciling:
         by_text = {to_text(entry.path): entry for entry in entries}
         temporary = {text: batch for text in by_text if (batch := batch_of(os.path.basename(text)))}
         with reading(self._project.engine) as connection:
-            known = components.live_copies(connection, (text for text in by_text if text not in temporary))
-            at_work = pages.open_batches(connection, temporary.values())
+            known = copies.owners(connection, (text for text in by_text if text not in temporary))
+            at_work = batches.still_open(connection, temporary.values())
         found = []
         # Siblings lie together in this order, and are adopted together.
         for text in sorted(by_text.keys() - known.keys()):
@@ -270,8 +269,8 @@ class _Reconciling:
 
     def _watches_of(self, connection: Connection, findings: Sequence[Finding]) -> list[str]:
         ids = [finding.copy_id for finding in findings if finding.copy_id is not None]
-        copies = pages.live_copies_by_id(connection, ids).values()
-        files = components.by_id(connection, (copy.component_id for copy in copies))
+        current = copies.live_by_id(connection, ids).values()
+        files = components.by_id(connection, (copy.component_id for copy in current))
         return sorted(
             {file.watch_name for file in files}
         )  # in this order for all, so that nobody waits twice
@@ -279,10 +278,10 @@ class _Reconciling:
     def _confirmed(self, connection: Connection, findings: Sequence[Finding]) -> list[tuple[Copy, Finding]]:
         """The findings that still hold of copies that still are current and that nobody works on."""
         ids = [finding.copy_id for finding in findings if finding.copy_id is not None]
-        copies = pages.live_copies_by_id(connection, ids)
+        current = copies.live_by_id(connection, ids)
         confirmed = []
         for finding in findings:
-            copy = copies.get(finding.copy_id or 0)
+            copy = current.get(finding.copy_id or 0)
             if copy is None or copy.in_work:
                 continue
             now = judged(copy, look_at(to_path(copy.path)))
@@ -304,9 +303,9 @@ class _Reconciling:
         with reading(self._project.engine) as connection:
             # In this order: a batch that is no longer running has recorded and removed.
             directories = {os.path.dirname(finding.path) for finding in unknown}
-            in_work = pages.directories_in_work(connection, directories)
-            known = pages.superseded_in_work(connection) if unknown else set()
-            known |= components.live_copies(connection, (finding.path for finding in unknown)).keys()
+            in_work = batches.directories_in_work(connection, directories)
+            known = copies.superseded_in_work(connection) if unknown else set()
+            known |= copies.owners(connection, (finding.path for finding in unknown)).keys()
         return [
             finding
             for finding in findings
@@ -319,16 +318,16 @@ class _Reconciling:
         ]
 
 
-def _disagreeing(copies: Sequence[Copy]) -> tuple[int, list[Finding]]:
+def _disagreeing(page: Sequence[Copy]) -> tuple[int, list[Finding]]:
     """How many copies were looked for, and what there is to say of them."""
     found = []
-    for copy in copies:
+    for copy in page:
         if copy.in_work:
             continue
         finding = judged(copy, look_at(to_path(copy.path)))
         if finding is not None:
             found.append(_read(copy, finding) if is_doubtful(copy, finding) else finding)
-    return len(copies), found
+    return len(page), found
 
 
 def _read(copy: Copy, finding: Finding) -> Finding:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, copies
+from carbonation_core.db import components, delivered
 from carbonation_core.db.components import Change, stamp_values
-from carbonation_core.db.copies import Delivered
+from carbonation_core.db.delivered import Delivered
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.observe import observe
@@ -83,14 +83,14 @@ def _compared(project: Project, watch: Watch, threads: Pool) -> _Differing:
     look = _Looking(watch, _moving(project.config))
     # The table before the tree: what the pipeline moves away in between is then
     # a difference that a second look does not confirm, not a file that came back.
-    for paths, left_behind in threads.each(look.at, copies.in_delivery(project.engine, watch.name)):
+    for paths, left_behind in threads.each(look.at, delivered.pages(project.engine, watch.name)):
         differing.paths |= {path.removeprefix(root) for path in paths}
         differing.left_behind += left_behind
     for entries in threads.walk(str(watch.path), lambda path: watch.enters(to_text(os.path.basename(path)))):
         wanted = _wanted(entries, watch)
         differing.files += len(wanted)
         with reading(project.engine) as connection:
-            there = copies.known_in_delivery(connection, watch.name, wanted)
+            there = delivered.known(connection, watch.name, wanted)
         differing.paths |= {path.removeprefix(root) for path in wanted if path not in there}
     return differing
 
@@ -149,7 +149,7 @@ def _take_up_left_behind(project: Project, watch: Watch, ids: Sequence[int]) -> 
     now = project.clock()
     with writing(project.engine) as connection:
         lock_watch(connection, watch.name)
-        owned = copies.components_in_work(connection, ids)
+        owned = delivered.in_work(connection, ids)
         changes = [
             Change(
                 file,

@@ -44,7 +44,7 @@ def archives_of(project: Project, watch_name: str | None = None) -> list[str]:
         return [
             archive.name
             for archive in config.archive
-            if archive.name in fed or copies.count_copies(connection, archive.name, watch_name)
+            if archive.name in fed or copies.count(connection, archive.name, watch_name)
         ]
 
 
@@ -87,4 +87,4 @@ def _is_or_was(project: Project, archive: Archive, place: Path) -> bool:
     if os.path.lexists(place):
         return True
     with reading(project.engine) as connection:
-        return copies.count_copies(connection, archive.name, below=[to_text(str(place))]) > 0
+        return copies.count(connection, archive.name, below=[to_text(str(place))]) > 0

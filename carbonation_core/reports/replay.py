@@ -9,7 +9,7 @@ from typing import Any
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
-from carbonation_core.db import components, copies, groups, metadata
+from carbonation_core.db import components, groups, metadata
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
@@ -138,7 +138,7 @@ def _pages(project: Project, watch: Watch, in_force: RuleSet) -> Iterator[list[_
     last = 0
     while True:
         with reading(project.engine) as connection:
-            page = copies.groups_of(connection, watch.name, last)
+            page = groups.of_watch(connection, watch.name, last)
             rows = groups.by_id(connection, page)
             files = components.of_groups(connection, page)
             described = metadata.of_groups(connection, project.plugin.file_model, page)

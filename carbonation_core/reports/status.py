@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, consumers, counts, rule_versions, service, tallies
+from carbonation_core.db import consumers, copies, counts, rule_versions, service, tallies
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import Connection, database_now, reading
@@ -154,7 +154,7 @@ def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
         filled=frozenset(
             archive.name
             for archive in project.config.archive
-            if components.has_live_copies(connection, archive.name, to_text(str(archive.base)))
+            if copies.are_below(connection, archive.name, to_text(str(archive.base)))
         ),
     )
 

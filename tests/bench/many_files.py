@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from carbonation_core.db import components
+from carbonation_core.db import components, copies
 from carbonation_core.db.engine import writing
 from carbonation_core.delivery.observe import observe
 from carbonation_core.disk.watcher import Watcher
@@ -111,10 +111,10 @@ def record(project: Project, incoming: Path, archive: Path) -> None:
     """Take every file for archived at the same place below the archive."""
     now = datetime.now(UTC)
     with writing(project.engine) as connection:
-        copies = []
+        made = []
         for file in components.in_delivery(connection, "incoming"):
             path = to_text(str(archive / Path(file.source_path).relative_to(incoming)))
-            copies.append(
+            made.append(
                 {
                     "component_id": file.id,
                     "archive_name": "main",
@@ -126,7 +126,7 @@ def record(project: Project, incoming: Path, archive: Path) -> None:
                     "run_id": "bench",
                 }
             )
-        components.record_copies(connection, copies)
+        copies.record(connection, made)
         connection.exec_driver_sql(
             "UPDATE file_components SET status = 'archived', in_archive = 1, archive_name = 'main', "
             "archive_path = (SELECT path FROM archive_copies WHERE component_id = file_components.id)"

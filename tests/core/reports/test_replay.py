@@ -236,7 +236,7 @@ def test_groups_come_a_page_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatc
     for number in range(5):
         site.deliver(f"run{number}.dat", f"run{number}.json", content=b"a")
     site.one_pass()
-    monkeypatch.setattr("carbonation_core.db.copies.PAGE", 2)
+    monkeypatch.setattr("carbonation_core.db.groups.PAGE", 2)
     candidate = candidate_rules(site.project, site.project.config.rules.file)
     found = list(replay(site.project, candidate))
     assert sorted(one.group_key for one in found) == [f"run{number}" for number in range(5)]
