@@ -170,9 +170,11 @@ class _Reconciling:
             self._progress(WALKED, walked, None)
 
     def _entries(self) -> Iterator[list[Entry]]:
-        for root in self._scope.paths or (to_text(str(self._archive.base)),):
+        base = to_text(str(self._archive.base))
+        for root in self._scope.paths or (base,):
             place = to_path(root)
-            is_file = os.path.isfile(place) or os.path.islink(place)
+            # The base itself may be a symlink to where the archive lies.
+            is_file = os.path.isfile(place) or (os.path.islink(place) and root != base)
             if not self._enters(os.path.dirname(place) if is_file else place):
                 continue
             if is_file:

@@ -58,7 +58,9 @@ def test_the_archive_is_found_whichever_way_of_symlinks_leads_there(make: SiteMa
         str(site.directory / "link"),
     )
 
-    assert reconcile(site, scope=expected["main"]).number(Kind.MISSING) == 1
+    assert reconcile(site, scope=expected["main"], dry_run=True).number(Kind.MISSING) == 1
+    (site.archive / "stray").touch()
+    assert found(reconcile(site), site.directory / "link") == {"a.dat": Kind.MISSING, "stray": Kind.UNKNOWN}
 
 
 @databases.one
