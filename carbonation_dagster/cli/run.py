@@ -51,7 +51,7 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
     from carbonation_core.project import rules_in_force
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.logs.stream import ServiceLog
-    from carbonation_dagster.service.front import Service
+    from carbonation_dagster.service.front import Front
     from carbonation_dagster.service.processes import Address
 
     project = open_project(config, as_service=True)
@@ -61,7 +61,7 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
         try:
             rules_in_force(project)
             project.engine.dispose()
-            Service(project, Address(host, port) if with_ui else None, service_log).run()
+            Front(project, Address(host, port) if with_ui else None, service_log).run()
         except CarbonationError as error:
             log.error("%s", error)  # a sentence is all there is to say
             sys.exit(1)

@@ -4,8 +4,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from carbonation_core.errors import CarbonationError
@@ -65,19 +65,23 @@ class _Kept:
     anew: bool = False  # it was well, and is to be started again
 
 
-@dataclass
 class Supervisor:
-    """Parts in the order of their start. `step()` is to be called a few times a second."""
+    """Parts in the order of their start. `step()` is to be called a few times a second.
 
-    parts: Sequence[Part]
-    start: Callable[[Part], subprocess.Popen[bytes]]
-    say: Callable[[str], None]
-    before_start: Callable[[Part], None] = lambda part: None
-    monotonic: Callable[[], float] = time.monotonic
-    _kept: dict[str, _Kept] = field(init=False, repr=False)
+    `log` gets a sentence for what goes wrong. `before_start` gets a part and the pids of those that run.
+    """
 
-    def __post_init__(self) -> None:
-        self._kept = {part.name: _Kept(part) for part in self.parts}
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        start: Callable[[Part], subprocess.Popen[bytes]],
+        log: Callable[[str], None],
+        before_start: Callable[[Part, Collection[int]], None] = lambda part, running: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._start_process, self._log, self._before_start = start, log, before_start
+        self._monotonic = monotonic
+        self._kept = {part.name: _Kept(part) for part in parts}
 
     @property
     def is_well(self) -> bool:
@@ -107,7 +111,7 @@ class Supervisor:
         """Have a part that works end, and start it again."""
         kept = self._kept[name]
         if kept.process is not None and kept.kill_due is None:
-            kept.anew, kept.answers, kept.kill_due = True, False, self.monotonic() + GRACE
+            kept.anew, kept.answers, kept.kill_due = True, False, self._monotonic() + GRACE
             kept.process.terminate()
 
     def stop(self, deadline: float) -> None:
@@ -121,7 +125,7 @@ class Supervisor:
         _end([kept.process for kept in running if kept.process and not kept.part.after], deadline)
 
     def _see_to(self, kept: _Kept) -> None:
-        now = self.monotonic()
+        now = self._monotonic()
         if kept.process is None:
             if now >= kept.start_due and self._may_start(kept.part):
                 self._start(kept, now)
@@ -138,14 +142,14 @@ class Supervisor:
         return part.after is None or self._kept[part.after].answers
 
     def _start(self, kept: _Kept, now: float) -> None:
-        self.before_start(kept.part)
+        self._before_start(kept.part, [pid for one in self.reports() if (pid := one.pid) is not None])
         kept.probe = kept.part.prober()
         kept.started = kept.ask_due = now
         kept.starts += 1
         kept.question, kept.kill_due, kept.blame = None, None, None
         kept.unanswered, kept.hindered, kept.anew = 0, 0, False
         try:
-            kept.process = self.start(kept.part)
+            kept.process = self._start_process(kept.part)
         except OSError as error:  # no memory, no process to be had: it may pass
             self._has_ended(kept, now, f"could not be started: {error.strerror}")
 
@@ -177,11 +181,11 @@ class Supervisor:
         kept.hindered = kept.hindered + 1 if trouble else 0
         if trouble and kept.hindered >= UNANSWERED:
             if kept.trouble is None:
-                self.say(f"the {kept.part.name} cannot work: {trouble}")
+                self._log(f"the {kept.part.name} cannot work: {trouble}")
             kept.trouble = trouble
         elif trouble is None and kept.trouble is not None:
             kept.trouble = None
-            self.say(f"the {kept.part.name} can work again; what it may have missed is started anew")
+            self._log(f"the {kept.part.name} can work again; what it may have missed is started anew")
             # Threads of the other parts may have ended meanwhile, which nothing shows.
             self.renew(kept.part.after or kept.part.name)
 
@@ -202,7 +206,7 @@ class Supervisor:
                 )
             pause = min(LONGEST_PAUSE, 2.0 ** (kept.short_lives - 1))
             kept.start_due += pause
-            self.say(f"the {name} {how}; it is started again in {pause:.0f} s")
+            self._log(f"the {name} {how}; it is started again in {pause:.0f} s")
         kept.answers = False
         for other in self._kept.values():
             if other.part.after == name:

@@ -1,0 +1,226 @@
+"""What the service has started: its processes and who supervises them, its heartbeat, its guard."""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from carbonation_core.config.loading import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
+from carbonation_core.project import Project
+from carbonation_dagster.defs import runs
+from carbonation_dagster.environment import DAGSTER_HOME, STOP_FILE, TICK_WAIT
+from carbonation_dagster.logs.stream import ServiceLog
+from carbonation_dagster.service import code_server, orphans, processes, systemd
+from carbonation_dagster.service.heartbeat import Heart
+from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
+from carbonation_dagster.service.lock import OwnFiles
+from carbonation_dagster.service.orphans import Guard
+from carbonation_dagster.service.processes import CODE_SERVER, DAEMON, LOCATION, Address, Part
+from carbonation_dagster.service.supervisor import ServiceError, Supervisor
+
+log = logging.getLogger(__name__)
+
+PARTS_TIMEOUT = 12.0  # seconds for the parts to end
+STOP_TIMEOUT = 15.5  # seconds for all that they started, too; what is left then is killed
+LONGEST_TICK = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
+THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
+OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
+STEP = 0.2  # seconds between two looks for a daemon that lives
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where the processes of the service are started, and with what.
+
+    `given` is the environment of this process, `environment` that of all others.
+    `home` is DAGSTER_HOME, somebody else's if it was given.
+    """
+
+    own: OwnFiles
+    given: Mapping[str, str]
+    environment: Mapping[str, str]
+    home: Path
+    instance: dg.DagsterInstance
+    port: int
+    service_log: ServiceLog
+
+    @property
+    def is_own_home(self) -> bool:
+        """Whether nobody else starts processes in this home."""
+        return DAGSTER_HOME not in self.given
+
+    def parts(self, config: Config, ui: Address | None, is_stopping: Callable[[], bool]) -> list[Part]:
+        """The processes that are to run; no daemon where one of somebody else's works."""
+        level = self.service_log.dagster_level
+        chosen = [processes.code_server_part(config, self.port, level)]
+        if processes.has_warm_launcher(self.instance):
+            chosen.append(processes.workers_part(self.home))
+        if self.is_own_home or not self._has_foreign_daemon(is_stopping):
+            chosen.append(processes.daemon_part(self.own.workspace, self._heartbeats, level))
+        else:
+            log.warning(
+                "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "
+                "the code server: dagster-daemon run -w %s",
+                self.home,
+                self.own.workspace,
+            )
+        if ui is not None:
+            chosen.append(processes.web_server_part(ui, self.own.workspace, level))
+        return chosen
+
+    def start(self, part: Part) -> subprocess.Popen[bytes]:
+        """The process of a part; what it writes goes to the service's log."""
+        with self.service_log.outlet(part.name) as streams:
+            return processes.start(part, self.environment, self.home, streams)
+
+    def before_start(self, part: Part, running: Collection[int]) -> None:
+        """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any.
+
+        `running` are the processes of the other parts.
+        """
+        if part.name != CODE_SERVER or not self.is_own_home:
+            return
+        with orphans.leftovers(self.own.stop_mark) as alive:
+            if any(one.pid not in running for one in alive):
+                return
+        try:
+            runs.report_orphans(self.instance)
+        except Exception:  # the daemon's monitoring and our leases find them, too, only later
+            log.exception("runs that died could not be reported to Dagster")
+
+    def apply(self, changed: Config) -> None:
+        """Have the log, Dagster and the definitions go on with that configuration."""
+        self.service_log.configure(changed)
+        prepare_home(changed, dict(self.given))
+        self.own.accept(changed)
+        code_server.reload(self.port)
+
+    def _heartbeats(self) -> processes.Heartbeats:
+        if self.is_own_home:
+            require_room(self.home)
+        try:
+            return runs.heartbeats(self.instance)
+        except Exception as error:
+            raise HomeError(unusable(self.home, error)) from error
+
+    def _has_foreign_daemon(self, is_stopping: Callable[[], bool]) -> bool:
+        """Whether somebody else's daemon works on this instance: its heartbeats move."""
+        seen = runs.heartbeats(self.instance)
+        youngest = max((at for at in seen.values() if at is not None), default=0.0)
+        while not is_stopping() and time.time() - youngest < OUTDATED:
+            if runs.heartbeats(self.instance) != seen:
+                return True
+            time.sleep(STEP)
+        return False
+
+
+@dataclass(frozen=True)
+class Started:
+    """All that runs for the service, besides this process."""
+
+    setup: Setup
+    supervisor: Supervisor
+    heart: Heart
+    guard: Guard
+
+    def step(self) -> None:
+        """See to everything; raises `ServiceError` when a part cannot be brought to work."""
+        self.supervisor.step()
+        self.guard.keep()
+        self.heart.beat_when_due(self.supervisor.reports())
+
+    def renew_daemon(self) -> None:
+        """Start our daemon anew, if there is one.
+
+        It reads dagster.yaml when it starts, and would see other definitions only after a minute.
+        """
+        if self._has_daemon:
+            self.supervisor.renew(DAEMON)
+
+    def stop(self, error: str | None) -> None:
+        """End it all, and say in the database what made it end."""
+        began, mark = time.monotonic(), self.setup.own.stop_mark
+        mark.touch()
+        self.supervisor.stop(began + PARTS_TIMEOUT)
+        orphans.end(mark, began + STOP_TIMEOUT)
+        if self._has_daemon:
+            with suppress(Exception):
+                runs.forget_heartbeats(self.setup.instance)
+        self.heart.end(error)
+
+    @property
+    def _has_daemon(self) -> bool:
+        return any(report.name == DAEMON for report in self.supervisor.reports())
+
+
+@contextmanager
+def started(
+    project: Project,
+    ui: Address | None,
+    service_log: ServiceLog,
+    own: OwnFiles,
+    is_stopping: Callable[[], bool],
+) -> Iterator[Started]:
+    """What runs for a project, each process from a `step` on in which its turn comes; ended afterwards."""
+    config, given = project.config, dict(os.environ)
+    home = prepare_home(config)
+    with dg.DagsterInstance.get() as instance:
+        own.accept(config)
+        with Guard(own.stop_mark) as guard:
+            port = _port(own.workspace)
+            server = {"host": code_server.HOST, "port": port, "location_name": LOCATION}
+            own.workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+            environment = {
+                **_environment(config, own, runs.tick_threads(instance)),
+                **service_log.environment,
+            }
+            setup = Setup(own, given, environment, home, instance, port, service_log)
+            parts = setup.parts(config, ui, is_stopping)
+            supervisor = Supervisor(parts, setup.start, log.warning, setup.before_start)
+            made = Started(setup, supervisor, Heart(project, ui.url if ui else None), guard)
+            error: str | None = None
+            try:
+                yield made
+            except ServiceError as fault:
+                error = str(fault)
+                raise
+            finally:
+                made.stop(error)
+
+
+def _environment(config: Config, own: OwnFiles, tick_threads: int) -> dict[str, str]:
+    threads = str(2 * len(config.watch) + THREADS)  # a tick holds one
+    sensors = len(config.watch) + 1
+    return {
+        **{name: value for name, value in os.environ.items() if name not in systemd.VARIABLES},
+        ENVIRONMENT_VARIABLE: str(config.path),
+        ACCEPTED_VARIABLE: str(own.accepted_config),
+        STOP_FILE: str(own.stop_mark),
+        # In a home that somebody else configures, a tick that waits could hold up the others.
+        TICK_WAIT: str(LONGEST_TICK if tick_threads >= sensors else 0),
+        "DAGSTER_GRPC_MAX_WORKERS": threads,
+        "DAGSTER_CODE_SERVER_MAX_WORKERS": threads,
+    }
+
+
+def _port(workspace: Path) -> int:
+    """The port of the code server: that of the last time, which others may have been told, if it is free."""
+    before = 0
+    with suppress(OSError, ValueError, LookupError):
+        before = json.loads(workspace.read_text(encoding="utf-8"))["load_from"][0]["grpc_server"]["port"]
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((code_server.HOST, before))
+        except OSError:
+            probe.bind((code_server.HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
