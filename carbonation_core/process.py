@@ -1,5 +1,6 @@
 """Who works on a batch: a process, named so that others can tell whether it still lives."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def pid_of(owner: str) -> int | None:
     here, _, rest = owner.partition("#")[0].partition("/")
     pid = rest.partition("/")[0]
     return int(pid) if here == _here() and pid.isdecimal() else None
+
+
+def user_name() -> str:
+    """Whose process this is; the number of a user without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def is_dead(owner: str) -> bool:

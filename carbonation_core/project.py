@@ -1,6 +1,5 @@
 """An opened project: configuration, plugin, database and clock, handed to every use case."""
 
-import getpass
 import logging
 import os
 import pwd
@@ -19,6 +18,7 @@ from carbonation_core.db.rule_versions import Author
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import Plugin, load_plugin
+from carbonation_core.process import user_name
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 
 log = logging.getLogger(__name__)
@@ -116,11 +116,7 @@ def rules_of(project: Project, digest: str) -> Rules:
 
 def _author(file: Path) -> Author:
     """Whose file it is and when it was written, as the file system knows, and who reads it here."""
-    try:
-        reader = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in a container
-        reader = str(os.getuid())
-    read_by = f"{reader} on {socket.gethostname()} (pid {os.getpid()})"
+    read_by = f"{user_name()} on {socket.gethostname()} (pid {os.getpid()})"
     try:
         found = file.stat()
     except OSError:

@@ -14,19 +14,20 @@ _SPAN = re.compile(
     r"(-)?P(?=.)(?:(\d{1,8})D)?(?:T(?=.)(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,8}(?:\.\d+)?)S)?)?", re.ASCII
 )
 LONGEST = timedelta(days=365)
+LONGEST_AGE = timedelta(days=36_500)  # of what is asked for by its age; so far every database's times reach
 LONGEST_QUOTE = 100  # characters
 
 
-def parse_duration(value: object) -> timedelta:
-    """`"90s"`, `"5m"`, `"1.5h"`, `"7d"`: more than 0, at most 365 days."""
+def parse_duration(value: object, *, longest: timedelta = LONGEST) -> timedelta:
+    """`"90s"`, `"5m"`, `"1.5h"`, `"7d"`: more than 0, at most `longest`, in whole days."""
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError('should be a duration such as "30s", "5m", "2h" or "7d"')
     seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > LONGEST.total_seconds() or not (duration := timedelta(seconds=seconds)):
-        raise ValueError("should be more than 0 and at most 365 days")
+    if seconds > longest.total_seconds() or not (duration := timedelta(seconds=seconds)):
+        raise ValueError(f"should be more than 0 and at most {longest.days} days")
     return duration
 
 

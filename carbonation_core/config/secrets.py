@@ -22,9 +22,12 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def secrets_path() -> Path:
-    """Where secrets.toml is looked for, in the user's config directory."""
-    return platformdirs.user_config_path("carbonation") / "secrets.toml"
+def secrets_path() -> Path | None:
+    """Where secrets.toml is looked for, in the user's config directory; None for a user without a home."""
+    try:
+        return platformdirs.user_config_path("carbonation") / "secrets.toml"
+    except RuntimeError:  # no HOME, and no name under which there could be one, as in a container
+        return None
 
 
 def variable_of(table: str, key: str) -> str:
@@ -57,6 +60,8 @@ def _from_environment(table: str, model: type[Section]) -> dict[str, Any]:
 
 def _from_file(table: str, model: type[Section]) -> dict[str, Any]:
     path = secrets_path()
+    if path is None:
+        return {}
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -1,10 +1,13 @@
 """The command line. Each command is a module; what it needs is imported when it runs."""
 
 import importlib
-import logging
-from typing import IO, Any
+import os
+from typing import Any
 
 import click
+
+from carbonation_dagster.cli import streams
+from carbonation_dagster.cli.fault import Fault
 
 COMMANDS = {
     "init": "carbonation_dagster.cli.init:init",
@@ -35,6 +38,13 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command with streams that it can write to, in colour only where that is wanted."""
+        streams.prepare()
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            options.setdefault("color", False)
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a `CarbonationError` ends it with its message and exit code 1."""
         try:
@@ -45,21 +55,17 @@ class LazyGroup(click.Group):
 
             if isinstance(error, CarbonationError):
                 raise Fault(str(error)) from error
+            if isinstance(error, FileNotFoundError) and _is_nowhere():
+                raise Fault("the current directory was removed; change to one that is there") from error
             raise
 
 
-class Fault(click.ClickException):
-    """Why a command could not be done: a sentence for people, or a line of a log that programs read."""
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Say it on standard error."""
-        from carbonation_core.logs import records
-
-        handler = records.begun()
-        if handler is not None and isinstance(handler.formatter, records.JsonForm):
-            logging.getLogger(__name__).error(self.message)
-        else:
-            super().show(file)
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  # only whether it can be told
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,12 +92,12 @@ def _option(one: "Filter", taken: set[str]) -> click.Option:
 
 def _type(one: "Filter") -> "click.ParamType[Any]":
     from carbonation_core.db.filters import Kind, Operator, parse_time
-    from carbonation_core.text import parse_duration, parse_span
+    from carbonation_core.text import LONGEST_AGE, parse_duration, parse_span
 
     if one.operator is Operator.OVERLAPS:
         return _Parsed(_range)
     if one.operator is Operator.SINCE:
-        return _Parsed(parse_duration)
+        return _Parsed(partial(parse_duration, longest=LONGEST_AGE))
     if one.kind is Kind.INTEGER:
         return click.INT
     if one.kind is Kind.NUMBER:

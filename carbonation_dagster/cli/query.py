@@ -127,6 +127,7 @@ def files(
                 click.echo(portion, nl=False)  # colour on a terminal only
             else:
                 sys.stdout.write(portion)
+    sys.stdout.flush()  # that it cannot be written is still this command's to say
 
 
 def _usual(columns: Sequence[str], form: str) -> list[str]:

@@ -1,5 +1,6 @@
 """`carbonation reconcile`: what the database says against what is there."""
 
+import os
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
 @contextmanager
 def _progress(name: str, shown: bool) -> "Iterator[Progress]":
     """Tells on a terminal how far an archive's reconciliation has come."""
-    if not shown or not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda _what, _done, _of: None
         return
     from rich.console import Console

@@ -1,12 +1,12 @@
 """A new project: configuration, rules and a plugin of its own, which runs as it stands."""
 
-import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from carbonation_core.errors import ConfigError
+from carbonation_core.process import user_name
 
 # `my_plugin` in it is a link to plugins/example, so that the two cannot differ.
 PROJECT = Path(__file__).parent / "project"
@@ -40,7 +40,7 @@ def write_unit(directory: Path, user: str | None) -> tuple[Literal["CREATED", "S
     from carbonation_dagster.cli.unit import unit
 
     target = directory / "carbonation.service"
-    text = unit(load_config(directory.resolve() / "config.toml"), user or getpass.getuser())
+    text = unit(load_config(directory.resolve() / "config.toml"), user or user_name())
     return ("CREATED" if _written(target, text) else "SKIPPED"), target
 
 

@@ -15,7 +15,7 @@ from carbonation_core.purge import purge_history
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reconcile.scope import archives_of, paths_in
-from carbonation_core.text import format_duration, parse_duration
+from carbonation_core.text import LONGEST_AGE, format_duration, parse_duration
 from carbonation_dagster.defs.archive_checks import (
     agreement_metadata,
     agreement_verdict,
@@ -256,6 +256,6 @@ def _age(name: str, given: str | None, usual: timedelta) -> timedelta:
     if given is None:
         return usual
     try:
-        return parse_duration(given)
+        return parse_duration(given, longest=LONGEST_AGE)
     except ValueError as error:
         raise dg.Failure(f'{name}: {error}, not "{given}"', allow_retries=False) from None

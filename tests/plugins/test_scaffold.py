@@ -1,5 +1,6 @@
 """A new project runs as it stands, and its plugin is the example."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError
-from carbonation_dagster.cli.scaffold import scaffold
+from carbonation_dagster.cli.scaffold import scaffold, write_unit
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"
@@ -113,3 +114,17 @@ def test_another_project_can_be_scaffolded(tmp_path: Path) -> None:
     list(scaffold(tmp_path, PLUGINS / "shapefile" / "demo"))
     assert load_config(tmp_path / "config.toml").plugins.package == "shapefile_plugin"
     assert (tmp_path / "samples.py").is_file()
+
+
+def test_a_unit_names_a_user_without_a_name_by_the_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    list(scaffold(tmp_path))
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    _, unit = write_unit(tmp_path, None)
+    assert f"\nUser={os.getuid()}\n" in unit.read_text(encoding="utf-8")

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from carbonation_core.config.secrets import settings
 from carbonation_core.config.sections import DatabaseSection, NotifySection
 from carbonation_core.errors import ConfigError
+
+USER_CONFIG_PATH = platformdirs.user_config_path
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +41,17 @@ def test_config_wins_over_the_environment_and_that_over_secrets(
         "password": "environment",
         "host": "config",
     }
+
+
+def test_a_user_without_home_and_name_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("platformdirs.user_config_path", USER_CONFIG_PATH)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert settings("database", {"port": 5432}, DatabaseSection) == {"port": 5432}
 
 
 def test_without_secrets_only_what_is_given_counts() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from carbonation_core.config.toml import parse_toml, place, shown
 from carbonation_core.errors import ConfigError
-from carbonation_core.text import format_duration, nearest, parse_duration
+from carbonation_core.text import LONGEST_AGE, format_duration, nearest, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,12 @@ def test_anything_else_is_no_duration(value: object) -> None:
 def test_a_duration_is_more_than_nothing_and_at_most_a_year(value: str) -> None:
     with pytest.raises(ValueError, match="should be more than 0 and at most 365 days"):
         parse_duration(value)
+
+
+def test_an_age_is_at_most_a_century() -> None:
+    assert parse_duration("730d", longest=LONGEST_AGE) == timedelta(days=730)
+    with pytest.raises(ValueError, match="should be more than 0 and at most 36500 days"):
+        parse_duration("36501d", longest=LONGEST_AGE)
 
 
 @given(st.timedeltas(min_value=timedelta(microseconds=1), max_value=timedelta(days=365)))
