@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from carbonation_core.db import catalog, consumers
+from carbonation_core.db import catalog, consumers, feed
 from carbonation_core.db.consumers import ConsumerRow, Lag
-from carbonation_core.db.cursors import cursor_at, feed_end, position
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.feed import cursor_at, feed_end, position
 from carbonation_core.errors import QueryError, ReadOnlyDatabase
 from carbonation_core.project import Project
 from carbonation_core.text import listing, quoted
@@ -28,8 +28,8 @@ def new_files(
         end = feed_end(connection)
         after = position(connection, cursor, end)
         model = project.plugin.file_model
-        rows = catalog.feed(connection, model, after, end, watch_name, limit, retractions)
-        last = rows[-1][catalog.SEQUENCE] if len(rows) == limit else end
+        rows = feed.entries(connection, model, after, end, watch_name, limit, retractions)
+        last = rows[-1][feed.SEQUENCE] if len(rows) == limit else end
         return rows, cursor_at(connection, last)
 
 

@@ -25,9 +25,8 @@ from sqlalchemy import (
 
 from carbonation_core.db.columns import python_type
 from carbonation_core.db.filters import Between, Condition, Exactly, Filter, Like, conditions, filters_of
-from carbonation_core.db.models import BASE_COLUMNS, FeedEntry, FileBase, Group, path_digest
+from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group, path_digest
 from carbonation_core.errors import QueryError
-from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.text import listing, quoted
 
 # What of the core's columns a row has when nobody names columns; the rest is
@@ -54,7 +53,6 @@ SHORT = MappingProxyType(
         "modified_at": "modified",
     }
 )
-SEQUENCE, EVENT = "sequence", "event"  # what a row of the feed has besides
 MOST_ROWS = 2**63 - 1  # that a statement can be limited to
 _PORTION = 1000  # rows fetched at a time
 
@@ -72,7 +70,7 @@ class FileQuery:
 
 def known_filters(model: type[FileBase]) -> dict[str, Filter]:
     """The filters on the core's and the plugin's columns, by each of their names."""
-    columns = [column for column in _table(model).columns if column.name != "group_key_sha256"]
+    columns = [column for column in table_of(model).columns if column.name != "group_key_sha256"]
     base = [column for column in columns if column.name in BASE_COLUMNS]
     own = [column for column in columns if column.name not in BASE_COLUMNS]
     return filters_of([*base, *own], SHORT)
@@ -80,7 +78,7 @@ def known_filters(model: type[FileBase]) -> dict[str, Filter]:
 
 def default_columns(model: type[FileBase]) -> tuple[str, ...]:
     """The columns of a row when nobody names any: the public ones and the plugin's."""
-    own = [column.name for column in _table(model).columns if column.name not in BASE_COLUMNS]
+    own = [column.name for column in table_of(model).columns if column.name not in BASE_COLUMNS]
     return (*PUBLIC, *own)
 
 
@@ -97,7 +95,7 @@ def file_query(
     that are equal then come in the order of their ids, and those without a
     value last.
     """
-    table = _table(model)
+    table = table_of(model)
     chosen = default_columns(model) if columns is None else _columns(table, columns)
     order = (order_by,) if isinstance(order_by, str) else _names("order_by", order_by or ())
     for name in order:
@@ -121,14 +119,14 @@ def require_limit(limit: object, least: int) -> None:
 
 def count(connection: Connection, query: FileQuery) -> int:
     """How many groups answer the question, whatever its limit."""
-    table = _table(query.model)
+    table = table_of(query.model)
     statement = select(func.count()).select_from(table).where(*_conditions(connection, query))
     return connection.execute(statement).scalar_one()
 
 
 def stream(connection: Connection, query: FileQuery) -> Iterator[dict[str, Any]]:
     """The groups that answer the question; only a portion of them is held at a time."""
-    table = _table(query.model)
+    table = table_of(query.model)
     statement = select(*(table.c[name] for name in query.columns))
     statement = statement.where(*_conditions(connection, query))
     for name in query.order_by:
@@ -140,37 +138,7 @@ def stream(connection: Connection, query: FileQuery) -> Iterator[dict[str, Any]]
     statement = statement.order_by(table.c.id)
     if query.limit is not None:
         statement = statement.limit(query.limit)
-    return _rows(connection, statement, table, query.columns)
-
-
-def feed(
-    connection: Connection,
-    model: type[FileBase],
-    after: int,
-    end: int,
-    watch_name: str | None,
-    limit: int,
-    retractions: bool,
-) -> list[dict[str, Any]]:
-    """The feed's entries after that sequence and up to `end`, each with its group as it is now.
-
-    The keys "sequence" and "event" are the feed's, even if the plugin has such
-    columns. What was retracted is told only if asked for.
-    """
-    table = _table(model)
-    columns = [name for name in default_columns(model) if name not in (SEQUENCE, EVENT)]
-    statement = (
-        select(*(table.c[name] for name in columns), FeedEntry.sequence, FeedEntry.event)
-        .join(FeedEntry, FeedEntry.group_id == table.c.id)
-        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
-        .order_by(FeedEntry.sequence)
-        .limit(limit)
-    )
-    if watch_name is not None:
-        statement = statement.where(FeedEntry.watch_name == watch_name)
-    if not retractions:
-        statement = statement.where(FeedEntry.event != FeedEvent.RETRACTED)
-    return list(_rows(connection, statement, table, (*columns, SEQUENCE, EVENT)))
+    return rows_of(connection, statement, table, query.columns)
 
 
 def has_groups(connection: Connection, watch_name: str) -> bool:
@@ -200,9 +168,10 @@ def _names(argument: str, given: object) -> tuple[str, ...]:
     raise QueryError(f"{argument}: should be a list of names, not {quoted(given)}")
 
 
-def _rows(
+def rows_of(
     connection: Connection, statement: Select[Any], table: Table, names: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
+    """The rows of a statement as dicts, as programs get them."""
     # A plugin's plain DateTime gives naive times; they are in UTC like all others.
     naive = [name for name in names if name in table.columns and isinstance(table.c[name].type, DateTime)]
     result = connection.execute(statement, execution_options={"yield_per": _PORTION})
@@ -220,7 +189,7 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 def _conditions(connection: Connection, query: FileQuery) -> list[ColumnElement[bool]]:
-    table, dialect = _table(query.model), connection.dialect.name
+    table, dialect = table_of(query.model), connection.dialect.name
     return [_where(dialect, table, condition) for condition in query.conditions]
 
 
@@ -267,7 +236,8 @@ def _like(dialect: str, column: ColumnElement[Any], pattern: str) -> ColumnEleme
     return column.like("%".join(re.sub(r"([!_])", r"!\1", part) for part in parts), escape="!")
 
 
-def _table(model: type[FileBase]) -> Table:
+def table_of(model: type[FileBase]) -> Table:
+    """The table of a model."""
     table = model.__table__
     assert isinstance(table, Table)
     return table

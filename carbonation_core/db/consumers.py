@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from carbonation_core.db.cursors import cursor_at, feed_end
+from carbonation_core.db.feed import cursor_at, feed_end
 from carbonation_core.db.locks import lock
 from carbonation_core.db.models import Consumer, FeedEntry
 

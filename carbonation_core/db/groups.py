@@ -9,11 +9,8 @@ from sqlalchemy import Connection, Executable, bindparam, func, insert, select, 
 
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import PAGE, chunks
-from carbonation_core.db.locks import count_up
-from carbonation_core.db.models import BatchGroup, FeedEntry, FileComponent, Group, path_digest
-from carbonation_core.lifecycle import FeedEvent, FileStatus
-
-FEED = "feed"  # the counter whose row lock makes sequence order commit order
+from carbonation_core.db.models import BatchGroup, FileComponent, Group, path_digest
+from carbonation_core.lifecycle import FileStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,26 +193,6 @@ def of_watch(connection: Connection, watch_name: str, after: int) -> dict[int, b
         .limit(PAGE)
     )
     return {id_: bool(is_described) for id_, is_described in connection.execute(query)}
-
-
-def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]], now: datetime) -> None:
-    """Give what became of these groups its places in the feed."""
-    if not news:
-        return
-    last = count_up(connection, FEED, len(news))
-    connection.execute(
-        insert(FeedEntry),
-        [
-            {
-                "sequence": last - len(news) + number,
-                "group_id": group.id,
-                "watch_name": group.watch_name,
-                "event": event,
-                "at": now,
-            }
-            for number, (group, event) in enumerate(news, 1)
-        ],
-    )
 
 
 def _groups(connection: Connection, query: Executable) -> Iterable[GroupRow]:

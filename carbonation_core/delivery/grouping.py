@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, groups
+from carbonation_core.db import components, feed, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
@@ -109,7 +109,7 @@ def retract_or_restore(connection: Connection, group_ids: Iterable[int], now: da
     for retold, event in ((gone, FeedEvent.RETRACTED), (back, FeedEvent.COMPLETED)):
         is_complete = event is FeedEvent.COMPLETED
         groups.store(connection, [{"id": group.id, "complete": is_complete} for group in retold], now)
-        groups.announce(connection, [(group, event) for group in retold], now)
+        feed.announce(connection, [(group, event) for group in retold], now)
     return {group.id for group in back}
 
 

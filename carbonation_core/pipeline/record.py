@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from carbonation_core.db import batches, components, copies, groups
+from carbonation_core.db import batches, components, copies, feed, groups
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
@@ -49,7 +49,7 @@ def record(
     groups.store(connection, [{**row, "complete": row["id"] not in with_losses} for row in rows], now)
     news = [(before[job.group.id], job) for job in transfers if job.written]
     news = [(row, job) for row, job in news if row.id not in with_losses]
-    groups.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
+    feed.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
     ends = [_ended(job) for job in transfers]
     batches.set_members(connection, batch.id, [_member_row(ended) for ended in ends])
     return superseded, ends
@@ -121,7 +121,7 @@ def _retract_givers(
         rows.append({**row, "archive_name": lies_in[0], "archive_directory": lies_in[1]})
     groups.store(connection, rows, now)
     told = [(group, FeedEvent.RETRACTED) for group in found.values() if group.complete]
-    groups.announce(connection, told, now)
+    feed.announce(connection, told, now)
     refresh(connection, context.rules, ids, (), now)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.db import components, copies, groups, metadata
+from carbonation_core.db import components, copies, feed, groups, metadata
 from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
@@ -238,7 +238,7 @@ class Adopter:
         files = components.of_groups(connection, [row.id for row in rows])
         paths = [{"id": row.id, "archive_path": self._primary_path(files[row.id])} for row in rows]
         groups.store(connection, paths, now)
-        groups.announce(connection, [(row, FeedEvent.UPDATED) for row in rows if row.id not in back], now)
+        feed.announce(connection, [(row, FeedEvent.UPDATED) for row in rows if row.id not in back], now)
 
     def _completed(self) -> Iterator[Finding]:
         """Complete the whole groups, now or from an earlier adoption that broke off."""
@@ -280,7 +280,7 @@ class Adopter:
             found = {id_: values for id_, values in described.metadata.items() if id_ in same}
             metadata.store(connection, self._project.plugin.file_model, found, now)
             groups.store(connection, [self._complete_row(rows[id_], files[id_]) for id_ in same], now)
-            groups.announce(connection, [(rows[id_], FeedEvent.COMPLETED) for id_ in same], now)
+            feed.announce(connection, [(rows[id_], FeedEvent.COMPLETED) for id_ in same], now)
 
     def _is_whole(self, files: Sequence[Component]) -> bool:
         if not all(file.status is FileStatus.ARCHIVED and file.in_archive for file in files):

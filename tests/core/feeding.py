@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import event
 
 from carbonation_core.api import Database
-from carbonation_core.db import groups
+from carbonation_core.db import feed, groups
 from carbonation_core.db.engine import repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.lifecycle import FeedEvent
@@ -47,7 +47,7 @@ def _complete(project: Project, watch_name: str, keys: list[str], wrong_by: time
         rows = groups.ensure(connection, watch_name, None, keys, now)
         done = [{"id": row.id, "complete": True, "completed_at": now} for row in rows.values()]
         groups.store(connection, done, now)
-        groups.announce(connection, [(row, FeedEvent.COMPLETED) for row in rows.values()], now)
+        feed.announce(connection, [(row, FeedEvent.COMPLETED) for row in rows.values()], now)
 
 
 def read(directory: Path, count: int, file: Path) -> None:

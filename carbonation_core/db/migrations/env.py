@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from carbonation_core.db import table_changes
+from carbonation_core.db import alter_tables
 from carbonation_core.db.migrate import VERSION_TABLE
 
 config = context.config
@@ -17,6 +17,6 @@ context.configure(
     render_as_batch=True,  # SQLite alters a table by copying it
     compare_type=True,
 )
-table_changes.use_own(context.get_context())
+alter_tables.use_own(context.get_context())
 with context.begin_transaction():
     context.run_migrations()

@@ -1,19 +1,27 @@
-"""Where a reader of the feed stands: the entry that it took last, by its number and its token.
+"""The feed: its entries, what gives them their places, and where a reader of it stands.
 
-Numbers are given anew after a database was restored from an earlier copy. Tokens
-are not, so that a cursor which stands on an entry of the time before is found out.
+A cursor is the entry that a reader took last, by its number and its token. Numbers
+are given anew after a database was restored from an earlier copy. Tokens are not, so
+that a cursor which stands on an entry of the time before is found out.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, insert, or_, select
 
+from carbonation_core.db.catalog import default_columns, rows_of, table_of
 from carbonation_core.db.engine import Connection
-from carbonation_core.db.models import FeedEntry
+from carbonation_core.db.groups import GroupRow
+from carbonation_core.db.locks import count_up
+from carbonation_core.db.models import FeedEntry, FileBase
 from carbonation_core.errors import QueryError
+from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.text import quoted
 
+SEQUENCE, EVENT = "sequence", "event"  # what a row of the feed has besides
 _CURSOR = re.compile(r"feed:(\d{1,18})(?:-([0-9a-f]{16}))?", re.ASCII)
 _EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
 _ELSEWHERE = (
@@ -74,3 +82,56 @@ def _earlier(cursor: object) -> tuple[datetime, int]:
     except (ValueError, OverflowError):
         pass
     raise QueryError(f"cursor {quoted(cursor)} is none that get_new_files gave")
+
+
+def entries(
+    connection: Connection,
+    model: type[FileBase],
+    after: int,
+    end: int,
+    watch_name: str | None,
+    limit: int,
+    retractions: bool,
+) -> list[dict[str, Any]]:
+    """The feed's entries after that sequence and up to `end`, each with its group as it is now.
+
+    The keys "sequence" and "event" are the feed's, even if the plugin has such
+    columns. What was retracted is told only if asked for.
+    """
+    table = table_of(model)
+    columns = [name for name in default_columns(model) if name not in (SEQUENCE, EVENT)]
+    statement = (
+        select(*(table.c[name] for name in columns), FeedEntry.sequence, FeedEntry.event)
+        .join(FeedEntry, FeedEntry.group_id == table.c.id)
+        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
+        .order_by(FeedEntry.sequence)
+        .limit(limit)
+    )
+    if watch_name is not None:
+        statement = statement.where(FeedEntry.watch_name == watch_name)
+    if not retractions:
+        statement = statement.where(FeedEntry.event != FeedEvent.RETRACTED)
+    return list(rows_of(connection, statement, table, (*columns, SEQUENCE, EVENT)))
+
+
+FEED = "feed"  # the counter whose row lock makes sequence order commit order
+
+
+def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]], now: datetime) -> None:
+    """Give what became of these groups its places in the feed."""
+    if not news:
+        return
+    last = count_up(connection, FEED, len(news))
+    connection.execute(
+        insert(FeedEntry),
+        [
+            {
+                "sequence": last - len(news) + number,
+                "group_id": group.id,
+                "watch_name": group.watch_name,
+                "event": event,
+                "at": now,
+            }
+            for number, (group, event) in enumerate(news, 1)
+        ],
+    )
