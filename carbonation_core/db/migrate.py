@@ -181,6 +181,7 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
         )
         lines = [str(difference) for difference in compare_metadata(core, Base.metadata)]
         lines += _missing(connection, file_model)
+        lines += _other_types(connection, file_model)
         there = {column["name"] for column in inspect(connection).get_columns("files")}
     wanted = {column.name for column in file_model.__table__.columns}
     lines += [f'column "{name}" in "files" belongs to no model' for name in sorted(there - wanted)]
@@ -211,6 +212,26 @@ def _missing(connection: Connection, file_model: type[FileBase]) -> list[str]:
             if column.name not in there
         ]
     return missing
+
+
+def _other_types(connection: Connection, file_model: type[FileBase]) -> list[str]:
+    """The plugin's columns whose type in the database is another than in the model, a sentence each."""
+    tables = file_model.metadata.tables
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "include_name": lambda name, kind, _parents: kind != "table" or name in tables,
+            "include_object": lambda _thing, name, kind, *_: kind != "column" or name not in BASE_COLUMNS,
+        },
+    )
+    found = compare_metadata(context, file_model.metadata)
+    changes = [one for changes in found if isinstance(changes, list) for one in changes]
+    return [
+        f'column "{name}" of the plugin is {there.compile(connection.dialect)} in "{table}", '
+        f"and {wanted.compile(connection.dialect)} in the model"
+        for kind, _, table, name, _, there, wanted in changes
+        if kind == "modify_type"
+    ]
 
 
 def _core_names(name: str | None, kind: str, _parents: object) -> bool:

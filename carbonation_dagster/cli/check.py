@@ -38,7 +38,7 @@ def config(path: str | None) -> None:
         *advice(project.config, rules),
         *disk_advice(project.config, os.path.isdir, real_path),
         *access_advice(project.config, read_toml(project.config.path), mode_of),
-        *_left_over(project),
+        *_of_database(project),
     ]
     for sentence in warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {sentence}")
@@ -138,9 +138,10 @@ def _where(route: tuple[str, str] | None) -> dict[str, str] | None:
     return {"archive": route[0], "directory": route[1]} if route else None
 
 
-def _left_over(project: "Project") -> list[str]:
-    """What belongs to no watch any more, if there is a database that knows."""
+def _of_database(project: "Project") -> list[str]:
+    """Why it cannot be used, or how its tables differ and what in it belongs to no watch any more."""
     from carbonation_core.db import counts as census
+    from carbonation_core.db import migrate
     from carbonation_core.db.engine import reading
     from carbonation_core.errors import DatabaseError
     from carbonation_core.project import require_database
@@ -149,9 +150,10 @@ def _left_over(project: "Project") -> list[str]:
         require_database(project)
     except DatabaseError as error:
         return [str(error)]
+    differences = migrate.drift(project.engine, project.plugin.file_model)
     with reading(project.engine) as connection:
         found = census.of_unknown_watches(connection, [watch.name for watch in project.config.watch])
-    return [
+    return [f"the tables differ: {line}; see: carbonation db status" for line in differences] + [
         f'{number} groups in the database belong to watch "{name}", which is configured no more'
         for name, number in found.items()
     ]

@@ -99,7 +99,7 @@ def status(path: str | None) -> None:
         different = migrate.drift(project.engine, project.plugin.file_model)
         for line in different:
             click.echo(f"differs {line}")
-        if any("of the plugin is missing" in line for line in different):
+        if any("of the plugin" in line for line in different):
             click.echo(migrate.TO_ADD.capitalize(), err=True)
         for table, number in migrate.counts(project.engine).items():
             click.echo(f"rows    {table} {number}")

@@ -134,6 +134,8 @@ def test_db_status_says_where_tables_differ(desk: Desk) -> None:
     desk.execute("ALTER TABLE files ADD COLUMN stray INTEGER")
     answer = desk("db", "status")
     assert (answer.code, "stray" in answer.out) == (1, True)
+    said = 'the tables differ: column "stray" in "files" belongs to no model; see: carbonation db status'
+    assert said in desk.good("check", "config")
 
 
 @databases.each
