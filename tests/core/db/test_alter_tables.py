@@ -193,6 +193,18 @@ def test_the_first_upgrade_goes_on_where_it_was_interrupted(section: DatabaseSec
 
 
 @databases.of_sqlite
+def test_a_column_that_a_view_shows_is_not_dropped(engine: Engine, migrations: Path) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("CREATE VIEW categories AS SELECT category FROM files"))
+    revision(migrations, batch(*CHANGES["drop"][0]))
+    with pytest.raises(
+        DatabaseError, match=r"error in view categories after drop column.* \(second.py, line"
+    ):
+        upgrade(engine, migrations)
+    assert values(engine, ROW) == ROW
+
+
+@databases.of_sqlite
 def test_what_hangs_on_a_copied_table_is_kept(engine: Engine, migrations: Path) -> None:
     with writing(engine) as connection:
         for statement in (
