@@ -486,3 +486,27 @@ def test_a_file_that_joins_its_group_during_a_transfer_is_archived_next(
     monkeypatch.undo()
     site.one_pass()
     assert site.statuses()["run1.txt"] == "archived"
+
+
+@databases.one
+@pytest.mark.parametrize(
+    ("category", "reason"),
+    [
+        ("", '"{category}" comes out as nothing'),
+        (".", 'has "." in it'),
+        ("/etc", '"{category}" comes out as the absolute path "/etc"'),
+    ],
+)
+def test_a_value_that_leaves_out_a_part_of_the_path_fails_its_group_alone(
+    make: SiteMaker, category: str, reason: str
+) -> None:
+    site = make(
+        '[single.metadata]\nextract = "sizes"\n', archive={"destination": '"archive/{category}/{watch_name}"'}
+    )
+    site.deliver("odd.dat", content=f"{category}\n".encode())
+    site.deliver("good.dat", content=b"a/b\n")
+    assert {one.verdict for one in preview(site.project)} == {"failed", "archive"}
+    site.one_pass()
+    assert site.statuses() == {"odd.dat": "failed", "good.dat": "archived"}
+    assert reason in site.component("odd.dat").error_message
+    assert list(site.archived()) == ["a/b/incoming/good.dat"]
