@@ -63,7 +63,7 @@ class LogFile(logging.Handler):
         self._fails = False
         path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         self._file: int | None = self._opened()
-        self._written = os.fstat(self._file).st_mtime
+        self._written = self._time_of(os.fstat(self._file))
         self._remove_old()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -133,9 +133,13 @@ class LogFile(logging.Handler):
         kept, now = self._retention, _utc(self._clock())
         for number, path in enumerate(old):
             is_too_many = kept.files is not None and number >= kept.files
-            is_too_old = kept.age is not None and now - _utc(path.stat().st_mtime) > kept.age
+            is_too_old = kept.age is not None and now - _utc(self._time_of(path.stat())) > kept.age
             if is_too_many or is_too_old:
                 path.unlink(missing_ok=True)
+
+    def _time_of(self, found: os.stat_result) -> float:
+        """When a file was written, which is never after now; a file system may say any 64 bits of seconds."""
+        return max(0.0, min(found.st_mtime, self._clock()))
 
     def _say(self, fault: str) -> None:
         if not self._fails:

@@ -124,6 +124,15 @@ def test_old_files_are_kept_until_they_are_older(make_log: Made, tmp_path: Path,
     assert list(found(tmp_path).values()) == ["d\n", "c\n"]
 
 
+@pytest.mark.parametrize("mtime", [2**62, -(2**40)])
+def test_a_file_of_any_time_is_written_to(make_log: Made, tmp_path: Path, mtime: int) -> None:
+    for name in ("c.log", "c.log.20260101T000000Z"):
+        (tmp_path / name).write_text("before\n")
+        os.utime(tmp_path / name, (mtime, mtime))
+    say(make_log(rotation="1 day", retention="1 day"), "after")
+    assert any(text.endswith("after\n") for text in found(tmp_path).values())
+
+
 def test_a_file_that_somebody_moved_away_is_begun_anew(make_log: Made, tmp_path: Path) -> None:
     log = make_log()
     say(log, "one")
