@@ -83,6 +83,8 @@ class Config(Section):
 def find_config(path: str | Path | None = None) -> Path:
     """Where config.toml is: `path`, else $CARBONATION_CONFIG, else ./config.toml."""
     found = Path(path or os.environ.get(ENVIRONMENT_VARIABLE) or "config.toml")
+    if ".." in found.parts:  # what it leads to depends on the symlinks before it
+        return Path(os.path.realpath(found.parent), found.name)
     return Path(os.path.normpath(found.absolute()))
 
 

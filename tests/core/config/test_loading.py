@@ -184,3 +184,11 @@ def test_processes_of_a_service_read_what_it_accepted(
     found = load_config()
     assert (found.watch[0].name, found.path) == ("accepted", file)
     assert load_config(other).watch[0].name == "other"
+
+
+def test_the_path_of_a_config_leads_where_the_system_says(tmp_path: Path) -> None:
+    (tmp_path / "projects" / "one").mkdir(parents=True)
+    (tmp_path / "way").symlink_to("projects/one")
+    found = find_config(tmp_path / "way" / ".." / "config.toml")
+    assert found == tmp_path / "projects" / "config.toml"
+    assert find_config(tmp_path / "way" / "config.toml") == tmp_path / "way" / "config.toml"
