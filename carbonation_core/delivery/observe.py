@@ -71,8 +71,8 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     except ScanError as error:
         _say_unwell(project, watch.name, before, str(error))
         raise
-    for directory, reason in seen.unreadable:
-        log.warning("directory %s cannot be looked at: %s", directory, reason)
+    for path, reason in seen.unreadable:
+        log.warning("%s cannot be looked at: %s", path, reason)
     facts = gather(project, watch, rules, before, seen)
     found = diff(facts, partial(key_of, watch, facts.rules, project.plugin))
     state = _state(before, facts, found, rules.digest)

@@ -1,5 +1,6 @@
 """What lies in a delivery directory, as values. Unreadable is an error, never "empty"."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -36,10 +37,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a tree: its files, and the directories that could not be read."""
+    """One look at a tree: its files, and the places that could not be looked at."""
 
     files: tuple[Seen, ...]
-    unreadable: tuple[tuple[str, str], ...] = ()  # relative directory, reason
+    unreadable: tuple[tuple[str, str], ...] = ()  # relative path, reason
 
     def could_see(self, path: str) -> bool:
         """Whether a file of that relative path would have been seen."""
@@ -142,7 +143,9 @@ class _Looking:
             found = os.stat(path, follow_symlinks=False)
         except OSError as error:
             if error.errno not in NOWHERE:
-                self._unreadable.append((to_text(os.path.dirname(relative)), error.strerror or str(error)))
+                # A path that is too long is a matter of this file alone, all else of its directory.
+                hidden = relative if error.errno == errno.ENAMETOOLONG else os.path.dirname(relative)
+                self._unreadable.append((to_text(hidden), error.strerror or str(error)))
             return None
         fault = None
         if stat.S_ISLNK(found.st_mode):

@@ -11,6 +11,7 @@ import pytest
 
 from carbonation_core.disk import file_system
 from carbonation_core.disk.watcher import Watcher
+from carbonation_core.names import PATH_MAX
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests import databases
@@ -118,3 +119,16 @@ def test_what_lies_too_deep_for_a_path_hinders_nobody(site: Site, caplog: pytest
         subprocess.run(["rm", "-rf", site.incoming], check=True)
     assert "cannot be looked at: File name too long" in caplog.text
     assert "lies too deep for a path to lead there, and is left out" in caplog.text
+
+
+def test_a_file_too_deep_for_a_path_hides_none_of_its_neighbours(site: Site) -> None:
+    room = PATH_MAX - len(os.fsencode(site.incoming)) - 100
+    deep = site.incoming.joinpath(*["d" * 99] * (room // 100))
+    deep.mkdir(parents=True)
+    (deep / "a").write_bytes(b"bytes")
+    site.one_pass()
+    here = os.open(deep, os.O_RDONLY)
+    os.close(os.open("b" * 255, os.O_CREAT, dir_fd=here))
+    os.close(here)
+    (deep / "a").unlink()
+    assert site.tick().gone == 1
