@@ -312,7 +312,7 @@ def test_an_extractor_does_not_get_what_is_only_read(make: SiteMaker) -> None:
 
 @databases.each
 def test_rejected_sidecars_are_judged_again_with_their_file(make: SiteMaker) -> None:
-    site = make(READ_ONLY + '[[pairs.selection]]\nhas_keys = ["never"]\n')
+    site = make(READ_ONLY + '[[pairs.selection]]\nhas_keys = ["start"]\n')
     deliver(site, run1())
     site.one_pass()
     assert set(site.statuses().values()) == {"not_selected"}
