@@ -53,7 +53,7 @@ def _each(groups: Iterable[OpenGroup], decide_of: Callable[[OpenGroup], OpenGrou
 
 
 def integrity(
-    context: StageContext, groups: Sequence[OpenGroup], manifests: Sequence[Component], now: datetime
+    context: StageContext, groups: Iterable[OpenGroup], manifests: Sequence[Component], now: datetime
 ) -> StageResult:
     """All checks again, on the files as they are now; `manifests` are the watch's that have settled."""
     contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
@@ -143,7 +143,7 @@ def as_judged(groups: Sequence[OpenGroup]) -> StageResult:
     return _each(groups, same)
 
 
-def completeness(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
+def completeness(context: StageContext, groups: Iterable[OpenGroup]) -> StageResult:
     """Still whole?."""
     return _each(groups, lambda group: _whole(context, group))
 
@@ -165,7 +165,7 @@ def _whole(context: StageContext, group: OpenGroup) -> OpenGroup | Closing:
     return Closing(group, Outcome.WAITING, f"waits for {lacking}")
 
 
-def extract(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
+def extract(context: StageContext, groups: Iterable[OpenGroup]) -> StageResult:
     """Ask the plugin what the files are."""
     if context.rules.metadata is None:
         return StageResult(tuple(groups))
@@ -181,7 +181,7 @@ def extract(context: StageContext, groups: Sequence[OpenGroup]) -> StageResult:
 
 
 def select(
-    context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+    context: StageContext, groups: Iterable[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Is it wanted?."""
 
@@ -197,7 +197,7 @@ def select(
 
 
 def route(
-    context: StageContext, groups: Sequence[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
+    context: StageContext, groups: Iterable[OpenGroup], metadata: Mapping[int, Mapping[str, Any]]
 ) -> StageResult:
     """Which archive, and which directory there."""
 

@@ -231,22 +231,32 @@ class Work:
 
     def _run(self, stage: Stage, opened: Sequence[OpenGroup]) -> "_Recorded":
         """Do a stage and record what it decided."""
-        if self._stop():
-            stopping = tuple(Closing(g, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for g in opened)
-            return self._record(stage, opened, StageResult(closed=stopping))
         if stage is Stage.ARCHIVE:
             return self._archive(opened)
-        return self._record(stage, opened, self._decided(stage, opened))
+        left: list[OpenGroup] = []
+        result = self._decided(stage, opened, self._until_stopped(opened, left))
+        given_back = (Closing(group, Outcome.GIVEN_BACK, publish.GIVEN_BACK) for group in left)
+        return self._record(stage, opened, replace(result, closed=(*result.closed, *given_back)))
 
-    def _decided(self, stage: Stage, opened: Sequence[OpenGroup]) -> StageResult:
+    def _until_stopped(self, opened: Sequence[OpenGroup], left: list[OpenGroup]) -> Iterator[OpenGroup]:
+        """Each group, but for those that are `left` when we are to stop."""
+        for number, group in enumerate(opened):
+            if self._stop():
+                left += opened[number:]
+                return
+            yield group
+
+    def _decided(
+        self, stage: Stage, opened: Sequence[OpenGroup], one_by_one: Iterator[OpenGroup]
+    ) -> StageResult:
         if stage is Stage.INTEGRITY:
-            return stages.integrity(self._context, opened, self._manifests(), self._project.clock())
+            return stages.integrity(self._context, one_by_one, self._manifests(), self._project.clock())
         if stage is Stage.COMPLETENESS:
-            return stages.completeness(self._context, opened)
+            return stages.completeness(self._context, one_by_one)
         if stage is Stage.EXTRACT:
-            return stages.extract(self._context, opened)
+            return stages.extract(self._context, one_by_one)
         decide_by = stages.select if stage is Stage.SELECT else stages.route
-        return decide_by(self._context, opened, self._metadata(opened))
+        return decide_by(self._context, one_by_one, self._metadata(opened))
 
     def _archive(self, opened: Sequence[OpenGroup]) -> "_Recorded":
         # A look may have found a change meanwhile.

@@ -270,11 +270,11 @@ def _mismatch(value: object, condition: FieldCondition) -> str | None:
         wanted = listing(pattern.pattern for pattern in condition.matches)
         if value is None:
             return f'"{name}" has no value, so it does not match {wanted}'
-        if not any(pattern.search(str(value)) for pattern in condition.matches):
+        if not any(pattern.is_found_in(str(value)) for pattern in condition.matches):
             which = "does not match" if len(condition.matches) == 1 else "matches none of"
             return f'"{name}" is "{value}", which {which} {wanted}'
     for pattern in condition.not_matches:
-        if value is not None and pattern.search(str(value)):
+        if value is not None and pattern.is_found_in(str(value)):
             return f'"{name}" is "{value}", which matches "{pattern.pattern}"'
     return None
 

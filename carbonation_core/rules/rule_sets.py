@@ -1,7 +1,6 @@
 """rules.toml as frozen values: named rule sets, checked against what the plugin offers."""
 
 import hashlib
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +13,7 @@ from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import LONGEST_VALUE, Duration, Section, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
 from carbonation_core.names import matches_any
+from carbonation_core.rules.expressions import Expression
 from carbonation_core.text import listing, nearest
 
 OnTimeout = Literal["warn", "skip", "archive_partial"]
@@ -42,15 +42,12 @@ class PluginNames:
     columns: Mapping[str, object] | None = None
 
 
-def _pattern(value: object) -> re.Pattern[str]:
-    if isinstance(value, re.Pattern):
+def _expression(value: object) -> Expression:
+    if isinstance(value, Expression):
         return value
     if not isinstance(value, str):
         raise ValueError("should be a regular expression")
-    try:
-        return re.compile(value)
-    except re.error as error:
-        raise ValueError(f'"{value}" is not a valid regular expression: {error}') from None
+    return Expression(value)
 
 
 def _extension(value: object) -> str:
@@ -81,7 +78,7 @@ def _unless_empty(value: object) -> object:
     return None if value == {} else value
 
 
-Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
+Pattern = Annotated[Expression, BeforeValidator(_expression)]
 Extension = Annotated[str, BeforeValidator(_extension)]
 
 _KEYS = {  # of each type of check, beside those that all have

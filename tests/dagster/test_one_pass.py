@@ -401,6 +401,39 @@ def test_a_signal_ends_it_when_the_group_under_way_is_done(
     assert set(slow.archived()) == {"a.dat", "b.dat"}
 
 
+BAIT_PLUGIN = """
+from pathlib import Path
+from carbonation_core import Plugin
+from tests.site import File
+
+def bait(file_paths):
+    (Path(__file__).parent / "extracting").touch()
+    return {"category": "x" * 4000}
+
+plugin = Plugin(File, extractors={"bait": bait})
+"""
+
+
+@pytest.mark.slow
+def test_an_expression_that_never_ends_keeps_no_pass_from_ending(make: SiteMaker) -> None:
+    site = make(
+        '[single.metadata]\nextract = "bait"\n[[single.selection]]\nfield = "category"\n'
+        'matches = ["^(x+x+)+y"]\n',
+        watch={**QUICK, "rules": '"single"'},
+        service={"single_group_runs": "0"},
+        more='[plugins]\npackage = "bait_plugin"\n',
+    )
+    (site.directory / "bait_plugin.py").write_text(BAIT_PLUGIN, encoding="utf-8")
+    site.deliver(*(f"{number}.dat" for number in range(60)))
+    process = started(site)
+    wait_for(lambda: is_extracting(site))
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "stopped by a signal before its end" in said
+    assert open_batches(site.project, "incoming") == []
+
+
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(slow: Site) -> None:
     process = started(slow)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline import claim as claims
 from carbonation_core.pipeline.claim import claim, give_back, open_batches
 from carbonation_core.pipeline.work import Outcome, Stage, work
-from tests.site import SINGLE, Site, SiteMaker
+from tests.site import PLUGIN, SINGLE, Site, SiteMaker
 
 
 def test_a_batch_has_one_owner(site: Site) -> None:
@@ -167,6 +168,28 @@ def test_work_that_is_told_to_stop_gives_its_groups_back(site: Site) -> None:
     assert site.tick().ready == 1
     site.run_all()
     assert site.group("run1").complete
+
+
+def test_work_that_is_told_to_stop_asks_no_plugin_any_more(make: SiteMaker) -> None:
+    asked: list[str] = []
+
+    def extract(file_paths: list[Path]) -> dict[str, object]:
+        asked.append(file_paths[0].name)
+        return {}
+
+    plugin = replace(PLUGIN, extractors={"extract": extract})
+    rules = '[single]\n[single.metadata]\nextract = "extract"\n'
+    site = make(rules, plugin=plugin, service={"single_group_runs": "0"})
+    site.deliver("a.bin", "b.bin", "c.bin")
+    site.settle()
+    (offer,) = site.claim()
+    with work(site.project, offer.batch_id, "run-1", stop=lambda: bool(asked)) as job:
+        job.advance(Stage.ARCHIVE)
+        outcomes = {group.outcome for group in job.finish().groups}
+    assert (len(asked), outcomes) == (1, {Outcome.GIVEN_BACK})
+    site.tick()
+    site.run_all()
+    assert set(site.archived()) == {"a.bin", "b.bin", "c.bin"}
 
 
 KILLED = """

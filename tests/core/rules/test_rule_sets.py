@@ -115,7 +115,7 @@ def test_everything_at_once(config: Config) -> None:
     assert rules.completeness is not None
     assert rules.completeness.extensions == (".tar.gz", ".json", ".dat")
     assert rules.completeness.timeout == timedelta(seconds=90)
-    assert rules.selection[0].field[0].matches[0].search("sst")
+    assert rules.selection[0].field[0].matches[0].is_found_in("sst")
     assert rules.selection[1].kwargs == {"days": 3}
     assert [block.function for block in rules.routing] == [None, "by_kind"]
 
