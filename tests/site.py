@@ -244,7 +244,7 @@ def make_site(
 def open_site(directory: Path, plugin: Plugin = PLUGIN) -> Site:
     """A project that was made before, perhaps by another process."""
     config = load_config(directory / "config.toml")
-    engine = make_engine(config.database, jsonable)
+    engine = databases.compiled_once(make_engine(config.database, jsonable))
     site = Site(directory, Project(config, plugin, engine))
     site.project = Project(config, plugin, engine, lambda: site.now)
     return site
