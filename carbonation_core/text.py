@@ -40,6 +40,13 @@ def format_duration(duration: timedelta) -> str:
     return f"{seconds // size}{unit}"
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with nothing in it that a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def listing(names: Iterable[str]) -> str:
     """Names for the end of a message that says what there is."""
     return ", ".join(f'"{name}"' for name in sorted(names)) or "none"

@@ -7,7 +7,7 @@ from carbonation_dagster.assembly import build_defs
 
 
 class CarbonationComponent(dg.Component, dg.Model, dg.Resolvable):
-    """Watched directories, their catalogues and archives, as a config.toml describes them."""
+    """Watched directories, their catalogs and archives, as a config.toml describes them."""
 
     config: str = Field(
         description="path of config.toml; a relative one starts from the defs.yaml's directory"

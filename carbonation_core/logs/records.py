@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
+from carbonation_core.text import printable
+
 TRACE, SUCCESS = 5, 25
 logging.addLevelName(TRACE, "TRACE")
 logging.addLevelName(SUCCESS, "SUCCESS")
@@ -111,7 +113,7 @@ class TextForm(Form):
         text = self.message(record) + (f" [{', '.join(told)}]" if told else "")
         if exception := self.exception(record):
             text = f"{text}\n{exception}"
-        first, *others = (_printable(line) for line in text.splitlines() or [""])
+        first, *others = (printable(line) for line in text.splitlines() or [""])
         head = f"{_time(record)} {record.levelname:<8} {record.name}: {first}"
         return "\n    ".join([head, *others])
 
@@ -226,10 +228,3 @@ def _named(error: BaseException) -> str:
 def _time(record: logging.LogRecord) -> str:
     at = datetime.fromtimestamp(record.created, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
-
-
-def _printable(line: str) -> str:
-    """`line` with nothing in it that a terminal would obey."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbonation_core.text import printable
+
 if TYPE_CHECKING:
     from carbonation_core.reports.explain import Explanation, FileStory, GroupStory, WatchVerdict
 
@@ -60,16 +62,16 @@ def _lines(told: "Explanation") -> Iterator[str]:
 
 
 def _group(group: "GroupStory") -> Iterator[str]:
-    label = f" ({_plain(group.file_type)})" if group.file_type else ""
+    label = f" ({printable(group.file_type)})" if group.file_type else ""
     yield _title(f"group {group.group_key} of watch {group.watch_name}") + label
-    yield f"  {_plain(group.stands)}"
+    yield f"  {printable(group.stands)}"
     times = [f"begun {_time(group.created_at)}"]
     times += [f"opened again {_time(group.reopened_at)}"] if group.reopened_at else []
     times += [f"complete {_time(group.completed_at)}"] if group.completed_at else []
     yield f"  {', '.join(times)}"
     if group.archive_path:
         rules = f", by rules {group.rules_digest[:12]}" if group.rules_digest else ""
-        yield f"  in archive {group.archive_name}: {_plain(group.archive_path)}{rules}"
+        yield f"  in archive {group.archive_name}: {printable(group.archive_path)}{rules}"
     for file in group.files:
         yield from _described(file)
     yield from _attempts(group)
@@ -87,13 +89,13 @@ def _file(file: "FileStory") -> Iterator[str]:
 
 def _described(file: "FileStory") -> Iterator[str]:
     yield f"  {_title(file.path)}: {file.status}, {file.size_bytes} bytes"
-    yield f"    {_plain(file.stands)}"
+    yield f"    {printable(file.stands)}"
     failed = f"; attempts failed: {file.attempts_failed}" if file.attempts_failed else ""
     yield f"    first seen {_time(file.seen_at)}; in delivery: {file.on_disk}{failed}"
     for copy in file.copies:
         until = f", superseded {_time(copy.superseded_at)}" if copy.superseded_at else ""
         until += ", and not there" if copy.path in file.missing_copies else ""
-        yield f"    archived in {copy.archive_name} {_time(copy.copied_at)}{until}: {_plain(copy.path)}"
+        yield f"    archived in {copy.archive_name} {_time(copy.copied_at)}{until}: {printable(copy.path)}"
         yield f"      {copy.size_bytes} bytes, SHA-256 {copy.digest}, run {copy.run_id or '-'}"
 
 
@@ -102,7 +104,7 @@ def _attempts(group: "GroupStory") -> Iterator[str]:
         run = f"run {attempt.run_id}" if attempt.run_id else "no run yet"
         ended = attempt.outcome in ("archived", "unchanged") or attempt.stage is None
         stage = "" if ended else f" after {attempt.stage}"
-        reason = f": {_plain(attempt.reason)}" if attempt.reason else ""
+        reason = f": {printable(attempt.reason)}" if attempt.reason else ""
         outcome = (attempt.outcome or f"{attempt.status}, open").replace("_", " ")
         yield f"  {_time(attempt.created_at)}  batch {attempt.batch_id}, {run}: {outcome}{stage}{reason}"
 
@@ -110,19 +112,19 @@ def _attempts(group: "GroupStory") -> Iterator[str]:
 def _history(files: "tuple[FileStory, ...] | list[FileStory]") -> Iterator[str]:
     steps = [(step.at, file, step) for file in files for step in file.history]
     steps.sort(key=lambda one: one[0])
-    width = max((len(_plain(_name(file))) for file in files), default=0)
+    width = max((len(printable(_name(file))) for file in files), default=0)
     yield "  history"
     for at, file, step in steps:
         change = f"{step.from_status} → {step.to_status}" if step.from_status else step.to_status
-        reason = f": {_plain(step.reason)}" if step.reason else ""
+        reason = f": {printable(step.reason)}" if step.reason else ""
         run = f" (run {step.run_id})" if step.run_id else ""
-        yield f"    {_time(at)}  {_plain(_name(file)):{width}}  {change}, {step.event}{reason}{run}"
+        yield f"    {_time(at)}  {printable(_name(file)):{width}}  {change}, {step.event}{reason}{run}"
 
 
 def _watch(watch: "WatchVerdict") -> Iterator[str]:
     yield f"{_title(watch.path)}: {watch.on_disk}"
     when = "; its next look will see it" if watch.takes and watch.on_disk == "there" else ""
-    yield f"  watch {watch.watch_name} {_plain(watch.reason)}{when}"
+    yield f"  watch {watch.watch_name} {printable(watch.reason)}{when}"
 
 
 def _name(file: "FileStory") -> str:
@@ -130,13 +132,7 @@ def _name(file: "FileStory") -> str:
 
 
 def _title(text: str) -> str:
-    return click.style(_plain(text), bold=True)
-
-
-def _plain(text: str) -> str:
-    from carbonation_dagster.cli.text_table import printable
-
-    return printable(text)
+    return click.style(printable(text), bold=True)
 
 
 def _time(at: datetime) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbonation_core.text import printable
+
 if TYPE_CHECKING:
     from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress
     from carbonation_core.reconcile.scope import Scope
@@ -142,7 +144,6 @@ def _say_error(sentence: str) -> None:
 def _told(found: "ArchiveReconciliation") -> Iterator[str]:
     """A line for each finding."""
     from carbonation_core.reconcile.findings import Kind
-    from carbonation_dagster.cli.text_table import printable
 
     # Of a trial, and of what was refused, nothing has happened yet.
     changing = (Kind.MISSING, Kind.RETURNED, Kind.ADOPTED)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbonation_dagster.cli.text_table import printable, text_table
+from carbonation_core.text import printable
+from carbonation_dagster.cli.text_table import text_table
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config

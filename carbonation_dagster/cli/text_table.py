@@ -5,6 +5,8 @@ from itertools import islice
 
 import click
 
+from carbonation_core.text import printable
+
 _PORTION = 1000  # rows
 
 
@@ -35,13 +37,6 @@ def text_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterat
             yield click.style(line(headings), bold=True)
         yield from map(line, portion)
         is_first, portion = False, list(islice(shown, _PORTION))
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _is_number(cell: str) -> bool:

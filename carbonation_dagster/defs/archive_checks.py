@@ -16,7 +16,7 @@ from carbonation_core.reports.stuck import stuck_transfers
 from carbonation_dagster.defs.messages import (
     LONGEST_TABLE,
     MetadataMapping,
-    Told,
+    RunSummary,
     naming_the_stuck,
     stuck_table,
 )
@@ -51,12 +51,14 @@ def transfer_check(archive: Archive, names: Names) -> dg.AssetChecksDefinition:
     return ask
 
 
-def transfer_evaluations(project: Project, names: Names, told: Told) -> Iterator[dg.AssetCheckEvaluation]:
+def transfer_evaluations(
+    project: Project, names: Names, summary: RunSummary
+) -> Iterator[dg.AssetCheckEvaluation]:
     """How the check comes out of each archive that the run's groups were on their way to."""
-    touched = {group.archive_name for group in told.groups}
+    touched = {group.archive_name for group in summary.groups}
     for archive in project.config.archive:
         if archive.name in touched:
-            arrived = [group for group in told.archived if group.archive_name == archive.name]
+            arrived = [group for group in summary.archived if group.archive_name == archive.name]
             in_this_run = {
                 "files verified in this run": dg.MetadataValue.int(sum(group.files for group in arrived)),
                 "bytes verified in this run": dg.MetadataValue.int(sum(group.bytes for group in arrived)),

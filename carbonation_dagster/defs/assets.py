@@ -1,4 +1,4 @@
-"""Assets: what lies in delivery, the catalogue of each watch, what lies in the archives."""
+"""Assets: what lies in delivery, the catalog of each watch, what lies in the archives."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

@@ -31,7 +31,7 @@ WHAT_TO_DO = (
 
 
 @dataclass(frozen=True)
-class Told:
+class RunSummary:
     """The groups a run brought to an end, of one watch."""
 
     watch: str
@@ -56,50 +56,51 @@ class Told:
         return self.with_outcome(Outcome.ARCHIVED)
 
 
-def materialisations(told: Told, names: Names, config: Config) -> Iterator[dg.AssetMaterialization]:
+def materialisations(summary: RunSummary, names: Names, config: Config) -> Iterator[dg.AssetMaterialization]:
     """What each archive got."""
     known = {archive.name: archive for archive in config.archive}
-    for name in sorted({group.archive_name for group in told.archived if group.archive_name}):
-        groups = [group for group in told.archived if group.archive_name == name]
+    for name in sorted({group.archive_name for group in summary.archived if group.archive_name}):
+        groups = [group for group in summary.archived if group.archive_name == name]
         yield dg.AssetMaterialization(
             names.archive_key(name),
-            description=f"{len(groups)} groups from {told.watch}",
+            description=f"{len(groups)} groups from {summary.watch}",
             metadata={
                 **_totals(groups),
-                **_promptness(groups, told.now),
-                "watch": dg.MetadataValue.text(told.watch),
+                **_promptness(groups, summary.now),
+                "watch": dg.MetadataValue.text(summary.watch),
                 "directories": dg.MetadataValue.md(_directories(groups, known.get(name))),
                 "table": table(groups),
             },
         )
 
 
-def metadata(told: Told) -> MetadataMapping:
-    """What the catalogue's materialisation says of the run's groups."""
+def metadata(summary: RunSummary) -> MetadataMapping:
+    """What the catalog's materialisation says of the run's groups."""
     others = [one for one in Outcome if one not in (Outcome.ARCHIVED, *FAILED_OUTCOMES)]
-    counts = {one.value.replace("_", " "): len(told.with_outcome(one)) for one in others}
+    counts = {one.value.replace("_", " "): len(summary.with_outcome(one)) for one in others}
     return {
-        **_totals(told.archived),
-        "failures": dg.MetadataValue.int(len(told.failed)),
+        **_totals(summary.archived),
+        "failures": dg.MetadataValue.int(len(summary.failed)),
         **{name: dg.MetadataValue.int(number) for name, number in counts.items() if number},
-        "batch size": dg.MetadataValue.int(round(len(told.groups) / max(told.batches, 1))),
-        **_promptness(told.archived, told.now),
-        "seconds of the run": dg.MetadataValue.float(round(told.seconds, 3)),
-        "rules digest": dg.MetadataValue.text(", ".join(told.rules_digests)),
-        "table": table(told.groups),
+        "batch size": dg.MetadataValue.int(round(len(summary.groups) / max(summary.batches, 1))),
+        **_promptness(summary.archived, summary.now),
+        "seconds of the run": dg.MetadataValue.float(round(summary.seconds, 3)),
+        "rules digest": dg.MetadataValue.text(", ".join(summary.rules_digests)),
+        "table": table(summary.groups),
     }
 
 
-def failure(told: Told) -> dg.Failure:
+def failure(summary: RunSummary) -> dg.Failure:
     """The failure of a run in which attempts failed; it names groups and reasons, and says what to do."""
     return dg.Failure(
         description=(
-            f"{len(told.failed)} of {len(told.groups)} groups failed: {naming_the(told.failed)}. {WHAT_TO_DO}"
+            f"{len(summary.failed)} of {len(summary.groups)} groups failed: "
+            f"{naming_the(summary.failed)}. {WHAT_TO_DO}"
         ),
         metadata={
-            "groups": dg.MetadataValue.int(len(told.groups)),
-            "failures": dg.MetadataValue.int(len(told.failed)),
-            "table": table(told.failed),
+            "groups": dg.MetadataValue.int(len(summary.groups)),
+            "failures": dg.MetadataValue.int(len(summary.failed)),
+            "table": table(summary.failed),
         },
         allow_retries=False,
     )

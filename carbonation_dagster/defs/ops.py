@@ -17,7 +17,7 @@ from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
 from carbonation_dagster.defs.archive_checks import transfer_evaluations
 from carbonation_dagster.defs.messages import (
-    Told,
+    RunSummary,
     decisions,
     failure,
     materialisations,
@@ -112,7 +112,7 @@ def archive_op(
         for line in decisions([report], ORDER[-2:] if report.batch_id in begun else (None, *ORDER)):
             context.log.info(line)
     now = carbonation.project.clock()
-    told = Told(
+    summary = RunSummary(
         config.watch,
         batches=len(reports),
         groups=tuple(group for report in reports for group in report.groups),
@@ -120,20 +120,20 @@ def archive_op(
         seconds=seconds_since_start(context.instance, context.run_id, now.timestamp()),
         now=now,
     )
-    if not told.groups:
+    if not summary.groups:
         context.log.info(f"nothing to do for {config.watch}")
         return
     project, names = carbonation.project, carbonation.names
-    yield from materialisations(told, names, project.config)
+    yield from materialisations(summary, names, project.config)
     yield from evaluations(project, names, config.watch)
-    yield from transfer_evaluations(project, names, told)
-    if told.archived or not told.failed:
-        yield dg.Output(None, metadata=metadata(told))
-    if told.failed or FAILED_TAG in context.run.tags:  # which it may have from the run that it repeats
-        failed = sentence([plain(group.group_key) for group in told.failed]) or "none"
+    yield from transfer_evaluations(project, names, summary)
+    if summary.archived or not summary.failed:
+        yield dg.Output(None, metadata=metadata(summary))
+    if summary.failed or FAILED_TAG in context.run.tags:  # which it may have from the run that it repeats
+        failed = sentence([plain(group.group_key) for group in summary.failed]) or "none"
         add_tags(context.instance, context.run_id, {FAILED_TAG: tag_value(failed)})
-    if told.failed:
-        raise failure(told)
+    if summary.failed:
+        raise failure(summary)
 
 
 def _bring_up(

@@ -1,4 +1,4 @@
-"""The checks of a watch: how its delivery and its catalogue stand, whichever run brought them there.
+"""The checks of a watch: how its delivery and its catalog stand, whichever run brought them there.
 
 Each run reports them at its end, and they can be run alone. Those that time
 alone can break are told by a sensor as well, as then nothing runs.

@@ -36,7 +36,7 @@ def packed(shown: Shown) -> Shown:
     return shown
 
 
-def test_a_batch_that_was_archived_is_materialised_in_catalogue_and_archive(packed: Shown) -> None:
+def test_a_batch_that_was_archived_is_materialised_in_catalog_and_archive(packed: Shown) -> None:
     result = one_batch(packed, a=b"1", b=b"22")
 
     assert result.success
@@ -45,8 +45,8 @@ def test_a_batch_that_was_archived_is_materialised_in_catalogue_and_archive(pack
     assert made["catalog/incoming"]["groups"].value == 2
     assert made["archive/main"]["files"].value == 2
     assert made["archive/main"]["bytes"].value == 3
-    catalogue = {name: value.value for name, value in made["catalog/incoming"].items()}
-    assert {name: catalogue[name] for name in ("groups", "files", "bytes", "failures", "batch size")} == {
+    catalog = {name: value.value for name, value in made["catalog/incoming"].items()}
+    assert {name: catalog[name] for name in ("groups", "files", "bytes", "failures", "batch size")} == {
         "groups": 2,
         "files": 2,
         "bytes": 3,
@@ -54,7 +54,7 @@ def test_a_batch_that_was_archived_is_materialised_in_catalogue_and_archive(pack
         "batch size": 2,
     }
     # The test's clock: first seen, and three seconds later settled and archived.
-    assert catalogue["seconds to archive p50"] == catalogue["seconds to archive p95"] == 3
+    assert catalog["seconds to archive p50"] == catalog["seconds to archive p95"] == 3
     assert len(made["catalog/incoming"]["table"].records) == 2
     assert made["catalog/incoming"]["rules digest"].value == packed.reports[0].rules_digest
     assert packed.checks(result) == ALL_WELL
