@@ -27,13 +27,13 @@ def explain(config: str | None, what: str, watch_name: str | None, as_json: bool
     each is told of. Of a path that no watch has seen, it says whether one would
     take it; the exit code is then 1.
     """
-    from carbonation_core.reports.explain import explain as tell
+    from carbonation_core.reports.explain import explain as explanation_of
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.printing import to_json
 
     project = open_project(config)
     names = [watch.name for watch in project.config.watch]
-    told = tell(project, what, watch_name)
+    told = explanation_of(project, what, watch_name)
     if watch_name is not None and watch_name not in names and not told.is_known:
         raise click.UsageError(f'there is no watch "{watch_name}"; known: {", ".join(names)}')
     if as_json:

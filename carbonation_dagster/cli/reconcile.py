@@ -44,7 +44,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
         try:
             rows.append([str(value) for value in astuple(reconcile_delivery(project, name))])
         except ScanError as error:
-            _say_error(f"watch {name}: {error}")
+            _echo_error(f"watch {name}: {error}")
             failed = True
     headings = [field.name.replace("watch_name", "watch") for field in fields(DeliveryReconciliation)]
     for line in text_table(headings, rows):
@@ -118,13 +118,13 @@ def archive(
                     progress=progress,
                 )
         except ScanError as error:
-            _say_error(f"archive {name}: {error}")
+            _echo_error(f"archive {name}: {error}")
             continue
         done.append(found)
-        for line in _told(found):
+        for line in _findings(found):
             click.echo(line)
         if found.refused:
-            _say_error(f"archive {name}: {found.refused}")
+            _echo_error(f"archive {name}: {found.refused}")
     for line in _summary(done):
         click.echo(line)
     sys.exit(1 if len(done) < len(scopes) or any(found.refused for found in done) else 0)
@@ -137,11 +137,11 @@ def _chosen(what: str, asked: Collection[str], known: list[str]) -> list[str]:
     return [name for name in known if name in asked or not asked]
 
 
-def _say_error(sentence: str) -> None:
+def _echo_error(sentence: str) -> None:
     click.echo(f"{click.style('error:', fg='red')} {sentence}", err=True)
 
 
-def _told(found: "ArchiveReconciliation") -> Iterator[str]:
+def _findings(found: "ArchiveReconciliation") -> Iterator[str]:
     """A line for each finding."""
     from carbonation_core.reconcile.findings import Kind
 
@@ -185,9 +185,9 @@ def _progress(name: str, shown: bool) -> "Iterator[Progress]":
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks = {}
 
-        def tell(what: str, done: int, of: int | None) -> None:
+        def advance(what: str, done: int, of: int | None) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(f"{name}: files {what}", total=of)
             bar.update(tasks[what], completed=done, total=of)
 
-        yield tell
+        yield advance

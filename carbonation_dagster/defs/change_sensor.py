@@ -10,7 +10,7 @@ from carbonation_core.config.loading import Config
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import CHANGES_SENSOR, Names
 from carbonation_dagster.defs.resources import Carbonation
-from carbonation_dagster.defs.rules_checks import rules_told
+from carbonation_dagster.defs.rules_checks import rules_events
 from carbonation_dagster.defs.watch_checks import checks_of
 
 
@@ -32,16 +32,16 @@ def changes_sensor(names: Names) -> dg.SensorDefinition:
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
         before = json.loads(context.cursor or "{}")
-        versions, last = rules_told(carbonation.project, names, before.get("rules", 0))
+        versions, last = rules_events(carbonation.project, names, before.get("rules", 0))
         now: dict[str, Any] = {"rules": last, "checks": {}}
-        told: list[Any] = list(versions)
+        events: list[Any] = list(versions)
         for name, about, evaluation in _by_time(carbonation.project, carbonation.project.config, names):
             now["checks"][name] = about
             if before.get("checks", {}).get(name) != about:
-                told.append(evaluation)
-        if not told:
+                events.append(evaluation)
+        if not events:
             return dg.SkipReason("as before")
-        return dg.SensorResult(asset_events=told, cursor=json.dumps(now))
+        return dg.SensorResult(asset_events=events, cursor=json.dumps(now))
 
     return changes
 
@@ -54,5 +54,5 @@ def _by_time(
         for check in checks_of(watch):
             if check.by_time:
                 verdict = check.verdict(project, watch)
-                told = dg.AssetCheckEvaluation(**check.told(names, watch, verdict))
-                yield f"{watch.name}:{check.name}", [verdict.passed, *verdict.about], told
+                evaluation = dg.AssetCheckEvaluation(**check.result(names, watch, verdict))
+                yield f"{watch.name}:{check.name}", [verdict.passed, *verdict.about], evaluation

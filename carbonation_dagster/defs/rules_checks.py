@@ -43,22 +43,22 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
     return ask
 
 
-def rules_told(
+def rules_events(
     project: Project, names: Names, after: int
 ) -> tuple[Sequence[dg.AssetObservation | dg.AssetCheckEvaluation], int]:
     """What there is to tell of versions later than that one, and the number of the last that is told of."""
-    told: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
+    events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
     with reading(project.engine) as connection:
         versions = rule_versions.since(connection, after, MOST_AT_ONCE)
         befores = [rule_versions.accepted_before(connection, version.id) for version in versions]
     for version, before in zip(versions, befores, strict=True):
         said = f"rules {version.digest[:12]} " + ("are in force" if version.accepted else "were refused")
-        told.append(
+        events.append(
             dg.AssetObservation(names.rules_key, description=said, metadata=_metadata(version, before))
         )
     if versions:
-        told.append(dg.AssetCheckEvaluation(**_verdict(names, versions[-1], befores[-1])))
-    return told, versions[-1].id if versions else after
+        events.append(dg.AssetCheckEvaluation(**_verdict(names, versions[-1], befores[-1])))
+    return events, versions[-1].id if versions else after
 
 
 def _verdict(names: Names, version: Version, before: Version | None) -> Mapping[str, Any]:

@@ -59,7 +59,7 @@ class Check:
         """How it comes out now."""
         return self.judge(project, watch)
 
-    def told(self, names: Names, watch: Watch, verdict: Verdict) -> Mapping[str, Any]:
+    def result(self, names: Names, watch: Watch, verdict: Verdict) -> Mapping[str, Any]:
         """A verdict in the words that Dagster's results and evaluations share."""
         return {
             "asset_key": self.key(names, watch.name),
@@ -93,7 +93,7 @@ def watch_checks(watch: Watch, names: Names) -> dg.AssetChecksDefinition:
         for check in checks_of(watch):
             if check.name in asked:
                 verdict = check.verdict(carbonation.project, watch)
-                yield dg.AssetCheckResult(**check.told(names, watch, verdict))
+                yield dg.AssetCheckResult(**check.result(names, watch, verdict))
 
     return ask
 
@@ -102,7 +102,7 @@ def evaluations(project: Project, names: Names, watch_name: str) -> Iterator[dg.
     """How all checks come out now, as a run reports it."""
     watch = project.config.watch_named(watch_name)
     for check in checks_of(watch):
-        yield dg.AssetCheckEvaluation(**check.told(names, watch, check.verdict(project, watch)))
+        yield dg.AssetCheckEvaluation(**check.result(names, watch, check.verdict(project, watch)))
 
 
 def _nothing_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:

@@ -50,7 +50,7 @@ _LETTERS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": lo
 
 
 @dataclass
-class _Told:
+class _OpenRecord:
     """A record whose lines are still coming."""
 
     logger: str
@@ -66,7 +66,7 @@ class Lines:
     part: str
     level: int
     _rest: bytes = b""
-    _told: _Told | None = field(default=None, init=False)
+    _open: _OpenRecord | None = field(default=None, init=False)
 
     def feed(self, data: bytes) -> Iterator[logging.LogRecord]:
         """The records that these bytes complete."""
@@ -78,9 +78,9 @@ class Lines:
 
     def pause(self) -> Iterator[logging.LogRecord]:
         """The record that could have had more lines, when none come. A line is never cut by it."""
-        if self._told is not None and not self._rest:
-            yield _record(self._told)
-            self._told = None
+        if self._open is not None and not self._rest:
+            yield _record(self._open)
+            self._open = None
 
     def end(self) -> Iterator[logging.LogRecord]:
         """All that was not complete."""
@@ -91,41 +91,41 @@ class Lines:
     @property
     def is_complete(self) -> bool:
         """Whether nothing waits for more."""
-        return not self._rest and self._told is None
+        return not self._rest and self._open is None
 
     def _line(self, line: str) -> Iterator[logging.LogRecord]:
         whole = from_json(line)
         begun = None if whole else self._begun(line)
-        if whole is None and begun is None and self._told is not None:
-            self._told.lines.append(line)
+        if whole is None and begun is None and self._open is not None:
+            self._open.lines.append(line)
             return
-        if self._told is not None:
-            yield _record(self._told)
-            self._told = None
+        if self._open is not None:
+            yield _record(self._open)
+            self._open = None
         if whole is not None:
             yield _storage_said(whole)
         elif begun is not None and begun.level >= logging.WARNING:
-            self._told = begun  # a traceback may follow
+            self._open = begun  # a traceback may follow
         elif begun is not None:
             yield _record(begun)
         elif line.strip():
-            yield _record(_Told(self.part, self.level, None, [line]))
+            yield _record(_OpenRecord(self.part, self.level, None, [line]))
 
-    def _begun(self, line: str) -> _Told | None:
+    def _begun(self, line: str) -> _OpenRecord | None:
         """The record that this line begins, if it has one of the known forms."""
         if match := _DAGSTER.fullmatch(line):
             run = _OF_RUN.match(match["text"])
             text = match["text"][run.end() :] if run else match["text"]
-            return _Told(match["logger"], _level(match["level"]), run and run["run_id"], [text])
+            return _OpenRecord(match["logger"], _level(match["level"]), run and run["run_id"], [text])
         if match := _UVICORN.fullmatch(line):
-            return _Told("uvicorn", _level(match["level"]), None, [match["text"]])
+            return _OpenRecord("uvicorn", _level(match["level"]), None, [match["text"]])
         if match := _GRPC.fullmatch(line):
-            return _Told("grpc", _LETTERS[match["letter"]], None, [match["text"]])
+            return _OpenRecord("grpc", _LETTERS[match["letter"]], None, [match["text"]])
         if _PYTHON_WARNING.match(line):
-            return _Told("py.warnings", logging.WARNING, None, [line])
+            return _OpenRecord("py.warnings", logging.WARNING, None, [line])
         # What comes after a line of Dagster's own belongs to that line.
-        if self._told is None and _CRASH.match(line):
-            return _Told(self.part, logging.ERROR, None, [line])
+        if self._open is None and _CRASH.match(line):
+            return _OpenRecord(self.part, logging.ERROR, None, [line])
         return None
 
 
@@ -153,9 +153,9 @@ class Repeats:
         return True
 
 
-def _record(told: _Told) -> logging.LogRecord:
-    first, text = told.lines[0], "\n".join(told.lines).rstrip()
-    level, exception = told.level, None
+def _record(whole: _OpenRecord) -> logging.LogRecord:
+    first, text = whole.lines[0], "\n".join(whole.lines).rstrip()
+    level, exception = whole.level, None
     if _ENDING.search(text):
         level, message = logging.INFO, "a tick was not begun, since the daemon ends"
     elif _NOT_EXECUTED.search(text):
@@ -173,9 +173,9 @@ def _record(told: _Told) -> logging.LogRecord:
             exception = text if of_itself else text.partition("\n")[2].strip("\n")
     else:
         message = text
-    values = {"name": told.logger, "levelno": level, "msg": message, "exc_text": exception}
-    if told.run_id:
-        values["run_id"] = told.run_id
+    values = {"name": whole.logger, "levelno": level, "msg": message, "exc_text": exception}
+    if whole.run_id:
+        values["run_id"] = whole.run_id
     return logging.makeLogRecord({**values, "levelname": logging.getLevelName(level)})
 
 

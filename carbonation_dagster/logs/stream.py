@@ -96,7 +96,7 @@ class ServiceLog:
     def _read(self, part: str, level: int) -> Iterator[socket.socket]:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._readers.append(_Reader(part, level, ours, self._say))
+        self._readers.append(_Reader(part, level, ours, self._log))
         with theirs:
             yield theirs
 
@@ -107,7 +107,7 @@ class ServiceLog:
             reader.stop(deadline)
         self._stop_writing()
 
-    def _say(self, record: logging.LogRecord) -> None:
+    def _log(self, record: logging.LogRecord) -> None:
         if self._repeats.is_new(record):
             self._backlog.handle(record)
 
@@ -161,9 +161,9 @@ class _Backlog(logging.handlers.QueueHandler):
 class _Reader(threading.Thread):
     """Reads a stream of a part, and of all processes that inherit it, until each has closed it."""
 
-    def __init__(self, part: str, level: int, stream: socket.socket, say: Any) -> None:
+    def __init__(self, part: str, level: int, stream: socket.socket, log: Any) -> None:
         super().__init__(name=f"log of the {part}", daemon=True)
-        self._part, self._level, self._stream, self._say = part, level, stream, say
+        self._part, self._level, self._stream, self._log = part, level, stream, log
         self._processes: dict[int, tuple[Lines, float]] = {}
         self._stopping = False
         stream.settimeout(PAUSE)
@@ -182,8 +182,8 @@ class _Reader(threading.Thread):
                     if not data:
                         break
                     self._take(data, process)
-                self._tell_silent(time.monotonic())
-            self._tell_silent(float("inf"))
+                self._end_silent(time.monotonic())
+            self._end_silent(float("inf"))
 
     def stop(self, deadline: float) -> None:
         """End at the next pause, whoever still holds the stream."""
@@ -200,18 +200,18 @@ class _Reader(threading.Thread):
     def _take(self, data: bytes, process: int) -> None:
         lines, _ = self._processes.get(process) or (Lines(self._part, self._level), 0.0)
         for record in lines.feed(data):
-            self._say(record)
+            self._log(record)
         if lines.is_complete:
             self._processes.pop(process, None)
         else:
             self._processes[process] = lines, time.monotonic()
 
-    def _tell_silent(self, now: float) -> None:
-        """Say what those have begun who say no more."""
+    def _end_silent(self, now: float) -> None:
+        """Log what was begun by those who write no more."""
         for process, (lines, at) in list(self._processes.items()):
             silent = now - at
-            told = lines.end() if silent > UNFINISHED else lines.pause() if silent > PAUSE else ()
-            for record in told:
-                self._say(record)
+            ended = lines.end() if silent > UNFINISHED else lines.pause() if silent > PAUSE else ()
+            for record in ended:
+                self._log(record)
             if lines.is_complete:
                 del self._processes[process]

@@ -23,14 +23,14 @@ class Heart:
         self._project, self._ui = project, ui
         self._interval = project.config.service.heartbeat_interval.total_seconds()
         self._due = 0.0
-        self._said = float("-inf")
-        self._told: list[tuple[str, bool, str | None]] = []
+        self._written = float("-inf")
+        self._reported: list[tuple[str, bool, str | None]] = []
         self._thread: threading.Thread | None = None
 
     @property
     def moves(self) -> bool:
         """Whether the database took one of the last beats."""
-        return time.monotonic() - self._said < 3 * self._interval
+        return time.monotonic() - self._written < 3 * self._interval
 
     def follow(self, project: Project) -> None:
         """Speak for that one from now on, as its configuration has it."""
@@ -39,27 +39,27 @@ class Heart:
 
     def begin(self, reports: Sequence[PartReport]) -> None:
         """Say that the service begins."""
-        self._say(lambda: heartbeat.begin(self._project, heartbeat.SERVICE, self._ui, reports))
+        self._write(lambda: heartbeat.begin(self._project, heartbeat.SERVICE, self._ui, reports))
 
     def beat_when_due(self, now: Sequence[PartReport]) -> None:
         """Say that it still lives and how its parts do, each `heartbeat_interval` and when that changes."""
         standing = [(part.name, part.is_well, part.trouble) for part in now]
-        is_due = time.monotonic() >= self._due or standing != self._told
+        is_due = time.monotonic() >= self._due or standing != self._reported
         if is_due and not (self._thread and self._thread.is_alive()):
-            self._told = standing
-            self._say(lambda: heartbeat.beat(self._project, heartbeat.SERVICE, self._ui, now))
+            self._reported = standing
+            self._write(lambda: heartbeat.beat(self._project, heartbeat.SERVICE, self._ui, now))
 
     def end(self, error: str | None = None) -> None:
         """Say that it has ended, and what made it end."""
         if self._thread is None:
             return  # it never began
         self._thread.join(LAST_WORD)
-        self._say(lambda: heartbeat.end(self._project, heartbeat.SERVICE, [error] if error else []))
+        self._write(lambda: heartbeat.end(self._project, heartbeat.SERVICE, [error] if error else []))
         self._thread.join(LAST_WORD)
         with contextlib.suppress(Exception):
             self._project.engine.dispose()
 
-    def _say(self, word: Callable[[], None]) -> None:
+    def _write(self, word: Callable[[], None]) -> None:
         def speak() -> None:
             try:
                 word()
@@ -68,7 +68,7 @@ class Heart:
             except Exception:  # it must not end for that
                 log.exception("the service could not say that it lives")
             else:
-                self._said = time.monotonic()
+                self._written = time.monotonic()
 
         self._due = time.monotonic() + self._interval
         self._thread = threading.Thread(target=speak, name="heart", daemon=True)

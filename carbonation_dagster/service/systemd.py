@@ -41,27 +41,27 @@ class Systemd:
 
     def ready(self, status: str) -> None:
         """All parts work; `status` is a line for `systemctl status`."""
-        self._tell("READY=1", f"STATUS={status}")
+        self._notify("READY=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
         """A line for `systemctl status`."""
-        self._tell(f"STATUS={status}")
+        self._notify(f"STATUS={status}")
 
     def reloading(self) -> None:
         """The configuration is read again, until `ready` is said."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         """The service ends."""
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def feed_when_due(self) -> None:
         """All is well. To be called often; the watchdog hears of it three times in its interval."""
         if self.watchdog and self._monotonic() - self._fed >= self.watchdog / 3:
             self._fed = self._monotonic()
-            self._tell("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
 
-    def _tell(self, *words: str) -> None:
+    def _notify(self, *words: str) -> None:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
