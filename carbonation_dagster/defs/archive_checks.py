@@ -17,8 +17,8 @@ from carbonation_dagster.defs.messages import (
     LONGEST_TABLE,
     MetadataMapping,
     RunSummary,
-    naming_the_stuck,
     stuck_table,
+    stuck_with_reasons,
 )
 from carbonation_dagster.defs.naming import AGREEMENT_CHECK, VERIFIED_CHECK, Names, plain
 from carbonation_dagster.defs.resources import Carbonation
@@ -82,7 +82,7 @@ def _transfer_verdict(
         "check_name": VERIFIED_CHECK,
         "passed": not stuck,
         "severity": dg.AssetCheckSeverity.ERROR,
-        "description": naming_the_stuck(stuck) or None,
+        "description": stuck_with_reasons(stuck) or None,
         "metadata": {
             "transfers that failed": dg.MetadataValue.int(len(stuck)),
             **(more or {}),
@@ -103,8 +103,8 @@ def agreement_check(archive: Archive, names: Names) -> dg.AssetChecksDefinition:
                 AGREEMENT_CHECK,
                 asset=names.archive_key(name),
                 description=(
-                    "All that the database says lies in this archive is there, and nothing that it knows "
-                    "nothing of. Each reconciliation reports it; run alone, it looks and changes nothing."
+                    "What lies in this archive is what the database says: nothing is missing, nothing is "
+                    "unknown. Each reconciliation reports it; run alone, it looks and changes nothing."
                 ),
             )
         ],

@@ -25,8 +25,8 @@ LONGEST_LOG = 100  # lines of one step
 MetadataMapping = Mapping[str, dg.MetadataValue]
 
 WHAT_TO_DO = (
-    "See to the reason, then re-execute this run from failure: it takes exactly the groups that failed, "
-    "at once. Those that wait for another attempt come again by themselves."
+    "Mend the cause, then re-execute this run from failure: it takes the groups that failed, and only "
+    "these, at once. Those that wait for another attempt come again by themselves."
 )
 
 
@@ -95,7 +95,7 @@ def failure(summary: RunSummary) -> dg.Failure:
     return dg.Failure(
         description=(
             f"{len(summary.failed)} of {len(summary.groups)} groups failed: "
-            f"{naming_the(summary.failed)}. {WHAT_TO_DO}"
+            f"{with_reasons(summary.failed)}. {WHAT_TO_DO}"
         ),
         metadata={
             "groups": dg.MetadataValue.int(len(summary.groups)),
@@ -116,7 +116,7 @@ def stage_metadata(reports: Iterable[BatchReport]) -> MetadataMapping:
 
 
 def decisions(reports: Iterable[BatchReport], after: Collection[str | None]) -> Iterator[str]:
-    """A line for each group whose way ended after one of these stages; those archived share one."""
+    """A line for each group that got no further than one of these stages; archived ones share a line."""
     ended = [g for report in reports for g in report.groups if g.outcome is not None and g.stage in after]
     archived = [group for group in ended if group.outcome is Outcome.ARCHIVED]
     others = [group for group in ended if group.outcome is not Outcome.ARCHIVED]
@@ -128,8 +128,8 @@ def decisions(reports: Iterable[BatchReport], after: Collection[str | None]) -> 
         yield f"and {len(others) - LONGEST_LOG} more; carbonation explain tells of each"
 
 
-def naming_the(groups: Sequence[GroupReport]) -> str:
-    """The groups with their reasons in one sentence, cut to a length that can be read."""
+def with_reasons(groups: Sequence[GroupReport]) -> str:
+    """The groups, each with its reason, in one sentence: the first of them, and how many more there are."""
     return sentence([f"{plain(group.group_key)}: {plain(group.reason or '?')}" for group in groups])
 
 
@@ -160,7 +160,7 @@ def table(groups: Sequence[GroupReport]) -> dg.TableMetadataValue:
     )
 
 
-def naming_the_stuck(stuck: Sequence[Stuck]) -> str:
+def stuck_with_reasons(stuck: Sequence[Stuck]) -> str:
     """What does not get further, with its reasons, in one sentence."""
     return sentence([f"{plain(one.name)}: {plain(one.reason)}" for one in stuck])
 
@@ -202,7 +202,7 @@ def _totals(groups: Sequence[GroupReport]) -> MetadataMapping:
 
 
 def _promptness(groups: Sequence[GroupReport], now: datetime) -> MetadataMapping:
-    """How long the groups took from delivery to archive: a half of them, and nineteen of twenty, at most."""
+    """In how many seconds half of the groups, and nineteen of twenty, came from delivery to the archive."""
     taken = sorted((now - at).total_seconds() for group in groups if (at := group.delivered_at) is not None)
     if not taken:
         return {}

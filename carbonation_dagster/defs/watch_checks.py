@@ -1,7 +1,7 @@
 """The checks of a watch: how its delivery and its catalog stand, whichever run brought them there.
 
-Each run reports them at its end, and they can be run alone. Those that time
-alone can break are told by a sensor as well, as then nothing runs.
+Each run reports them at its end, and they can be run alone. Some of them time
+alone can break, while nothing runs; a sensor evaluates these.
 
 Dagster's own FreshnessPolicy is not used: it looks at materialisations, and an
 asset here is materialised when groups were archived. A retry of old files would
@@ -22,7 +22,7 @@ from carbonation_core.reports.status import feed_health
 from carbonation_core.reports.stuck import stuck
 from carbonation_core.reports.waiting import Waiter, overlong
 from carbonation_core.text import format_duration, shown
-from carbonation_dagster.defs.messages import LONGEST_TABLE, naming_the_stuck, sentence, stuck_table
+from carbonation_dagster.defs.messages import LONGEST_TABLE, sentence, stuck_table, stuck_with_reasons
 from carbonation_dagster.defs.naming import (
     COMPLETENESS_CHECK,
     FAILED_GROUPS_CHECK,
@@ -36,7 +36,7 @@ from carbonation_dagster.defs.resources import Carbonation
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a check comes out. `about` changes when another evaluation should be told."""
+    """How a check comes out. When `about` changes, another evaluation is worth recording."""
 
     passed: bool
     description: str | None = None
@@ -112,7 +112,7 @@ def _nothing_is(*statuses: FileStatus) -> Callable[[Project, Watch], Verdict]:
         found = stuck(project, watch.name, statuses)
         return Verdict(
             not found,
-            naming_the_stuck(found) or None,
+            stuck_with_reasons(found) or None,
             {
                 "groups": dg.MetadataValue.int(len(found)),
                 "files": dg.MetadataValue.int(sum(len(one.files) for one in found)),
@@ -154,7 +154,7 @@ def _is_not_silent(project: Project, watch: Watch) -> Verdict:
 CHECKS = (
     Check(
         INTEGRITY_CHECK,
-        "No file that lies in delivery failed a check of its rule set. It is judged again when it is "
+        "No file in delivery failed a check of its rule set. One that did is judged again when it is "
         "delivered anew, when the rules change, or by the job `retry`.",
         Names.catalog_key,
         dg.AssetCheckSeverity.WARN,
@@ -162,16 +162,16 @@ CHECKS = (
     ),
     Check(
         FAILED_GROUPS_CHECK,
-        "No group that lies in delivery waits for another attempt, or has used all of them up. When the "
-        "cause is repaired, re-execute the group's run from failure, or launch the job `retry`.",
+        "No group in delivery has failed: none waits for another attempt, and none has used up all of "
+        "them. Once the cause is mended, re-execute the group's run from failure, or launch the job `retry`.",
         Names.catalog_key,
         dg.AssetCheckSeverity.ERROR,
         _nothing_is(*FAILING),
     ),
     Check(
         COMPLETENESS_CHECK,
-        "No group waits for its other files for longer than its rule set's timeout, or for anything "
-        "longer than stale_threshold.",
+        "No group waits for its other files longer than its rule set allows, or for anything longer than "
+        "stale_threshold.",
         Names.catalog_key,
         dg.AssetCheckSeverity.WARN,
         _nothing_waits_too_long,
@@ -179,7 +179,7 @@ CHECKS = (
     ),
     Check(
         FRESHNESS_CHECK,
-        "The feed brought something within its expect_every.",
+        "Something new was delivered within the watch's expect_every.",
         Names.delivery_key,
         dg.AssetCheckSeverity.WARN,
         _is_not_silent,
