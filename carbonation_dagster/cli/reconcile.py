@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import click
 from carbonation_core.text import printable
 
 if TYPE_CHECKING:
+    from carbonation_core.project import Project
     from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress
     from carbonation_core.reconcile.scope import Scope
 
@@ -86,23 +87,12 @@ def archive(
     of more than max_loss changes nothing; the other archives are done, and the
     exit code is 1.
     """
-    from carbonation_core.errors import QueryError, ScanError
-    from carbonation_core.reconcile.adoption import adopter_of
+    from carbonation_core.errors import ScanError
     from carbonation_core.reconcile.archive import reconcile_archive
-    from carbonation_core.reconcile.scope import archives_of, paths_in
     from carbonation_dagster.cli.opening import open_project
-    from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)
-    names = _chosen("archive", archive_names, [archive.name for archive in project.config.archive])
-    if watch_name is not None:
-        _chosen("watch", [watch_name], [watch.name for watch in project.config.watch])
-        names = [name for name in names if archive_names or name in archives_of(project, watch_name)]
-    with wrong_usage(QueryError):
-        scopes: dict[str, Scope] = paths_in(project, names, paths)
-        if adopt:
-            for name in scopes:
-                adopter_of(project, project.config.archive_named(name), watch_name)
+    scopes = _scopes(project, archive_names, watch_name, paths, adopt)
     done: list[ArchiveReconciliation] = []
     for name, scope in scopes.items():
         try:
@@ -128,6 +118,31 @@ def archive(
     for line in _summary(done):
         click.echo(line)
     sys.exit(1 if len(done) < len(scopes) or any(found.refused for found in done) else 0)
+
+
+def _scopes(
+    project: "Project",
+    archive_names: Collection[str],
+    watch_name: str | None,
+    paths: Sequence[str],
+    adopt: bool,
+) -> "dict[str, Scope]":
+    """What is to be looked through, by archive; faults of usage are found before anything is done."""
+    from carbonation_core.errors import QueryError
+    from carbonation_core.reconcile.adoption import adopter_of
+    from carbonation_core.reconcile.scope import archives_of, paths_in
+    from carbonation_dagster.cli.wrong_usage import wrong_usage
+
+    names = _chosen("archive", archive_names, [archive.name for archive in project.config.archive])
+    if watch_name is not None:
+        _chosen("watch", [watch_name], [watch.name for watch in project.config.watch])
+        names = [name for name in names if archive_names or name in archives_of(project, watch_name)]
+    with wrong_usage(QueryError):
+        scopes = paths_in(project, names, paths)
+        if adopt:
+            for name in scopes:
+                adopter_of(project, project.config.archive_named(name), watch_name)
+    return scopes
 
 
 def _chosen(what: str, asked: Collection[str], known: list[str]) -> list[str]:

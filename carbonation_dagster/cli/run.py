@@ -65,6 +65,10 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
         except CarbonationError as error:
             log.error("%s", error)  # a sentence is all there is to say
             sys.exit(1)
+        except Exception as error:  # now, as nobody writes the log once it is closed
+            name = type(error).__name__
+            log.critical("the service ended by a fault of its own: %s: %s", name, error, exc_info=True)
+            sys.exit(1)
 
 
 def _exposed(config: "Config", host: str | None) -> list[str]:

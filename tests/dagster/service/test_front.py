@@ -163,3 +163,21 @@ def test_a_port_in_use_is_said_at_once(make: SiteMaker) -> None:
 
     assert done.exit_code == 1
     assert "choose another with --port" in done.stderr
+
+
+def test_a_service_that_ends_by_a_fault_of_its_own_says_so(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from carbonation_dagster.cli import main
+
+    def broken(front: object) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr("carbonation_dagster.service.front.Front.run", broken)
+    done = CliRunner().invoke(main, ["-c", str(make_project(make).directory / "config.toml"), "run"])
+
+    assert done.exit_code == 1
+    assert "the service ended by a fault of its own: RuntimeError: no such luck" in done.stderr
+    assert "in broken" in done.stderr
