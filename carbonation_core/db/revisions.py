@@ -38,8 +38,7 @@ def new_revision(
         script = ScriptDirectory.from_config(config)
         own = [one for one in script.walk_revisions() if Path(one.path).parent == migrations]
     head = _head_of(own, migrations)
-    labels = {label for one in own for label in one.branch_labels}
-    branch = next(iter(sorted(labels)), model.__module__.partition(".")[0])
+    branch = _branch_of(own) or model.__module__.partition(".")[0]
     if autogenerate:
         require_current(engine, migrations)
     written: list[bool] = []
@@ -78,6 +77,11 @@ def new_revision(
     revision = made[0] if isinstance(made, list) else made
     assert revision is not None
     return Path(revision.path)
+
+
+def _branch_of(own: Sequence[Script]) -> str | None:
+    """The name of the plugin's branch; None before the first revision."""
+    return min((label for one in own for label in one.branch_labels), default=None)
 
 
 def _head_of(own: Sequence[Script], migrations: Path) -> str | None:

@@ -15,6 +15,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
+# As long as there are tables: what a revision did is written once, and never changed.
 def upgrade() -> None:
     op.create_table(
         "batches",
