@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @click.option("--dry-run", is_flag=True, help="Say what would happen to each group; write nothing.")
 @click.pass_obj
 def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_run: bool) -> None:
-    """Run the service: Dagster's daemon, code server and web UI.
+    """Run the service: Dagster's daemon, code server, web UI and workers for its runs.
 
     SIGTERM and Ctrl-C end it within 20 s, SIGHUP has it read its configuration again.
 

@@ -178,7 +178,7 @@ def _overlong(found: "Status") -> Iterator[str]:
 
 def _totals(found: "Status") -> Iterator[str]:
     totals = found.totals
-    yield f"groups: {totals.groups}, of which {totals.complete_groups} are complete"
+    yield f"groups: {totals.groups}; complete {totals.complete_groups}"
     yield (
         f"components: {totals.components}; in delivery {totals.in_delivery}, "
         f"in the archive {totals.in_archive} with {totals.archived_bytes} bytes"

@@ -47,6 +47,7 @@ class Front:
                     self._keep(parts)
                 finally:
                     self._systemd.stopping()
+            log.info("Carbonation has stopped.")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -86,6 +87,7 @@ class Front:
                 if parts.heart.moves:
                     self._systemd.feed_when_due()
             time.sleep(STEP)
+        log.info("Carbonation is stopping: groups under way are finished or given back, in 20 s at most.")
 
     def _reread(self, parts: Started, under_way: Rereading | None) -> Rereading | None:
         """Begin to read again when that was asked for, or end it; what is under way then."""

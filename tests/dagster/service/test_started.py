@@ -79,6 +79,8 @@ def test_from_a_terminal_and_ended_by_ctrl_c(make: SiteMaker) -> None:
             os.write(terminal, b"\x03")
             assert service.process.wait(25) == 0
             assert has_ended(service)
+            said = service.said()
+            assert said.index("Carbonation is stopping") < said.index("Carbonation has stopped")
     finally:
         os.close(terminal)
         os.close(ours)
