@@ -3,7 +3,6 @@
 import importlib
 import importlib.metadata
 import reprlib
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from carbonation_core.db.catalog import file_query
 from carbonation_core.db.models import BASE_COLUMNS, FileBase, Group
 from carbonation_core.disk.file_system import is_of_environment
 from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, QueryError
+from carbonation_core.process import is_told_to_end
 from carbonation_core.rules.rule_sets import Kind, PluginNames
 from carbonation_core.text import listing, nearest
 
@@ -128,7 +128,7 @@ class Plugin:
         except _AnswerError as wrong:
             raise AttemptFailed(f'{kind} "{name}" should return {wrong}') from None
         except BaseException as error:
-            if _is_meant_for_us(error):
+            if is_told_to_end(error):
                 raise
             failed = EnvironmentFault if is_of_environment(error) else AttemptFailed
             function = getattr(function, "func", function)  # of a partial
@@ -144,14 +144,17 @@ class _AnswerError(Exception):
 def _mapping(returned: object) -> object:
     if not isinstance(returned, Mapping):
         raise _AnswerError(f"a dict, not {type(returned).__name__}")
-    return dict(returned)
+    return {str.__str__(key) if isinstance(key, str) else key: value for key, value in returned.items()}
 
 
 def _text_or_none(wanted: str) -> Callable[[object], object]:
     def answer(returned: object) -> object:
-        if returned is not None and (not isinstance(returned, str) or not returned):
+        if returned is None:
+            return None
+        text = str.__str__(returned) if isinstance(returned, str) else ""  # what a subclass holds
+        if not text:
             raise _AnswerError(f"{wanted} or None, not {reprlib.repr(returned)}")
-        return returned
+        return text
 
     return answer
 
@@ -166,14 +169,6 @@ _KINDS: Mapping[Kind, tuple[str, Callable[[object], object]]] = MappingProxyType
         "integrity function": ("integrity_functions", _text_or_none("a reason")),
     }
 )
-
-
-def _is_meant_for_us(error: BaseException) -> bool:
-    """Whether it tells this process to end, and the plugin only happened to be at work."""
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    codes = [getattr(handler, "__code__", None) for handler in handlers]
-    by_signal = any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
-    return by_signal or isinstance(error, KeyboardInterrupt)
 
 
 def _told(error: BaseException, modules: Iterable[object], begins: CodeType | None = None) -> str:
@@ -192,7 +187,9 @@ def _told(error: BaseException, modules: Iterable[object], begins: CodeType | No
     place = "".join(f" ({file}, line {line})" for file, line in (own or lines)[-1:])
     try:
         text = str(error)[:LONGEST_ERROR]
-    except Exception:  # noqa: BLE001  # an exception of a plugin may be as broken as what raised it
+    except BaseException as mute:  # an exception of a plugin may be as broken as what raised it
+        if is_told_to_end(mute):
+            raise
         text = ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
@@ -232,7 +229,7 @@ def load_plugin(config: Config) -> Plugin:
             f'{where}: there is no package "{module_name}", neither installed nor in {directory}'
         ) from None
     except BaseException as error:
-        if _is_meant_for_us(error):
+        if is_told_to_end(error):
             raise
         raise ConfigError(
             f'{where}: plugin "{target}" cannot be imported: {_told(error, [module_name])}'

@@ -2,6 +2,8 @@
 
 import getpass
 import os
+import signal
+import traceback
 from pathlib import Path
 
 
@@ -31,6 +33,14 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def is_told_to_end(error: BaseException) -> bool:
+    """Whether it tells this process to end, and what was at work only happened to be."""
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    codes = [getattr(handler, "__code__", None) for handler in handlers]
+    by_signal = any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+    return by_signal or isinstance(error, KeyboardInterrupt)
 
 
 def is_dead(owner: str) -> bool:

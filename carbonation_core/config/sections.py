@@ -99,7 +99,8 @@ def _database_name(value: str) -> str:
 def _url(value: str) -> str:
     try:
         found = urlsplit(value)
-        wrong = found.scheme not in ("http", "https") or not found.hostname
+        # A port that is none raises when it is asked for.
+        wrong = found.scheme not in ("http", "https") or not found.hostname or found.port == 0
     except ValueError:
         wrong = True
     if wrong:

@@ -97,9 +97,11 @@ def read_toml(path: Path) -> str:
 def parse_toml(text: str, file: str) -> dict[str, Any]:
     """The tables of a TOML text; raises `ConfigError` naming line and column."""
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
+        json.dumps(tables, default=str)  # which says what dotted keys hide, that it is too deep to be told
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: is not valid TOML: {error}") from None
+    return tables
 
 
 SectionT = TypeVar("SectionT", bound=Section)

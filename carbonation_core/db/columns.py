@@ -34,6 +34,7 @@ from sqlalchemy.types import TypeDecorator
 
 from carbonation_core.db.models import UtcDateTime
 from carbonation_core.errors import AttemptFailed
+from carbonation_core.process import is_told_to_end
 from carbonation_core.text import listing, written
 
 DEEPEST = 30  # levels of dicts and lists in a value; MariaDB takes 31 of all metadata
@@ -71,7 +72,9 @@ def fitted(column: Column[Any], value: object, dialect: Dialect | None = None) -
     fit, wanted = next(row[1:] for row in _TYPES if isinstance(kind, row[0]))
     try:
         return fit(kind, value, dialect)
-    except Exception as error:  # a value of a plugin may do anything when it is looked at
+    except BaseException as error:  # a value of a plugin may do anything when it is looked at
+        if is_told_to_end(error):
+            raise
         raise AttemptFailed(
             f'column "{column.key}" takes {wanted(kind, dialect)}, not {_shown(value)}'
         ) from error
@@ -124,7 +127,9 @@ def _shown(value: object) -> str:
         # Python writes no integer of more than 4300 digits in full.
         long = isinstance(value, int) and abs(value) >= 10**LONGEST_SHOWN
         text = f"{Decimal(value):.3e}" if long else str(value)  # type: ignore[arg-type]  # an int then
-    except Exception:  # noqa: BLE001  # a value of a plugin may do anything when it is looked at
+    except BaseException as error:  # a value of a plugin may do anything when it is looked at
+        if is_told_to_end(error):
+            raise
         return kind
     more = f"… of {len(text):,} characters" if len(text) > LONGEST_SHOWN else ""
     return f"{kind} {text[:LONGEST_SHOWN]!r}{more}"

@@ -23,7 +23,7 @@ class Expression:
     def __post_init__(self) -> None:
         try:
             re.compile(self.pattern)  # whose syntax it is, less than that of what searches
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f'"{self.pattern}" is not a valid regular expression: {error}') from None
         # Of groups beside each other too much is reckoned, as if one held the other.
         groups = [int(times) for times in re.findall(r"\)\{([0-9]+)", self.pattern)]

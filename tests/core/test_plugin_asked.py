@@ -136,6 +136,34 @@ def test_an_exception_that_cannot_be_told_is_named() -> None:
     assert failure(raises, []) == f'extractor "f" raised Mute{line_of("# says nothing")}'
 
 
+def test_nor_can_one_that_exits_when_it_is_told_end_the_pass() -> None:
+    class Mute(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            sys.exit("mute")
+
+    def raises(file_paths: list[Path]) -> None:
+        raise Mute  # and exits
+
+    assert failure(raises, []) == f'extractor "f" raised Mute{line_of("# and exits")}'
+
+
+@pytest.mark.parametrize("kind", ["group function", "routing function", "integrity function"])
+def test_text_is_what_a_subclass_of_it_holds(kind: Kind) -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            sys.exit("text")
+
+        def __eq__(self, other: object) -> bool:
+            raise Ends
+
+        __hash__ = str.__hash__
+
+    answer = plugin_with(kind, lambda: Text("k")).asked(kind, "f")
+    assert (type(answer), answer) == (str, "k")
+
+
 @pytest.mark.parametrize(
     ("kind", "returned", "wanted"),
     [

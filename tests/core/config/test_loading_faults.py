@@ -103,6 +103,11 @@ FAULTS = [
         '[[archive]] "main": key "url": is no address of the form "https://host/path"',
     ),
     (
+        "an address with a port that is none",
+        GOOD + 'url = "https://files.example.org:99999/"\n',
+        '[[archive]] "main": key "url": is no address of the form "https://host/path"',
+    ),
+    (
         "a webhook is never repeated",
         "[notify]\nwebhook = 7\n" + GOOD,
         '[notify]: key "webhook": should be a string',

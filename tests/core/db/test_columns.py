@@ -1,6 +1,7 @@
 """What each type of column takes, and how a value that does not fit is told."""
 
 import enum
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -226,6 +227,26 @@ def test_a_value_that_cannot_even_be_shown_is_named_by_its_type() -> None:
 
     assert refused(Integer, Broken()) == "an int of 32 bits, not Broken"
     assert refused(Text, Broken()) == "UTF-8 text, not Broken"
+
+
+def test_a_value_that_ends_the_process_when_it_is_looked_at_is_refused_like_others() -> None:
+    class Exits:
+        def __str__(self) -> str:
+            sys.exit("shown")
+
+        def __index__(self) -> int:
+            sys.exit("counted")
+
+    assert refused(Integer, Exits()) == "an int of 32 bits, not Exits"
+
+
+def test_an_interrupt_is_no_refusal() -> None:
+    class Interrupted:
+        def __index__(self) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(column(Integer), Interrupted())
 
 
 @pytest.mark.parametrize("kind", [LargeBinary, PickleType, mysql.LONGBLOB, postgresql.BYTEA], ids=repr)

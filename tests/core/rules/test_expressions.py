@@ -50,6 +50,12 @@ def test_all_that_python_can_do_is_understood(pattern: str, text: str, found: bo
     assert Expression(pattern).is_found_in(text) is found is (re.search(pattern, text) is not None)
 
 
+@pytest.mark.parametrize("pattern", ["(" * 500 + ")" * 500, "x{4294967295}", "(x){9999999999}"], ids=len)
+def test_what_python_itself_gives_up_on_is_a_fault(pattern: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid regular expression"):
+        Expression(pattern)
+
+
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(TIMES)), max_size=6), st.text("abé1 .\n"))
 def test_an_expression_finds_what_python_finds(parts: list[tuple[str, str]], text: str) -> None:
     pattern = "".join(f"(?:{piece}){times}" for piece, times in parts)
