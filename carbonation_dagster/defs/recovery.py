@@ -28,7 +28,10 @@ def pass_name() -> str:
 
 @dataclass(frozen=True)
 class Recovered:
-    """Offers that still wait for a run, and whether there are others that somebody works on."""
+    """Offers that still wait for a run, and whether there were other batches.
+
+    Of those somebody works on, or what was given back of them is to be offered again.
+    """
 
     waiting: list[Offer]
     busy: bool
@@ -40,8 +43,8 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
     `name` is that of whoever asks: offers to it are its own.
     """
     waiting: list[Offer] = []
-    busy = False
-    for batch in open_batches(project, watch_name):
+    found = open_batches(project, watch_name)
+    for batch in found:
         batch_id, run = batch.offer.batch_id, _run(instance, batch)
         if run is not None and run.is_finished:
             _give_back_of(run, project, instance, batch)
@@ -56,7 +59,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             report_dead(instance, run, reason)
             give_back(project, batch_id, reason)
         elif run is not None:
-            busy = True
+            continue  # it is at work
         elif batch.instance == name or _is_of_dead_pass(batch):
             if batch.status == OFFERED:
                 waiting.append(batch.offer)
@@ -64,7 +67,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
                 give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
         elif batch.status == OFFERED and project.clock() - batch.offer.created_at > LONGEST_IN_QUEUE:
             give_back(project, batch_id, "no run came for it")
-    return Recovered(waiting, busy)
+    return Recovered(waiting, busy=len(found) > len(waiting))
 
 
 def report_dead_passes(instance: dg.DagsterInstance) -> None:

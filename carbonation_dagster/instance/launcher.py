@@ -21,6 +21,7 @@ import dagster as dg
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._serdes import ConfigurableClassData
 
 from carbonation_core.process import is_dead, pid_of
@@ -85,7 +86,6 @@ class WarmRunLauncher(DefaultRunLauncher):
             answer = ask(self._home, {"run": run.run_id}, PATIENCE)
             if "worker" not in answer:
                 raise NoWorkers(answer.get("error", "no worker"))
-            self._instance.add_run_tags(run.run_id, {WORKER_TAG: answer["worker"]})
         except NoWorkers as error:
             log.warning("run %s gets a process of its own, as there is no warm worker: %s", run.run_id, error)
             super().launch_run(context)
@@ -93,14 +93,14 @@ class WarmRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Have a run end; whether it was told to."""
         run = self._instance.get_run_by_id(run_id)
-        worker = run.tags.get(WORKER_TAG) if run is not None else None
-        if run is None or run.is_finished or worker is None:
+        if run is None or run.is_finished or not _is_ours(run) or GRPC_INFO_TAG in run.tags:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]  # Dagster's is not annotated
         self._instance.report_run_canceling(run)
         with suppress(NoWorkers):
             if ask(self._home, {"terminate": run_id}, PATIENCE).get("told"):
                 return True
         # A worker whose pool was killed ends with the run that it has: no other can be hit.
+        worker = run.tags.get(WORKER_TAG, "")
         pid = pid_of(worker)
         if pid is None or is_dead(worker):
             return False

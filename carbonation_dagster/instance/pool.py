@@ -10,6 +10,7 @@ import gc
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -17,7 +18,8 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +38,7 @@ from carbonation_dagster.instance.launcher import LONGEST_WORD, SOCKET
 MOST_RUNS = 50  # of one worker, after which it is renewed: plugins leak
 MOST_MEMORY = 300 * 2**20  # bytes, the same
 IDLE = 60.0  # seconds without a run, after which a worker ends
+CLOCK_STEP = 20_000_000  # ns; by so much the time of a file may be behind the clock
 LOOKS = 1.0  # seconds between two looks at what is loaded
 LISTENING = "CARBONATION_WORKERS_SOCKET"  # the socket that this process goes on with when it begins anew
 
@@ -43,7 +46,8 @@ _LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purel
 
 log = logging.getLogger(__name__)
 
-Stamps = dict[str, tuple[int, int]]
+Stamp = tuple[int, int, int]  # size, time of content, time of change: a copy may keep the former two
+Stamps = dict[str, Stamp]
 Start = Callable[[socket.socket, Sequence[socket.socket]], int]
 
 
@@ -120,9 +124,11 @@ class Pool:
 
     def _answer(self, listening: socket.socket) -> None:
         asking, _ = listening.accept()
-        with asking, suppress(OSError):  # who asked may be gone by now
+        with asking, suppress(OSError, ValueError):  # who asked may be gone by now, or be a stranger
             asking.settimeout(LOOKS)
             question = json.loads(asking.recv(LONGEST_WORD) or b"{}")
+            if _is_gone(asking):
+                return  # it waited too long, and has had the run executed otherwise
             if "run" in question and self._is_outdated():
                 return  # no answer: whoever asks does so again, and is heard by what comes next
             asking.send(json.dumps(self._answer_to(question)).encode())
@@ -135,7 +141,12 @@ class Pool:
         return {"pid": os.getpid(), "workers": {kept.pid: kept.run_id for kept in self._workers.values()}}
 
     def _given(self, run_id: str) -> str:
-        """A worker that has the run now: one that is idle, else another."""
+        """A worker that has the run now: one that is idle, else another.
+
+        Who got no answer asks again: then it is the one that has it already.
+        """
+        for pid in (one.pid for one in self._workers.values() if one.run_id == run_id):
+            return name_of(pid, run_id)
         while True:
             kept = next((one for one in self._workers.values() if one.run_id is None), None)
             if kept is None:
@@ -176,10 +187,13 @@ class Pool:
             return
         done = json.loads(word)
         kept.run_id, kept.idle_since, kept.runs = None, time.monotonic(), kept.runs + 1
-        if done["fault"]:
-            self._report(done["done"], f"could not be executed: {done['fault']}")
+        self._report_fault(done)
         if kept.runs >= MOST_RUNS or done["memory"] > MOST_MEMORY:
             self._close(kept)
+
+    def _report_fault(self, done: dict[str, Any]) -> None:
+        if done["fault"]:
+            self._report(done["done"], f"could not be executed: {done['fault']}")
 
     def _let_go(self, which: Callable[[Kept], bool]) -> None:
         for kept in list(self._workers.values()):
@@ -209,8 +223,15 @@ class Pool:
     def _hear_last(self, kept: Kept) -> None:
         with suppress(OSError, ValueError):
             kept.to.setblocking(False)
-            if json.loads(kept.to.recv(LONGEST_WORD)).get("done") == kept.run_id:
-                kept.run_id = None
+            done = json.loads(kept.to.recv(LONGEST_WORD))
+            kept.run_id = None
+            self._report_fault(done)
+
+
+def _is_gone(asking: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(asking, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _ended_child() -> tuple[int, int] | None:
@@ -263,7 +284,7 @@ def _spawn(to: socket.socket, others: Sequence[socket.socket]) -> int:
 
 
 def _may_fork() -> bool:
-    """Whether loading left this process without threads and connections, which a fork would break."""
+    """Whether loading left this process without threads, which a fork would not have."""
     threads = len(list(Path("/proc/self/task").iterdir()))
     return threads == 1 and threading.active_count() == 1
 
@@ -283,13 +304,13 @@ def _report_to(instance_home: str) -> Callable[[str, str], None]:
     return report
 
 
-def _stamps(plugin_package: str) -> Stamps:
-    """Size and time of each file that a run depends on: the configuration in force, and code.
+def _stamps(plugin_package: str, also: Collection[str] = ()) -> Stamps:
+    """The stamp of each file that a run depends on: the configuration in force, and code.
 
     Of what is installed, that is this release and the plugin; of the rest, all
     that is not, as it may be edited.
     """
-    found = {os.environ.get(ACCEPTED_VARIABLE) or str(find_config())}
+    found = {os.environ.get(ACCEPTED_VARIABLE) or str(find_config()), *also}
     installed = {"carbonation_core", "carbonation_dagster", plugin_package}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -298,12 +319,29 @@ def _stamps(plugin_package: str) -> Stamps:
     return {file: _stamp(file) for file in found}
 
 
-def _stamp(file: str) -> tuple[int, int]:
+def _stamp(file: str) -> Stamp:
     try:
         seen = Path(file).stat()
     except OSError:
-        return 0, 0
-    return seen.st_size, seen.st_mtime_ns
+        return 0, 0, 0
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def _unchanged(stamps: Stamps, began: int) -> Stamps:
+    """Those of files that did not change since `began` (ns): of the others nobody knows what was loaded."""
+    now = time.time_ns()  # a file of the future is one of a clock that was set back
+    return {file: stamp for file, stamp in stamps.items() if not began - CLOCK_STEP <= stamp[2] <= now}
+
+
+def _files_behind(error: BaseException | None) -> set[str]:
+    """The files that a fault came from: what could not be imported is no module."""
+    found: set[str] = set()
+    while error is not None:
+        found |= {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
+        if isinstance(error, SyntaxError) and error.filename:
+            found.add(error.filename)
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _plugin_package() -> str:
@@ -332,19 +370,20 @@ def main() -> None:
     """Serve until a signal says that the service ends."""
     home = os.environ[DAGSTER_HOME]
     listening = listening_at(Path(home))
-    trouble = None
+    began, trouble, faulty = time.time_ns(), None, set[str]()
     try:
         worker.load()
     except Exception as error:  # as of a plugin that is being edited
         log.exception("the definitions cannot be loaded")
         trouble = f"the definitions cannot be loaded: {type(error).__name__}: {error}"
+        faulty = _files_behind(error)
     package = _plugin_package()
-    loaded = _stamps(package)
+    loaded = _unchanged(_stamps(package, faulty), began)
     storages.close_kept()
     gc.collect()
     gc.freeze()
     start = forked(worker.serve) if _may_fork() else _spawn
-    pool = Pool(listening, start, _report_to(home), lambda: _stamps(package) != loaded, trouble)
+    pool = Pool(listening, start, _report_to(home), lambda: _stamps(package, faulty) != loaded, trouble)
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True
@@ -356,7 +395,8 @@ def main() -> None:
     if pool.stops:
         listening.close()
         pool.wait_for_runs()
-        return
+        logging.shutdown()
+        os._exit(0)  # a thread of the plugin's would keep the process for ever
     log.info("configuration, plugin or release have changed: workers are renewed")
     os.set_inheritable(listening.fileno(), True)
     environment = {**os.environ, LISTENING: str(listening.fileno())}

@@ -24,7 +24,8 @@ import dagster as dg
 from dagster._cli.api import _execute_run_command_body
 from dagster._utils.interrupts import capture_interrupts
 
-from carbonation_dagster.instance.launcher import DEFINITIONS, LONGEST_WORD
+from carbonation_core.process import this_process
+from carbonation_dagster.instance.launcher import DEFINITIONS, LONGEST_WORD, WORKER_TAG
 
 _SIGNALS = tuple(signal.Signals)
 
@@ -42,6 +43,9 @@ def serve(pool: socket.socket) -> None:
     with dg.DagsterInstance.get() as instance:
 
         def execute(run_id: str) -> None:
+            # Not by the launcher: Dagster writes a run's row as it has read it, and of two
+            # processes that do so at once one takes back what the other wrote.
+            instance.add_run_tags(run_id, {WORKER_TAG: this_process(run_id)})
             _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)
 
         Worker(pool, execute).serve()
@@ -54,6 +58,7 @@ class Worker:
         self._pool, self._execute = pool, execute
         self._runs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._current: str | None = None
+        self._to_end: str | None = None  # a run that was to be ended before it began
         self._lock = threading.Lock()
         self._stops = False
 
@@ -75,6 +80,8 @@ class Worker:
         with _as_it_was(), capture_interrupts():
             with self._lock:
                 self._current = run_id
+                if self._to_end == run_id:
+                    signal.raise_signal(signal.SIGINT)
             try:
                 self._execute(run_id)
             except Exception as error:
@@ -105,6 +112,8 @@ class Worker:
         with self._lock:
             if self._current == run_id:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            else:
+                self._to_end = run_id
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stops = True
@@ -113,7 +122,7 @@ class Worker:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Directory, environment, mode mask, search path and signals are afterwards what they were before."""
+    """Directory, environment, mode mask, search path, signals, alarms: afterwards what they were before."""
     directory, environment, path = Path.cwd(), dict(os.environ), list(sys.path)
     mask = os.umask(0o077)
     os.umask(mask)
@@ -121,6 +130,8 @@ def _as_it_was() -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
         os.chdir(directory)
         os.umask(mask)
         sys.path[:] = path
@@ -140,8 +151,16 @@ def _memory() -> int:
 def main() -> None:
     """A worker that could not be forked: it loads all for itself."""
     pool = socket.socket(fileno=int(sys.argv[1]))
-    load()
-    serve(pool)
+    code = 1
+    try:
+        load()
+        serve(pool)
+        code = 0
+    except Exception:
+        log.exception("a worker ended by a fault of its own")
+    finally:
+        logging.shutdown()
+        os._exit(code)  # a thread of the plugin's would keep the process for ever
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from carbonation_core.pipeline.work import Stage, work
 from carbonation_dagster.defs import recovery
 from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG
 from carbonation_dagster.defs.runs import instance_id
+from carbonation_dagster.defs.sensors import BUSY_PAUSE
 from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import Shown
 
@@ -132,6 +133,21 @@ def test_a_batch_that_died_is_halved(shown: Shown) -> None:
     halves = shown.tick().run_requests
 
     assert [half.tags["carbonation/groups"] for half in halves] == ["3", "3"]
+
+
+def test_a_tick_that_gave_a_batch_back_looks_again_in_a_moment_for_its_halves(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (request,) = ready(shown, *(f"{n}.dat" for n in range(6)))
+    _taken_and_dropped(shown, request, made(shown, request, Status.FAILURE))
+    waited = []
+    monkeypatch.setattr(shown.carbonation, "wait", lambda watch, seconds: waited.append(seconds))
+    shown.carbonation.tick_wait = 7200.0
+
+    halves = shown.tick().run_requests
+
+    assert len(halves) == 2
+    assert waited == [BUSY_PAUSE]
 
 
 def test_a_batch_whose_run_dagster_has_forgotten_comes_again(shown: Shown) -> None:

@@ -30,6 +30,7 @@ def execute(run_id: str) -> None:
         os.environ["SPOILT"] = "yes"
         os.umask(0o777)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 3600)
         sys.path.append("/spoilt")
     elif kind == "fail":
         raise OSError("the run's row is not there")
@@ -37,6 +38,7 @@ def execute(run_id: str) -> None:
         "pid": os.getpid(),
         "directory": str(Path.cwd()),
         "spoilt": "SPOILT" in os.environ or "/spoilt" in sys.path,
+        "alarm": signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0),
         "ignores": signal.getsignal(signal.SIGTERM) is signal.SIG_IGN,
     }
     write(run_id, json.dumps(state))

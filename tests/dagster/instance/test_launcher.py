@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -74,6 +75,32 @@ def test_runs_of_other_code_locations_are_dagsters_own(
     monkeypatch.setattr(launcher, "ask", refuse)
     warm.launch_run(context(run_of("somebody.elses")))
     assert len(launched) == 1
+
+
+def test_a_launch_leaves_the_row_of_the_run_to_its_worker(
+    cold: tuple[WarmRunLauncher, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, launched = cold
+    monkeypatch.setattr(launcher, "ask", lambda *_: {"worker": this_process("1")})
+    warm.launch_run(context(run_of(DEFINITIONS)))  # an instance to write to is not there
+    assert launched == []
+
+
+def test_a_run_is_ended_by_its_worker_though_none_has_signed_for_it_yet(
+    cold: tuple[WarmRunLauncher, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, _ = cold
+    run, asked = run_of(DEFINITIONS), []
+
+    def ask(home: Path, question: dict[str, str], patience: float) -> dict[str, bool]:
+        asked.append(question)
+        return {"told": True}
+
+    instance = SimpleNamespace(get_run_by_id=lambda run_id: run, report_run_canceling=lambda run: None)
+    monkeypatch.setattr(WarmRunLauncher, "_instance", instance)
+    monkeypatch.setattr(launcher, "ask", ask)
+    assert warm.terminate(run.run_id)
+    assert asked == [{"terminate": run.run_id}]
 
 
 def test_a_run_is_alive_as_long_as_its_worker_and_a_run_without_one_is_not_ours_to_judge() -> None:

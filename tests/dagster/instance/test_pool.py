@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from carbonation_dagster.instance.launcher import NoWorkers, ask
+from carbonation_dagster.instance.launcher import SOCKET, NoWorkers, ask
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,6 +118,32 @@ def test_ending_a_run_ends_that_run_alone(pool: Running) -> None:
     wait_for(lambda: set(pool.workers().values()) == {None})
     assert not (pool.home / "wait-2.interrupted").exists()
     assert pool.workers().keys() == before.keys()  # its worker lives on
+
+
+def test_whoever_asks_twice_for_a_run_gets_the_worker_that_has_it(pool: Running) -> None:
+    first = pool.ask(run="wait-1")
+    assert pool.ask(run="wait-1") == first
+    assert len(pool.workers()) == 1
+    (pool.home / "wait-1.end").touch()
+
+
+def test_a_run_whose_asker_waits_no_more_is_left_to_the_process_that_it_got_instead(pool: Running) -> None:
+    pool.workers()
+    pool.process.send_signal(signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.connect(str(pool.home / SOCKET))
+        asking.send(b'{"run": "see-1"}')
+    pool.process.send_signal(signal.SIGCONT)
+    assert pool.workers() == {}
+
+
+def test_words_that_are_no_question_harm_nobody(pool: Running) -> None:
+    pool.workers()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.connect(str(pool.home / SOCKET))
+        asking.send(b"hello")
+        assert asking.recv(10) == b""
+    assert pool.run("see-1")["pid"] != pool.process.pid
 
 
 def test_a_worker_is_renewed_after_many_runs_and_let_go_when_it_is_idle(tmp_path: Path) -> None:
