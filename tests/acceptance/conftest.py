@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Desk, archived, new_desk
+from tests.acceptance._helpers.command import Desk, archived, new_desk
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests import databases
-from tests.acceptance.command import TOGETHER, Desk, deliver, one_pass
+from tests.acceptance._helpers.command import TOGETHER, Desk, deliver, one_pass
 
 pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 

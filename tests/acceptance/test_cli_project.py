@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
-from tests.acceptance.command import TOGETHER, Desk, deliver, new_desk, one_pass
+from tests.acceptance._helpers.command import TOGETHER, Desk, deliver, new_desk, one_pass
 
 pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 

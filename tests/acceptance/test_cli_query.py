@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import databases
-from tests.acceptance.command import COMMAND, TOGETHER, Answer, Desk, new_desk
+from tests.acceptance._helpers.command import COMMAND, TOGETHER, Answer, Desk, new_desk
 
 pytestmark = [TOGETHER, databases.one]  # options and forms; filters are stated in core/db
 

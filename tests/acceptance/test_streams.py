@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.acceptance.command import COMMAND, Answer, Desk, archived
+from tests.acceptance._helpers.command import COMMAND, Answer, Desk, archived
 
 FULL = "Error: standard output cannot be written: No space left on device\n"
 CSV = ("query", "files", "--format", "csv")

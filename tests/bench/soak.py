@@ -17,8 +17,8 @@ from statistics import median
 
 import click
 
-from tests.dagster.running import Running, make_project, running
-from tests.faults.burst import VICTIMS, Bursts, hurt
+from tests.dagster._helpers.running import Running, make_project, running
+from tests.faults._helpers.burst import VICTIMS, Bursts, hurt
 from tests.site import make_site
 
 RECOVERY = 30.0  # seconds within which all parts answer again

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.reconciling import QUICK
+from tests.core._helpers.reconciling import QUICK
 from tests.site import Site, SiteMaker
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core import feeding
+from tests.core._helpers import feeding
 from tests.site import Site
 
 WRITERS, READERS = 8, 4

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from carbonation_core.delivery.retry import retry
 from carbonation_core.lifecycle import RETRIABLE, FileStatus
 from carbonation_core.reconcile.archive import reconcile_archive
+from tests.core._helpers.watch_model import Delivery, WatchModel
 from tests.core.test_properties import FEW, ON_TIMEOUT, rules_text
-from tests.core.watch_model import Delivery, WatchModel
 from tests.site import make_site
 
 NAMES = st.sampled_from(["a.dat", "a.json", "a.txt", "b.dat", "b.json"])

@@ -25,7 +25,7 @@ from carbonation_core.db.models import FeedEntry, FileComponent
 from carbonation_core.delivery.retry import retry
 from carbonation_core.lifecycle import RETRIABLE, FileStatus
 from carbonation_core.pipeline.claim import open_batches
-from tests.faults.dying import STEPS, pass_that_dies, recover, work_on_all
+from tests.faults._helpers.dying import STEPS, pass_that_dies, recover, work_on_all
 from tests.site import File, Site, make_site
 
 SOAK = int(os.environ.get("SOAK", "0"))

@@ -10,8 +10,8 @@ import pytest
 
 from carbonation_dagster.defs.messages import WHAT_TO_DO
 from tests.core.reports.test_notify import Hook
-from tests.dagster.browser import Browser, opened
-from tests.dagster.running import Running, running
+from tests.dagster._helpers.browser import Browser, opened
+from tests.dagster._helpers.running import Running, running
 from tests.site import PAIRS, Site, make_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("operator")]

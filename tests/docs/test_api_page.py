@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import TOGETHER, Desk, archived, deliver, one_pass
+from tests.acceptance._helpers.command import TOGETHER, Desk, archived, deliver, one_pass
 from tests.docs.pages import DOCS
 
 pytestmark = TOGETHER

@@ -11,7 +11,7 @@ import pytest
 from carbonation_core.disk import source, transfer
 from carbonation_core.pipeline import placement, record
 from carbonation_core.pipeline import publish as archiving
-from tests.faults.dying import in_a_child
+from tests.faults._helpers.dying import in_a_child
 from tests.site import SINGLE, Site, SiteMaker, touch
 
 OLD = b"o" * (2 * source.BLOCK + 7)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Desk, deliver, new_desk
-from tests.faults.disks import needs
+from tests.acceptance._helpers.command import Desk, deliver, new_desk
+from tests.faults._helpers.disks import needs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from carbonation_core.disk import transfer
 from carbonation_core.pipeline import publish
-from tests.faults.disks import bound, mounted, needs, remount, unmount
+from tests.faults._helpers.disks import bound, mounted, needs, remount, unmount
 from tests.site import SINGLE, Site, SiteMaker
 
 PAIR = {"run1.dat": b"the data", "run1.json": b"{}"}

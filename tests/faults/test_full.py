@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from carbonation_core.pipeline import placement
-from tests.faults.disks import fill, mounted, remount
+from tests.faults._helpers.disks import fill, mounted, remount
 from tests.site import PAIRS, SINGLE, Site, SiteMaker
 
 ONE_BATCH = {"single_group_runs": "0"}

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.dagster.running import COMMAND, make_project, running
-from tests.faults.disks import fill, mounted
+from tests.dagster._helpers.running import COMMAND, make_project, running
+from tests.faults._helpers.disks import fill, mounted
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

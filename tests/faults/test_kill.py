@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.dying import STEPS, pass_that_dies, recover
+from tests.faults._helpers.dying import STEPS, pass_that_dies, recover
 from tests.site import Site, SiteMaker
 
 CONTENT = {"run1.dat": b"the data", "run1.json": b"{}"}

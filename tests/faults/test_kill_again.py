@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.dying import pass_that_dies, recover, work_on_all
+from tests.faults._helpers.dying import pass_that_dies, recover, work_on_all
 from tests.site import PAIRS, Site, SiteMaker
 
 PAIR = {"run1.dat": b"one", "run1.json": b"{}"}

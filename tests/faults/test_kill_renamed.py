@@ -3,7 +3,7 @@
 import pytest
 
 from tests import databases
-from tests.faults.dying import pass_that_dies, recover
+from tests.faults._helpers.dying import pass_that_dies, recover
 from tests.site import SiteMaker
 
 pytestmark = databases.one  # what is done again

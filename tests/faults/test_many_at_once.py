@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import Group
-from tests.dagster.running import COMMAND, make_project, running
-from tests.faults.burst import Bursts
+from tests.dagster._helpers.running import COMMAND, make_project, running
+from tests.faults._helpers.burst import Bursts
 from tests.site import Site, SiteMaker
 
 # GROUPS_AT_ONCE=3000 takes two minutes and more.

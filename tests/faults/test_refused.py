@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.faults.dying import in_a_child
-from tests.faults.refusing import Refusal, refuse
+from tests.faults._helpers.dying import in_a_child
+from tests.faults._helpers.refusing import Refusal, refuse
 from tests.site import Site, SiteMaker, open_site
 
 TAIL = 4099  # a size that no other write has

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.dagster.running import make_project, running
-from tests.faults.burst import VICTIMS, Bursts, hurt
+from tests.dagster._helpers.running import make_project, running
+from tests.faults._helpers.burst import VICTIMS, Bursts, hurt
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -14,7 +14,7 @@ from carbonation_core.project import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster.cli import main
 from carbonation_dagster.environment import DAGSTER_HOME
-from tests.faults.disks import fill, mounted, remount
+from tests.faults._helpers.disks import fill, mounted, remount
 from tests.site import SINGLE, Site, SiteMaker
 
 PLAIN = """

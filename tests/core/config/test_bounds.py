@@ -11,7 +11,7 @@ from carbonation_core.config.loading import Config
 from carbonation_core.config.toml import Section, is_array, parse, section_in
 from carbonation_core.errors import ConfigError
 from carbonation_core.rules.rule_sets import RuleSet
-from tests.core.faulty import GOOD, faults_of_config, of, require_fault_of_config, written
+from tests.core._helpers.faulty import GOOD, faults_of_config, of, require_fault_of_config, written
 from tests.site import SiteMaker
 
 LONG, LARGE = "x" * 100_000, 2**70

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from tests.core.faulty import ARCHIVE, GOOD, WATCH, faults_of_config, of, require_fault_of_config, written
+from tests.core._helpers.faulty import (
+    ARCHIVE,
+    GOOD,
+    WATCH,
+    faults_of_config,
+    of,
+    require_fault_of_config,
+    written,
+)
 
 FAULTS = [
     (

@@ -11,7 +11,7 @@ from carbonation_core.reconcile.scope import Scope, paths_in
 from carbonation_core.reports.explain import verdict
 from carbonation_core.reports.preview import preview
 from tests import databases
-from tests.core.reconciling import QUICK, found, reconcile
+from tests.core._helpers.reconciling import QUICK, found, reconcile
 from tests.site import SINGLE, Site, SiteMaker
 
 pytestmark = databases.one  # names of directories

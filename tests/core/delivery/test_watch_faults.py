@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.core.faulty import ARCHIVE, WATCH, of, require_fault_of_config
+from tests.core._helpers.faulty import ARCHIVE, WATCH, of, require_fault_of_config
 
 FAULTS = [
     (

@@ -15,7 +15,7 @@ from carbonation_core.names import PATH_MAX
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests import databases
-from tests.core.reconciling import QUICK, reconcile
+from tests.core._helpers.reconciling import QUICK, reconcile
 from tests.site import SINGLE, Site, SiteMaker
 
 pytestmark = databases.one  # how trees are walked

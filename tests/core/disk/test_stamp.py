@@ -8,7 +8,7 @@ from sqlalchemy import select
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import FileComponent
 from carbonation_core.disk.stamp import EARLIEST, LATEST, Stamp
-from tests.core.reconciling import QUICK, found, reconcile
+from tests.core._helpers.reconciling import QUICK, found, reconcile
 from tests.site import SINGLE, SiteMaker
 
 

@@ -8,7 +8,7 @@ import pytest
 from carbonation_core.disk.paths import absolute, real_path, relative_to
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from tests import databases
-from tests.core.reconciling import QUICK, found, reconcile
+from tests.core._helpers.reconciling import QUICK, found, reconcile
 from tests.site import SINGLE, Site, SiteMaker
 
 pytestmark = databases.one  # what links do

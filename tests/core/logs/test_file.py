@@ -10,7 +10,7 @@ import pytest
 
 from carbonation_core.config.rotation import parse_retention, parse_rotation
 from carbonation_core.logs.file import LogFile
-from tests.faults.disks import mounted, remount
+from tests.faults._helpers.disks import mounted, remount
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import databases
-from tests.core.sums import deliver, refused
+from tests.core._helpers.sums import deliver, refused
 from tests.site import PLUGIN, SINGLE, SiteMaker, touch
 
 pytestmark = databases.one  # what files hold

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.core.faulty import of, require_fault_of_rules
+from tests.core._helpers.faulty import of, require_fault_of_rules
 
 FAULTS = [
     (

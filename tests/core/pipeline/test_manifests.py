@@ -8,7 +8,7 @@ import pytest
 
 from carbonation_core.pipeline import integrity
 from tests import databases
-from tests.core.sums import (
+from tests.core._helpers.sums import (
     BAD,
     GOOD,
     MANIFEST,

@@ -7,7 +7,7 @@ import pytest
 
 from carbonation_core.reports.explain import explain
 from tests import databases
-from tests.core.reconciling import QUICK, found, reconcile
+from tests.core._helpers.reconciling import QUICK, found, reconcile
 from tests.site import PAIRS, SINGLE, Site, SiteMaker
 
 pytestmark = databases.one  # whose copy lies where

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import databases
-from tests.core.sums import (
+from tests.core._helpers.sums import (
     BAD,
     GOOD,
     MINUTE,

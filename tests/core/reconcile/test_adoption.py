@@ -9,7 +9,7 @@ from carbonation_core.errors import QueryError
 from carbonation_core.reconcile.findings import Kind
 from carbonation_core.reconcile.scope import Scope
 from tests import databases
-from tests.core.reconciling import QUICK, between, found, reconcile
+from tests.core._helpers.reconciling import QUICK, between, found, reconcile
 from tests.site import File, Site, SiteMaker, make_site, touch
 
 PAIRS = '[pairs.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'

@@ -10,7 +10,7 @@ from carbonation_core.db.models import FileComponent
 from carbonation_core.reconcile.archive import ArchiveReconciliation
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from tests import databases
-from tests.core.reconciling import QUICK, found, reconcile
+from tests.core._helpers.reconciling import QUICK, found, reconcile
 from tests.site import Site, SiteMaker, touch
 
 

@@ -13,7 +13,7 @@ from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.reconcile import archive as module
 from carbonation_core.reconcile.archive import ArchiveReconciliation
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
-from tests.core.reconciling import QUICK, between, found, reconcile
+from tests.core._helpers.reconciling import QUICK, between, found, reconcile
 from tests.site import Site, SiteMaker, touch
 
 

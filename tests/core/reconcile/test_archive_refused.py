@@ -8,7 +8,7 @@ import pytest
 from carbonation_core.errors import ScanError
 from carbonation_core.reconcile.findings import Kind, too_much_lost
 from tests import databases
-from tests.core.reconciling import QUICK, reconcile
+from tests.core._helpers.reconciling import QUICK, reconcile
 from tests.site import Site, SiteMaker
 
 pytestmark = databases.one  # what the disk refuses

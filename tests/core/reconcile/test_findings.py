@@ -11,7 +11,18 @@ from carbonation_core.pipeline import integrity
 from carbonation_core.pipeline.work import work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from tests import databases
-from tests.core.sums import BAD, GOOD, MINUTE, READ_ONLY, SIDECARS, deliver, refused, run1, sha256, waits
+from tests.core._helpers.sums import (
+    BAD,
+    GOOD,
+    MINUTE,
+    READ_ONLY,
+    SIDECARS,
+    deliver,
+    refused,
+    run1,
+    sha256,
+    waits,
+)
 from tests.site import Site, SiteMaker, touch
 
 pytestmark = databases.one  # bytes, and how long they are waited for

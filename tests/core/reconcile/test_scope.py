@@ -6,7 +6,7 @@ from carbonation_core.errors import ConfigError, QueryError
 from carbonation_core.reconcile.findings import Kind
 from carbonation_core.reconcile.scope import Scope, archives_of, paths_in
 from tests import databases
-from tests.core.reconciling import found, reconcile
+from tests.core._helpers.reconciling import found, reconcile
 from tests.site import Site, SiteMaker
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from carbonation_core.config.loading import load_config
 from carbonation_core.rules.rule_sets import PluginNames
-from tests.core.faulty import GOOD, faults_of_rules, of, require_fault_of_rules, written
+from tests.core._helpers.faulty import GOOD, faults_of_rules, of, require_fault_of_rules, written
 
 FAULTS = [
     (

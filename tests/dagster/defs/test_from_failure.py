@@ -8,7 +8,7 @@ import pytest
 
 from carbonation_core.pipeline.claim import claim
 from carbonation_dagster.defs.naming import run_tags
-from tests.dagster.again import projects, watch_incoming
+from tests.dagster._helpers.again import projects, watch_incoming
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import PLUGIN, Site, SiteMaker, sizes
 

@@ -24,7 +24,7 @@ class Running:
     def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.dagster.instance.pool_process", str(home)],
+            [sys.executable, "-m", "tests.dagster.instance._helpers.pool_process", str(home)],
             cwd=ROOT,
             env={**os.environ, **environment},
         )

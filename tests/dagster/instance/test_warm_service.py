@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from carbonation_dagster.instance.launcher import ask
-from tests.dagster.running import Running, make_project, running
+from tests.dagster._helpers.running import Running, make_project, running
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

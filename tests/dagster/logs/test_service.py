@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.dagster.running import make_project, running
+from tests.dagster._helpers.running import make_project, running
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.dagster.running import Running, make_project, running
+from tests.dagster._helpers.running import Running, make_project, running
 from tests.site import SiteMaker, make_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("front")]

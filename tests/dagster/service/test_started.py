@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dagster.running import COMMAND, Running, make_project, running
+from tests.dagster._helpers.running import COMMAND, Running, make_project, running
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -1,4 +1,4 @@
-"""A pool whose runs do what their names say: `python -m tests.dagster.instance.pool_process HOME`."""
+"""A pool whose runs do as they are named: `python -m tests.dagster.instance._helpers.pool_process HOME`."""
 
 import json
 import os

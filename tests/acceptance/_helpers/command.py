@@ -33,7 +33,7 @@ from carbonation_dagster import cli
 from carbonation_dagster.cli.scaffold import scaffold
 from tests import databases
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOGETHER = pytest.mark.xdist_group("commands")  # they share the process that is forked, and an archive
 COMMAND = [
     *(sys.executable, "-W", "error", "-c"),

@@ -11,7 +11,7 @@ import platform
 import struct
 from dataclasses import dataclass
 
-from tests.faults.disks import needs
+from tests.faults._helpers.disks import needs
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER = 22, 38, 2
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06  # linux/bpf_common.h: LD|W|ABS, JMP|JEQ|K, RET|K

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import ArchiveCopy, Batch, FeedEntry, FileComponent
-from tests.dagster.running import Running
+from tests.dagster._helpers.running import Running
 from tests.site import Site
 
 # What is killed in turn: a name for people, and the processes.
