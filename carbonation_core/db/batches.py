@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Executable, and_, bindparam, func, insert, or_, select, update
 
 from carbonation_core.db.engine import chunks, database_now
 from carbonation_core.db.models import Batch, BatchGroup, Group
@@ -128,11 +128,14 @@ def not_ended(connection: Connection, watch_name: str) -> list[BatchRow]:
 
 
 def count_open(connection: Connection, watch_names: Iterable[str], instance: str) -> int:
-    """How many batches of these watches are offered to that instance, or run there."""
+    """How many batches of these watches are offered to that instance, or held by a run of it that lives."""
     query = select(func.count()).where(
         Batch.watch_name.in_(list(watch_names)),
-        Batch.status.in_([OFFERED, RUNNING]),
         Batch.instance == instance,
+        or_(
+            Batch.status == OFFERED,
+            and_(Batch.status == RUNNING, Batch.lease_until >= database_now(connection)),
+        ),
     )
     return int(connection.execute(query).scalar_one())
 

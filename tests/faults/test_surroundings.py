@@ -81,6 +81,7 @@ def test_when_its_disk_has_filled_up_since_the_last_pass_the_next_one_archives_t
 
 
 def test_a_broken_storage_of_dagster_keeps_nothing_from_the_archive(site: Site) -> None:
+    site.deliver("before.dat")
     assert once(site).exit_code == 0
     for file in (site.directory / ".dagster").rglob("*.db"):
         file.write_bytes(b"no database" * 1000)
@@ -90,7 +91,7 @@ def test_a_broken_storage_of_dagster_keeps_nothing_from_the_archive(site: Site) 
 
     assert done.exit_code == 1
     assert "file is not a database" in done.stderr
-    assert set(site.archived()) == {"a.dat"}
+    assert set(site.archived()) == {"before.dat", "a.dat"}
 
 
 def test_the_service_says_in_a_sentence_that_its_home_cannot_be_used(site: Site) -> None:
@@ -143,6 +144,7 @@ def test_what_the_service_makes_is_not_for_all_users(make: SiteMaker) -> None:
                 assert mode(site.directory / f"carbonation.db{end}") == 0o640
     finally:
         os.umask(before)
+    site.deliver("a.dat")
     assert CliRunner().invoke(main, ["-c", config, "run", "--once"]).exit_code in (0, 1)
     assert mode(site.directory / ".dagster") == 0o700
 

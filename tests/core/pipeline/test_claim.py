@@ -113,6 +113,19 @@ def test_a_single_group_waits_for_a_slot_like_a_burst(make: SiteMaker) -> None:
     assert {first.group_key, second.group_key, third.group_key} == {"run0", "run1", "run2"}
 
 
+def test_a_run_that_died_holds_no_slot(make: SiteMaker) -> None:
+    site = make(service={"single_group_runs": "0", "groups_per_run": "1"})
+    for number in range(2):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    (offer,) = claim(site.project, "incoming", "here", slots=1)
+    with work(site.project, offer.batch_id, "run-1"):
+        assert claim(site.project, "incoming", "here", slots=1) == []
+        with writing(site.project.engine) as connection:
+            connection.execute(update(Batch).values(lease_until=datetime.now(UTC) - LEASE))
+        assert len(claim(site.project, "incoming", "here", slots=1)) == 1
+
+
 def test_the_first_batch_of_a_burst_is_small(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "FIRST", 1)
     site = make(service={"single_group_runs": "0", "groups_per_run": "3"})
