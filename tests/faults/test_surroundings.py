@@ -90,7 +90,8 @@ def test_a_broken_storage_of_dagster_keeps_nothing_from_the_archive(site: Site) 
     done = once(site)
 
     assert done.exit_code == 1
-    assert "file is not a database" in done.stderr
+    assert "Dagster's storage" in done.stderr
+    assert "cannot be used" in done.stderr
     assert set(site.archived()) == {"before.dat", "a.dat"}
 
 
