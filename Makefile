@@ -2,7 +2,7 @@
 # and again when what it holds changes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-database soak clean requirements
+.PHONY: help demo test test-long check bench bench-database soak clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,7 @@ PORT ?= 3000
 help:
 	@echo 'make demo    the service on sample shapefiles, with Dagster on port $(PORT); Ctrl-C ends it'
 	@echo 'make test    the tests'
+	@echo 'make test-long   those that hurt a service for minutes'
 	@echo 'make check   ruff, mypy, import-linter'
 	@echo 'make bench   how long archiving takes, against cp and sync, and what many files cost'
 	@echo 'make bench-database   how long questions take with a million components; some minutes'
@@ -26,7 +27,11 @@ demo: $(VENV)/made
 	@$(BIN)/python plugins/shapefile/demo/show.py --port $(PORT)
 
 test: $(VENV)/made
-	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(TEST)
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder -m 'not long' $(TEST)
+
+# Services that are killed, filled up and cut off, for minutes; a change passes them, too, in .ci/run.
+test-long: $(VENV)/made
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder -m long
 
 check: $(VENV)/made
 	$(BIN)/ruff check .

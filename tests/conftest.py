@@ -48,7 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _longest(item: pytest.Item) -> float:
     """Seconds that a slow test may take; 0 for the many others."""
     limit = item.get_closest_marker("timeout")
-    return 0 if item.get_closest_marker("slow") is None else limit.args[0] if limit else 1
+    is_slow = any(item.get_closest_marker(name) for name in ("slow", "long"))
+    return 0 if not is_slow else limit.args[0] if limit else 1
 
 
 @pytest.fixture(scope="session")

@@ -221,10 +221,16 @@ def test_whoever_is_to_be_told_is_told_with_links_into_the_ui(operator: Operator
     assert hook.headers[0]["Authorization"] == "Bearer hidden"
 
 
+def begin(operator: Operator, browser: Browser) -> None:
+    """The page that one comes to first: it leads to another, which would undo a click that comes too soon."""
+    browser.go(f"http://127.0.0.1:{operator.service.port}/")
+    browser.wait_for("watch_incoming")
+
+
 def test_the_graph_of_assets_shows_the_way_from_delivery_to_archive(
     operator: Operator, browser: Browser
 ) -> None:
-    browser.go(f"http://127.0.0.1:{operator.service.port}/")
+    begin(operator, browser)
     browser.click("Lineage")
     browser.wait_for("watch_incoming", "archives", "rules")
     browser.click("Catalog")
@@ -239,15 +245,14 @@ def test_an_operator_finds_why_run7_is_not_archived_repairs_it_and_sees_all_turn
 ) -> None:
     site = operator.site
     (run_id,) = operator.runs_of("watch_incoming")
-    browser.go(f"http://127.0.0.1:{operator.service.port}/")
-
+    begin(operator, browser)
     browser.click("Runs")
     browser.wait_for("carbonation/failed: run7")
     browser.click(run_id[:8])
     browser.wait_for("1 of 200 groups failed: run7: ", "the header names no instrument")
     assert browser.clicks <= 4
 
-    browser.go(f"http://127.0.0.1:{operator.service.port}/")
+    begin(operator, browser)
     browser.click("Catalog")
     browser.click("catalog / incoming")
     browser.click("Checks")

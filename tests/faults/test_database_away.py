@@ -103,6 +103,7 @@ def test_a_pass_without_its_database_says_so_and_the_next_one_does_its_work(
     assert archived(desk) == {"run1"}
 
 
+@pytest.mark.long
 def test_the_service_outlives_its_database_and_goes_on_when_it_is_back(desk: Desk, cluster: Cluster) -> None:
     log = desk.directory / "service.log"
     code = "from carbonation_dagster.cli import main; main()"

@@ -9,7 +9,7 @@ from tests.dagster._helpers.running import COMMAND, make_project, running
 from tests.faults._helpers.disks import fill, mounted
 from tests.site import SiteMaker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def test_the_service_says_that_there_is_no_room_and_goes_on_when_there_is(make: SiteMaker) -> None:

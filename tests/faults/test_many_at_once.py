@@ -33,7 +33,7 @@ def again_and_again(site: Site, log: Path, enough: threading.Event, *words: str)
     return codes
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300 + GROUPS)
 def test_all_is_archived_once_whoever_works_at_the_same_time(make: SiteMaker) -> None:
     site = make_project(make, "pairs", service={"groups_per_run": "100"})

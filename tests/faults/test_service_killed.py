@@ -10,7 +10,7 @@ from tests.dagster._helpers.running import make_project, running
 from tests.faults._helpers.burst import VICTIMS, Bursts, hurt
 from tests.site import SiteMaker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 PAIRS = 200  # of each burst
 

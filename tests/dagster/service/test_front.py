@@ -125,6 +125,7 @@ def test_changed_messages_hold_after_sighup_and_their_secrets_are_not_told(servi
     config.write_text(before)
 
 
+@pytest.mark.long
 def test_a_second_service_is_refused_and_a_foreign_daemon_left_to_its_work(
     service: Running, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
