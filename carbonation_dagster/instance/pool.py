@@ -99,13 +99,18 @@ class Pool:
             self._let_go(lambda kept: True)
 
     def wait_for_runs(self) -> None:
-        """Wait until every worker has ended. They know by themselves that the service stops."""
-        while self._workers:
-            for key, _ in self._selector.select(LOOKS):
-                if key.fileobj is not self._listening:
+        """Answer nobody any more, and wait until every worker has ended.
+
+        They know by themselves that the service stops.
+        """
+        self._selector.unregister(self._listening)
+        self._listening.close()
+        with self._woken_by_signals():
+            while self._workers:
+                self._let_go(lambda kept: True)
+                self._bury()
+                for key, _ in self._selector.select(LOOKS if self._workers else 0):
                     key.data(key.fileobj)
-            self._let_go(lambda kept: True)
-            self._bury()
 
     @contextmanager
     def _woken_by_signals(self) -> Iterator[None]:
@@ -393,7 +398,6 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     pool.serve()
     if pool.stops:
-        listening.close()
         pool.wait_for_runs()
         logging.shutdown()
         os._exit(0)  # a thread of the plugin's would keep the process for ever

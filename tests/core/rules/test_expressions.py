@@ -63,7 +63,7 @@ def test_an_expression_finds_what_python_finds(parts: list[tuple[str, str]], tex
 
 
 def test_one_that_would_never_end_ends_while_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expressions, "LONGEST", 0.2)
+    monkeypatch.setattr(expressions, "LONGEST", 0.05)
     done = threading.Event()
     steps = 0
 
@@ -82,9 +82,9 @@ def test_one_that_would_never_end_ends_while_others_work(monkeypatch: pytest.Mon
         done.set()
         other.join()
     assert time.process_time() - began < 2
-    assert steps > 10
+    assert steps > 3
     assert str(raised.value) == (
-        f'to look for "^(x+x+)+y" in "{"x" * 40}…" takes longer than 0.2 s; '
+        f'to look for "^(x+x+)+y" in "{"x" * 40}…" takes longer than 0.05 s; '
         "repetitions inside of repetitions make it so"
     )
 

@@ -9,7 +9,7 @@ from carbonation_dagster.instance.launcher import ask
 from tests.dagster._helpers.running import Running, make_project, running
 from tests.site import SiteMaker
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 PLUGIN = """
 import time

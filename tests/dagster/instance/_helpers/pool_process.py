@@ -91,7 +91,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     there.serve()
-    listening.close()
     there.wait_for_runs()
 
 
