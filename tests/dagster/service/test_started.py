@@ -86,6 +86,7 @@ def test_from_a_terminal_and_ended_by_ctrl_c(make: SiteMaker) -> None:
         os.close(ours)
 
 
+@pytest.mark.long
 def test_from_a_terminal_that_is_closed(make: SiteMaker) -> None:
     terminal, ours = pty.openpty()
     command = (sys.executable, "-c", ON_TERMINAL, str(ours), *COMMAND)
@@ -97,6 +98,7 @@ def test_from_a_terminal_that_is_closed(make: SiteMaker) -> None:
         assert has_ended(service)
 
 
+@pytest.mark.long
 def test_in_the_background_of_a_script_with_cron_beside_it(make: SiteMaker) -> None:
     # A shell without job control starts it with SIGINT ignored.
     script = ("sh", "-c", '"$@" & echo $! > "$0"; wait', "pid")
