@@ -186,7 +186,7 @@ class FileComponent(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     ctime_ns: Mapped[int] = mapped_column(BigInteger)
-    inode: Mapped[str] = mapped_column(String(42))  # device:inode, for both exceed a BIGINT somewhere
+    inode: Mapped[str] = mapped_column(String(42))  # a number that exceeds a BIGINT somewhere
     quiet_since: Mapped[datetime]  # when we first saw it as it is
     digest: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of what was archived
     status: Mapped[str] = mapped_column(String(32))

@@ -68,6 +68,14 @@ def is_unchanged(source: Source) -> bool:
     return Stamp.of(found) == source.stamp
 
 
+def device_of(source: Source) -> int | None:
+    """The file system that the file's name is on, as this host numbers it; None if it has gone."""
+    try:
+        return os.lstat(source.path).st_dev
+    except OSError:
+        return None
+
+
 def require_unchanged(file: int, stamp: Stamp) -> None:
     """Raise `SourceChanged` unless the open file still is what it was."""
     if Stamp.of(os.fstat(file)) != stamp:

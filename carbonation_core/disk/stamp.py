@@ -13,7 +13,8 @@ EARLIEST, LATEST = -(2**63), 2**63 - 1
 class Stamp:
     """What tells one state of a file from another, without reading it.
 
-    `inode` is device and inode number; times are nanoseconds since 1970.
+    Times are nanoseconds since 1970. The device number is left out: each host, and each mount,
+    numbers a file system of the network as it likes.
     """
 
     size: int
@@ -34,7 +35,7 @@ class Stamp:
         that is of our own days.
         """
         mtime_ns, ctime_ns = _storable(found.st_mtime_ns), _storable(found.st_ctime_ns)
-        return cls(found.st_size, mtime_ns, ctime_ns, f"{found.st_dev}:{found.st_ino}")
+        return cls(found.st_size, mtime_ns, ctime_ns, str(found.st_ino))
 
 
 def _storable(nanoseconds: int) -> int:

@@ -4,8 +4,6 @@ import os
 import re
 from contextlib import suppress
 
-from carbonation_core.disk.stamp import Stamp
-
 # Beside a temporary name: what the final name held before, and what it is about to hold.
 BEFORE, NEXT = ".before", ".next"
 _TEMPORARY = re.compile(r"\.carbonation-([^/]+)-[0-9]+(?:\.before|\.next)?")
@@ -22,12 +20,17 @@ def batch_of(name: str) -> str | None:
     return found[1] if found else None
 
 
-def inode_of(directory: str, temporary: str) -> str | None:
-    """Device and inode of what lies under a temporary name, as a `Stamp` has them; None: nothing."""
+def is_there(directory: str, temporary: str) -> bool:
+    """Whether something lies under a temporary name."""
+    return os.path.lexists(os.path.join(directory, temporary))
+
+
+def is_link_to(path: str, directory: str, temporary: str) -> bool:
+    """Whether what lies under a temporary name is a link to that file."""
     try:
-        return Stamp.of(os.lstat(os.path.join(directory, temporary))).inode
+        return os.path.samestat(os.lstat(path), os.lstat(os.path.join(directory, temporary)))
     except OSError:
-        return None
+        return False
 
 
 def published(directory: str, temporary: str, name: str) -> list[str]:
@@ -57,7 +60,7 @@ def put_back(directory: str, temporary: str, path: str) -> None:
 def clear(directory: str, temporary: str) -> None:
     """Remove a temporary file, if it is there, and what was kept beside it."""
     path = os.path.join(directory, temporary)
-    if os.path.lexists(path):
+    if is_there(directory, temporary):
         for ending in (NEXT, BEFORE, ""):  # the one that is looked for goes last
             unlink(path + ending)
 

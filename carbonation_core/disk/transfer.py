@@ -60,13 +60,15 @@ class Order:
 class Written:
     """What lies under the temporary name, or already under the final one.
 
-    `stamp` is the source's, with the ctime that links of ours gave it.
+    `stamp` is the source's, with the ctime that links of ours gave it. `is_link`:
+    what lies there is a second name of the source.
     """
 
     order: Order
     digest: str
     stamp: Stamp
     in_place: bool = False
+    is_link: bool = False
 
 
 def write(order: Order, stop: Callable[[], bool] = lambda: False) -> Written:
@@ -126,7 +128,7 @@ def is_gone(order: Order) -> bool:
 
 def _write(order: Order, stop: Callable[[], bool]) -> Written:
     with sources.opened(order.source) as (file, found):
-        stamp = order.source.stamp
+        stamp, is_link = order.source.stamp, False
         if order.action == "move" and sources.is_being_written(file):
             raise EnvironmentFault(
                 f'"{order.source.path}" is still open for writing, and a move would lose what is yet to come'
@@ -136,14 +138,14 @@ def _write(order: Order, stop: Callable[[], bool]) -> Written:
             digest = sources.digested(file, stop=stop)
         elif order.action == "hardlink":
             _hard_link(order, found)
-            stamp = _after_link(file, stamp)
+            is_link, stamp = True, _after_link(file, stamp)
             digest = sources.digested(file, stop=stop)
         else:
-            linked = order.action == "move" and _linked(order, found)
+            is_link = order.action == "move" and _linked(order, found)
             stamp = _after_link(file, stamp) if order.action == "move" else stamp
-            digest = sources.digested(file, stop=stop) if linked else _copy(file, found, order, stop)
+            digest = sources.digested(file, stop=stop) if is_link else _copy(file, found, order, stop)
         sources.require_unchanged(file, stamp)
-    return Written(order, digest, stamp)
+    return Written(order, digest, stamp, is_link=is_link)
 
 
 def _after_link(file: int, before: Stamp) -> Stamp:
@@ -272,14 +274,9 @@ def publish(written: Written) -> Written:
 
 def _is_source(path: str, written: Written) -> bool:
     """Whether the path is a link to the source; raises `SourceChanged` if that is not what was digested."""
-    if written.order.action not in ("move", "hardlink"):
-        return False
-    found = Stamp.of(os.lstat(path))
-    if found.inode != written.stamp.inode:
-        return False
-    if found != written.stamp:
+    if written.is_link and Stamp.of(os.lstat(path)) != written.stamp:
         raise SourceChanged("changed while it was archived")
-    return True
+    return written.is_link
 
 
 def _rename_replacing(order: Order) -> None:

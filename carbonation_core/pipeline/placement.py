@@ -8,7 +8,7 @@ from carbonation_core.config.sections import Archive
 from carbonation_core.db import components, copies
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
-from carbonation_core.disk import file_system, transfer
+from carbonation_core.disk import file_system, source, transfer
 from carbonation_core.disk.temporary import temporary_name
 from carbonation_core.disk.transfer import Order, Written
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
@@ -104,7 +104,7 @@ class _Room:
         if job.archive.action in ("hardlink", "symlink") or not job.orders:
             return
         device, free = file_system.free_space(job.orders[0].directory)
-        here = [order for order in job.orders if not _is_linked(order, device)]
+        here = [order for order in job.orders if not _may_be_linked(order, device)]
         needed = sum(order.source.stamp.size for order in here)
         left = self._left.setdefault(device, free)
         if needed > left:
@@ -114,9 +114,9 @@ class _Room:
         self._left[device] = left - needed
 
 
-def _is_linked(order: Order, device: int) -> bool:
+def _may_be_linked(order: Order, device: int) -> bool:
     """Whether a move needs no room, being a link on the same file system."""
-    return order.action == "move" and order.source.stamp.inode.startswith(f"{device}:")
+    return order.action == "move" and source.device_of(order.source) == device
 
 
 def _unwell(context: StageContext, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:

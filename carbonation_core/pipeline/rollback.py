@@ -14,7 +14,7 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.disk import source, transfer
 from carbonation_core.disk.source import Source
-from carbonation_core.disk.temporary import clear, inode_of, published, put_back, temporary_name
+from carbonation_core.disk.temporary import clear, is_link_to, is_there, published, put_back, temporary_name
 from carbonation_core.names import to_path, to_text
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,15 @@ def take_back(
         directory = to_path(member.archive_directory or "")
         for file in files[group_id]:
             temporary = temporary_name(batch_id, file.id)
-            inode = inode_of(directory, temporary)
-            if inode is None:
+            if not is_there(directory, temporary):
                 continue
+            path = to_path(file.source_path)
+            is_linked = is_link_to(path, directory, temporary)
             if member.outcome is None and group_id in owned:
                 _withdraw(connection, directory, temporary, file)
             clear(directory, temporary)
-            if inode == file.stamp.inode:
-                stamp = source.stamp_after_link(Source("", to_path(file.source_path), file.stamp))
+            if is_linked:
+                stamp = source.stamp_after_link(Source("", path, file.stamp))
                 changes.append(Change(file, values=components.stamp_values(stamp)))
     recorded = [file.id for id_ in owned if id_ in routed and routed[id_].outcome for file in files[id_]]
     remove_superseded(connection, copies.superseded_at_last(connection, recorded))

@@ -47,7 +47,7 @@ from carbonation_core.db.migrate import (
     status,
     upgrade,
 )
-from carbonation_core.db.models import Base, Counter, FeedEntry, FileBase
+from carbonation_core.db.models import Base, Counter, FeedEntry, FileBase, FileComponent
 from carbonation_core.db.revisions import new_revision
 from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.plugin import Plugin, own_columns
@@ -437,6 +437,16 @@ def test_entries_of_the_feed_get_tokens_that_they_would_get_again(engine: Engine
         upgrade(engine, None)
     assert tokens[0] == tokens[1]
     assert [len(token or "") for token in tokens[0]] == [16]
+
+
+def test_files_seen_by_an_earlier_release_are_still_the_same(engine: Engine) -> None:
+    upgrade(engine, None, "core_0005")
+    fill(engine)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE file_components SET inode = '2049:18446744073709551615'"))
+    upgrade(engine, None)
+    with reading(engine) as connection:
+        assert connection.execute(select(FileComponent.inode)).scalar_one() == "18446744073709551615"
 
 
 def test_the_last_revision_can_be_taken_back(engine: Engine, plugin_migrations: Path) -> None:
