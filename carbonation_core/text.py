@@ -40,6 +40,15 @@ def format_duration(duration: timedelta) -> str:
     return f"{seconds // size}{unit}"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: `"1 group"`, `"0 groups"`, `"2 watches"`, `"3 copies"`."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("copy", "directory", "entry", "retry")):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
+
+
 def printable(text: str) -> str:
     """`text` on one line, with nothing in it that a terminal would obey."""
     if text.isprintable():

@@ -19,6 +19,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import Event
 from carbonation_core.logs.records import TRACE, about
 from carbonation_core.project import Project, rules_in_force
+from carbonation_core.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
         found, state, (ready, due_at) = _recorded(project, before, facts, found, state)
         _tell(found, is_known=state.unrecorded == before.state.unrecorded)
     unsettled = found.unsettled
-    log.log(TRACE, "%d files in delivery, %d not settled", state.files, len(unsettled))
+    log.log(TRACE, "files: %s in delivery, %d not settled", state.files, len(unsettled))
     return Observation(
         watch.name,
         files=state.files or 0,
@@ -159,7 +160,7 @@ def _unrecorded(found: Diff) -> str | None:
     if not found.refused:
         return None
     first = min(found.refused)
-    files = "1 file" if len(found.refused) == 1 else f"{len(found.refused)} files"
+    files = counted(len(found.refused), "file")
     return f"{files} cannot be recorded, {first}: {found.refused[first]}"
 
 
@@ -176,7 +177,7 @@ def _tell(found: Diff, is_known: bool) -> None:
     """Log what was found; `is_known`: that before it was told which files cannot be recorded."""
     counts = [found.number(*kinds) for kinds in ((Kind.NEW,), (Kind.RETURNED,), CHANGES, (Kind.GONE,))]
     if any(counts):
-        log.debug("%d files new, %d back, %d changed, %d gone", *counts)
+        log.debug("files: %d new, %d back, %d changed, %d gone", *counts)
     for change in found.changes:
         if change.event is Event.CHECK_FAILED:
             log.warning("%s failed a check: %s", change.component.source_path, change.reason)

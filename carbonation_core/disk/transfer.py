@@ -22,6 +22,7 @@ from carbonation_core.disk.source import Source
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import BEFORE, NEXT, clear, unlink
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.text import counted
 
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)  # of a file system without them
@@ -241,7 +242,9 @@ def verify(written: Written) -> None:
     path = written.order.temporary_path
     try:
         if os.stat(path, follow_symlinks=False).st_size != written.stamp.size:
-            raise EnvironmentFault(f'"{path}" does not have the {written.stamp.size} bytes written to it')
+            raise EnvironmentFault(
+                f'"{path}" does not have the {counted(written.stamp.size, "byte")} written to it'
+            )
         if written.order.verify == "read" and file_system.read_back(path) != written.digest:
             raise EnvironmentFault(f'"{path}" reads back other bytes than were written to it')
     except OSError as error:

@@ -20,6 +20,7 @@ from carbonation_core.process import is_dead
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
+from carbonation_core.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def give_back(
                 batches.make(connection, batch.watch_name, batch.instance, batch.rules_digest, part, now)
     if still_open:
         with about(watch=batch.watch_name, run_id=batch.run_id):
-            log.warning("batch %s: %s; %d groups given back", batch_id, reason, len(still_open))
+            log.warning("batch %s: %s; %s given back", batch_id, reason, counted(len(still_open), "group"))
     return len(still_open)
 
 

@@ -16,7 +16,7 @@ from carbonation_core.lifecycle import Event, Outcome, may
 from carbonation_core.logs.records import SUCCESS, about
 from carbonation_core.pipeline.context import Closing, StageContext, source_of
 from carbonation_core.rules import decide
-from carbonation_core.text import shown
+from carbonation_core.text import counted, shown
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,9 @@ def _next_attempt(context: StageContext, closing: Closing, now: datetime) -> dec
 def log_end(ended: Ended) -> None:
     """The line in the log."""
     what = ended.outcome + (f" at {shown(ended.at)}" if ended.at else "")
-    where = f"{ended.files} files to {ended.archive_name}" if ended.outcome is Outcome.ARCHIVED else ""
+    where = (
+        f"{counted(ended.files, 'file')} to {ended.archive_name}" if ended.outcome is Outcome.ARCHIVED else ""
+    )
     reason = "; ".join(filter(None, (where, ended.reason)))
     with about(group_key=ended.group_key):
         level = _LEVELS.get(ended.outcome, logging.INFO)

@@ -24,6 +24,7 @@ from carbonation_core.pipeline.context import (
     source_of,
 )
 from carbonation_core.rules import decide
+from carbonation_core.text import counted
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class _Room:
         left = self._left.setdefault(device, free)
         if needed > left:
             raise EnvironmentFault(
-                f'no space for {needed} bytes in "{to_text(job.orders[0].directory)}": {left} are left'
+                f'no space for {counted(needed, "byte")} in "{to_text(job.orders[0].directory)}": '
+                f"{left} are left"
             )
         self._left[device] = left - needed
 

@@ -30,6 +30,7 @@ from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doub
 from carbonation_core.reconcile.scope import ALL, Scope
 from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
+from carbonation_core.text import counted
 
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
 COMPARED, WALKED = "compared", "walked"
@@ -141,9 +142,9 @@ class _Reconciling:
         refused = None
         if too_much_lost(missing, expected, limit):
             refused = (
-                f'{missing} of {expected} files of archive "{self._archive.name}" would be called missing, '
-                f"more than max_loss = {limit:.4g} allows; nothing is changed. Is everything mounted? "
-                "If they are gone indeed: --force"
+                f'{missing} of {counted(expected, "file")} of archive "{self._archive.name}" would be called '
+                f"missing, more than max_loss = {limit:.4g} allows; nothing is changed. Is everything "
+                "mounted? If they are gone indeed: --force"
             )
         return ArchiveReconciliation(self._archive.name, compared, expected, findings, refused=refused)
 

@@ -20,6 +20,7 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
+from carbonation_core.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -165,4 +166,4 @@ def _take_up_left_behind(project: Project, watch: Watch, ids: Sequence[int]) -> 
         ]
         made = components.apply(connection, changes, now)
     with about(watch=watch.name):
-        log.info("%d sources of moved files are taken up again", len(made))
+        log.info("of moved files, %s taken up again", counted(len(made), "source"))

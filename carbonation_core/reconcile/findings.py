@@ -10,6 +10,7 @@ from tempfile import SpooledTemporaryFile
 
 from carbonation_core.db.copies import Copy
 from carbonation_core.disk.stamp import Stamp
+from carbonation_core.text import counted
 
 FEWEST_FOR_THE_BRAKE = 10  # files; fewer than that may always be missing
 _IN_MEMORY = 1 << 20  # bytes of findings, before they go to a temporary file
@@ -101,7 +102,7 @@ def judged(copy: Copy, there: Stamp | str) -> Finding | None:
     """
     reason = there if isinstance(there, str) else None
     if isinstance(there, Stamp) and there.size != copy.size:
-        reason = f"has {there.size} bytes, not {copy.size}"
+        reason = f"has {counted(there.size, 'byte')}, not {copy.size}"
     stamp = there if isinstance(there, Stamp) else None
     if reason is None:
         if copy.in_archive or not copy.is_current:

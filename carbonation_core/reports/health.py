@@ -11,7 +11,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.heartbeat import PartReport, Worker
 from carbonation_core.reports.notify import Unreached
 from carbonation_core.reports.waiting import Overlong
-from carbonation_core.text import ago, format_duration, shown
+from carbonation_core.text import ago, counted, format_duration, shown
 
 MISSED_BEATS = 3  # so many may fail to come before something is wrong
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
@@ -155,7 +155,7 @@ def warnings(facts: Facts) -> list[str]:
         if FULL <= place.share_free < NEARLY_FULL:
             found.append(
                 f"{what}: its file system is nearly full, "
-                f"{place.share_free:.1%} or {place.free} bytes are left"
+                f"{place.share_free:.1%} or {counted(place.free or 0, 'byte')} are left"
             )
     for watch in facts.watches:
         if watch.trouble:
@@ -237,7 +237,7 @@ def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:
 
 
 def _full(place: WatchHealth | ArchiveHealth) -> str:
-    return f"its file system is full, {place.free} bytes are left"
+    return f"its file system is full, {counted(place.free or 0, 'byte')} are left"
 
 
 def _share(free: int | None, total: int | None) -> float:

@@ -19,6 +19,7 @@ from carbonation_core.db import service
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.errors import CarbonationError
 from carbonation_core.project import Project
+from carbonation_core.text import counted
 
 PART = "notify:"  # before a target's name: the part of the service that it is
 LONGEST_PAUSE = timedelta(hours=1)  # between two attempts to get a message through
@@ -66,7 +67,7 @@ def message(failures: Sequence[Failure], service: str) -> dict[str, Any]:
     """What is sent: `text` for people, `failures` for programs. Long lists are cut, `number` is of all."""
     named = [_cut(one) for one in failures[:LONGEST_LIST]]
     more = len(failures) - len(named)
-    what = "1 failure" if len(failures) == 1 else f"{len(failures)} failures"
+    what = counted(len(failures), "failure")
     lines = [f"Carbonation, {service}: {what}"]
     lines += [f"- {one.title}: {one.reason}" + (f" {one.url}" if one.url else "") for one in named]
     if more:

@@ -22,7 +22,7 @@ from carbonation_core.rules.rule_sets import (
     RuleSet,
     Selection,
 )
-from carbonation_core.text import listing, written
+from carbonation_core.text import counted, listing, written
 
 Ask = Callable[..., Any]  # a function of the plugin, by its kind and name, with arguments by name
 
@@ -53,9 +53,9 @@ def stat_fault(filename: str, size: int, rules: RuleSet) -> str | None:
     """Which integrity rule a file of that name and size fails, as far as a stat can tell."""
     for rule in rules.integrity:
         if rule.type == "min_size" and size < rule.size and holds_for(rule, filename, rules):
-            return f"has {size} bytes, fewer than min_size = {rule.value}"
+            return f"has {counted(size, 'byte')}, fewer than min_size = {rule.value}"
         if rule.type == "max_size" and size > rule.size and holds_for(rule, filename, rules):
-            return f"has {size} bytes, more than max_size = {rule.value}"
+            return f"has {counted(size, 'byte')}, more than max_size = {rule.value}"
     return None
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbonation_core.text import counted
+
 if TYPE_CHECKING:
     from carbonation_core.project import Project
     from carbonation_core.reports.replay import Difference, Replayed
@@ -42,11 +44,10 @@ def config(path: str | None) -> None:
     ]
     for sentence in warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {sentence}")
-    how_many = f", with {len(warnings)} warnings" if len(warnings) > 1 else ", with 1 warning"
     valid = click.style("valid", fg="green")
     click.echo(
         f"{project.config.path}, {project.config.rules.file} and the plugin are {valid}"
-        + (how_many if warnings else "")
+        + (f", with {counted(len(warnings), 'warning')}" if warnings else "")
     )
 
 
@@ -154,6 +155,6 @@ def _of_database(project: "Project") -> list[str]:
     with reading(project.engine) as connection:
         found = census.of_unknown_watches(connection, [watch.name for watch in project.config.watch])
     return [f"the tables differ: {line}; see: carbonation db status" for line in differences] + [
-        f'{number} groups in the database belong to watch "{name}", which is configured no more'
+        f'{counted(number, "group")} in the database of watch "{name}", which is configured no more'
         for name, number in found.items()
     ]

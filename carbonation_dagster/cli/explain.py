@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carbonation_core.text import printable
+from carbonation_core.text import counted, printable
 
 if TYPE_CHECKING:
     from carbonation_core.reports.explain import Explanation, FileStory, GroupStory, WatchVerdict
@@ -88,7 +88,7 @@ def _file(file: "FileStory") -> Iterator[str]:
 
 
 def _described(file: "FileStory") -> Iterator[str]:
-    yield f"  {_title(file.path)}: {file.status}, {file.size_bytes} bytes"
+    yield f"  {_title(file.path)}: {file.status}, {counted(file.size_bytes, 'byte')}"
     yield f"    {printable(file.stands)}"
     failed = f"; attempts failed: {file.attempts_failed}" if file.attempts_failed else ""
     yield f"    first seen {_time(file.seen_at)}; in delivery: {file.on_disk}{failed}"
@@ -96,7 +96,7 @@ def _described(file: "FileStory") -> Iterator[str]:
         until = f", superseded {_time(copy.superseded_at)}" if copy.superseded_at else ""
         until += ", and not there" if copy.path in file.missing_copies else ""
         yield f"    archived in {copy.archive_name} {_time(copy.copied_at)}{until}: {printable(copy.path)}"
-        yield f"      {copy.size_bytes} bytes, SHA-256 {copy.digest}, run {copy.run_id or '-'}"
+        yield f"      {counted(copy.size_bytes, 'byte')}, SHA-256 {copy.digest}, run {copy.run_id or '-'}"
 
 
 def _attempts(group: "GroupStory") -> Iterator[str]:

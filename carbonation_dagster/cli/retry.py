@@ -3,6 +3,7 @@
 import click
 
 from carbonation_core.lifecycle import RETRIABLE
+from carbonation_core.text import counted
 
 
 @click.command()
@@ -35,7 +36,6 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     with wrong_usage(QueryError):
         number = ask_again(project, watch_name, group_key, FileStatus(status))
     if number:
-        files = "1 component" if number == 1 else f"{number} components"
-        click.echo(f"{files} will be tried again, from the next look on")
+        click.echo(f"{counted(number, 'component')} will be tried again, from the next look on")
     else:
         click.echo(f"nothing to try again: no such component in delivery is {status}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbonation_core.text import counted
+
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
     from carbonation_dagster.one_pass import Pass
@@ -143,8 +145,10 @@ def summary(done: "Pass") -> list[tuple[int, str]]:
 
     groups = [group for report in done.reports for group in report.groups]
     counts = Counter(group.outcome.value.replace("_", " ") for group in groups if group.outcome)
-    said = f"{len(groups)} groups: " + ", ".join(f"{n} {name}" for name, n in counts.items())
+    said = f"{counted(len(groups), 'group')}: " + ", ".join(f"{n} {name}" for name, n in counts.items())
     lines = [(logging.INFO, said if groups else "nothing was ready")]
     if done.unsettled:
-        lines.append((logging.INFO, f"{done.unsettled} files still change; a later pass takes them"))
+        lines.append(
+            (logging.INFO, f"{counted(done.unsettled, 'file')} not settled yet; a later pass takes what has")
+        )
     return lines + [(logging.ERROR, error) for error in done.errors]

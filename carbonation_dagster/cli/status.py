@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbonation_core.text import printable
+from carbonation_core.text import counted, printable
 from carbonation_dagster.cli.text_table import text_table
 
 if TYPE_CHECKING:
@@ -181,12 +181,12 @@ def _totals(found: "Status") -> Iterator[str]:
     yield f"groups: {totals.groups}; complete {totals.complete_groups}"
     yield (
         f"components: {totals.components}; in delivery {totals.in_delivery}, "
-        f"in the archive {totals.in_archive} with {totals.archived_bytes} bytes"
+        f"in the archive {totals.in_archive} with {counted(totals.archived_bytes, 'byte')}"
     )
-    yield f"at work: {found.workers_active} runs; groups that wait for one: {found.queue_depth}"
+    yield f"at work: {counted(found.workers_active, 'run')}; groups that wait for one: {found.queue_depth}"
     retries = found.retry_queue
     at = f", the first at {_time(retries.next_at)}" if retries.next_at else ""
-    yield f"retry queue: {retries.components} components{at}"
+    yield f"retry queue: {counted(retries.components, 'component')}{at}"
     oldest = found.oldest_group
     if oldest is None:
         yield "oldest incomplete group: none"

@@ -21,7 +21,7 @@ from carbonation_core.db.engine import reading
 from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat, notify
 from carbonation_core.reports.notify import Failure
-from carbonation_core.text import shown
+from carbonation_core.text import counted, shown
 from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
     GROUP_KEY_TAG,
@@ -70,7 +70,7 @@ def _alert_sensor(target: str, config: Config, names: Names) -> dg.SensorDefinit
                 notify.note(project, target, str(error))
                 raise
         notify.note(project, target, None)
-        said = f"told of {len(failures)} failures" if failures else "nothing failed"
+        said = f"told of {counted(len(failures), 'failure')}" if failures else "nothing failed"
         return dg.SensorResult(skip_reason=said, cursor=cursor)
 
     return alert
@@ -96,7 +96,9 @@ def failures_since(
 
 def _of_run(run: dg.DagsterRun, reason: str, at: float, ui: str | None) -> Failure:
     of = run.tags.get(WATCH_TAG)
-    which = run.tags.get(GROUP_KEY_TAG) or (f"{n} groups" if (n := run.tags.get(GROUPS_TAG)) else "")
+    which = run.tags.get(GROUP_KEY_TAG) or (
+        counted(int(n), "group") if (n := run.tags.get(GROUPS_TAG)) else ""
+    )
     title = f"run {run.run_id[:8]} of {run.job_name}" + (f" ({which})" if which else "") + " failed"
     labels = {"job": run.job_name, **({"watch": of} if of else {})}
     return Failure(

@@ -13,6 +13,7 @@ from carbonation_core.project import Project
 from carbonation_core.reconcile.archive import ArchiveReconciliation, reconcile_archive
 from carbonation_core.reconcile.findings import DISAGREEMENTS, LOSSES, Kind
 from carbonation_core.reports.stuck import stuck_transfers
+from carbonation_core.text import counted
 from carbonation_dagster.defs.messages import (
     LONGEST_TABLE,
     MetadataMapping,
@@ -147,7 +148,9 @@ def unreadable_verdict(names: Names, archive_name: str, reason: str) -> Mapping[
 def in_words(found: ArchiveReconciliation) -> str:
     """The numbers of a comparison in one sentence."""
     counts = [f"{number} {kind}" for kind in Kind if (number := found.number(kind))]
-    return f"{found.compared} files compared" + (f": {', '.join(counts)}" if counts else ", all is well")
+    return f"{counted(found.compared, 'file')} compared" + (
+        f": {', '.join(counts)}" if counts else ", all is well"
+    )
 
 
 def agreement_metadata(found: ArchiveReconciliation) -> MetadataMapping:

@@ -14,7 +14,7 @@ from carbonation_core.config.sections import Archive
 from carbonation_core.lifecycle import FAILED_OUTCOMES, Outcome
 from carbonation_core.pipeline.work import BatchReport, GroupReport
 from carbonation_core.reports.stuck import Stuck
-from carbonation_core.text import shown
+from carbonation_core.text import counted, shown
 from carbonation_dagster.defs.naming import Names, plain
 
 # Rows; the database has them all. Dagster stores a table of a run three times over.
@@ -63,7 +63,7 @@ def materialisations(summary: RunSummary, names: Names, config: Config) -> Itera
         groups = [group for group in summary.archived if group.archive_name == name]
         yield dg.AssetMaterialization(
             names.archive_key(name),
-            description=f"{len(groups)} groups from {summary.watch}",
+            description=f"{counted(len(groups), 'group')} from {summary.watch}",
             metadata={
                 **_totals(groups),
                 **_promptness(groups, summary.now),
@@ -92,11 +92,11 @@ def metadata(summary: RunSummary) -> MetadataMapping:
 
 def failure(summary: RunSummary) -> dg.Failure:
     """The failure of a run in which attempts failed; it names groups and reasons, and says what to do."""
+    which = f"{len(summary.failed)} of {counted(len(summary.groups), 'group')}"
+    if len(summary.groups) == 1:
+        which = "the group"
     return dg.Failure(
-        description=(
-            f"{len(summary.failed)} of {len(summary.groups)} groups failed: "
-            f"{with_reasons(summary.failed)}. {WHAT_TO_DO}"
-        ),
+        description=f"{which} failed: {with_reasons(summary.failed)}. {WHAT_TO_DO}",
         metadata={
             "groups": dg.MetadataValue.int(len(summary.groups)),
             "failures": dg.MetadataValue.int(len(summary.failed)),
@@ -121,7 +121,8 @@ def decisions(reports: Iterable[BatchReport], after: Collection[str | None]) -> 
     archived = [group for group in ended if group.outcome is Outcome.ARCHIVED]
     others = [group for group in ended if group.outcome is not Outcome.ARCHIVED]
     if archived:
-        yield f"archived {len(archived)} groups: {sentence([plain(group.group_key) for group in archived])}"
+        keys = sentence([plain(group.group_key) for group in archived])
+        yield f"archived {counted(len(archived), 'group')}: {keys}"
     for group in others[:LONGEST_LOG]:
         yield f"{plain(group.group_key)}: {group.outcome}: {plain(group.reason or 'no reason given')}"
     if len(others) > LONGEST_LOG:

@@ -15,7 +15,7 @@ from carbonation_core.purge import purge_history
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reconcile.scope import archives_of, paths_in
-from carbonation_core.text import LONGEST_AGE, format_duration, parse_duration
+from carbonation_core.text import LONGEST_AGE, counted, format_duration, parse_duration
 from carbonation_dagster.defs.archive_checks import (
     agreement_metadata,
     agreement_verdict,
@@ -103,7 +103,7 @@ def retry_groups(
     except CarbonationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     number = sum(tried.values())
-    context.log.info(f"{number} files are tried again; the next look at their watch takes them")
+    context.log.info(f"{counted(number, 'file')} to be tried again; the next look takes what is there")
     asked = {"watch": config.watch or "all", "group": plain(config.group_key or "all")}
     counts = {status.value: count for status, count in tried.items()}
     return dg.Output(number, metadata={"files tried again": number, **counts, **asked})
@@ -127,7 +127,7 @@ def reconcile_deliveries(
             unreadable.append(str(error))
             continue
         context.log.info(
-            f"{watch.name}: {found.seen} files seen, {found.new} new, {found.returned} back, "
+            f"{watch.name}: {counted(found.seen, 'file')} seen, {found.new} new, {found.returned} back, "
             f"{found.cleared} gone, {found.rechecked} to be checked again"
         )
         yield dg.AssetObservation(
@@ -205,7 +205,7 @@ def recheck(
     except CarbonationError as error:
         raise dg.Failure(plain(str(error)), allow_retries=False) from error
     number = sum(found.judged_again.values())
-    context.log.info(f"{number} files are judged again by rules {found.digest[:12]}")
+    context.log.info(f"{counted(number, 'file')} to be judged again by rules {found.digest[:12]}")
     yield dg.Output(
         number,
         metadata={
@@ -238,7 +238,10 @@ def purge(
         context.instance, ours, before, dry_run=config.dry_run, stop=carbonation.stopping
     )
     done = "would be forgotten" if config.dry_run else "are forgotten"
-    context.log.info(f"{purged.changes} changes of status, {purged.batches} batches, {deleted} runs {done}")
+    context.log.info(
+        f"{counted(purged.changes, 'change')} of status, {counted(purged.batches, 'batch')}, "
+        f"{counted(deleted, 'run')} {done}"
+    )
     return dg.Output(
         deleted,
         metadata={

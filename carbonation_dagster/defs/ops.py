@@ -15,6 +15,7 @@ from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_core.text import counted
 from carbonation_dagster.defs.archive_checks import transfer_evaluations
 from carbonation_dagster.defs.messages import (
     RunSummary,
@@ -204,7 +205,7 @@ def _look_and_claim(context: dg.OpExecutionContext, watch: str, carbonation: Car
     """Process now: look, and take what is ready, without an offer."""
     seen = observe(carbonation.project, watch)
     batches = _claim(context, watch, carbonation, [])
-    context.log.info(f"{seen.files} files in delivery, {seen.unsettled} not yet settled")
+    context.log.info(f"{counted(seen.files, 'file')} in delivery, {seen.unsettled} not yet settled")
     return batches
 
 
@@ -219,7 +220,7 @@ def _claim(
         service = {SERVICE_TAG: service_of(carbonation.project.config)}
         taken = {batch_tag_of(watch): ",".join([*before, *batches])}
         add_tags(context.instance, context.run_id, {**service, **taken})
-        context.log.info(f"took {sum(offer.size for offer in offers)} groups")
+        context.log.info(f"took {counted(sum(offer.size for offer in offers), 'group')}")
     return batches
 
 

@@ -12,6 +12,7 @@ from carbonation_core.errors import ConfigError, ScanError
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules.rule_sets import rules_digest
+from carbonation_core.text import counted
 from carbonation_dagster.defs.naming import Names, plain, run_tags
 from carbonation_dagster.defs.recovery import recover
 from carbonation_dagster.defs.resources import Carbonation
@@ -92,7 +93,7 @@ def skip_reason(seen: Observation) -> str:
     if seen.unsettled:
         parts.append(f"{seen.unsettled} not yet settled")
     if seen.ready:
-        parts.append(f"{seen.ready} groups ready, taken by others")
+        parts.append(f"{counted(seen.ready, 'group')} ready, taken by others")
     return f"nothing to start: {', '.join(parts)}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from carbonation_core.logs.records import from_json, level_number
+from carbonation_core.text import counted
 
 WITHIN = 600.0  # seconds in which a warning that repeats itself is written once
 MOST_REMEMBERED = 1000
@@ -146,7 +147,10 @@ class Repeats:
             self._written[key] = at, number + 1
             return False
         if number:
-            record.msg, record.args = f"{record.getMessage()} (came {number} times more meanwhile)", None
+            record.msg, record.args = (
+                f"{record.getMessage()} (came {counted(number, 'time')} more meanwhile)",
+                None,
+            )
         if len(self._written) >= MOST_REMEMBERED:
             del self._written[next(iter(self._written))]
         self._written[key] = record.created, 0

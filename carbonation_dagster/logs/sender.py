@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from carbonation_core.logs import records
+from carbonation_core.text import counted
 from carbonation_dagster.environment import LOG_LEVEL
 
 MOST_WAITING = 10_000  # records kept while nobody reads them
@@ -92,4 +93,6 @@ class Sender(logging.Handler):
 
     def _of_loss(self) -> logging.LogRecord:
         values = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
-        return logging.makeLogRecord({**values, "msg": f"{self._lost} lines were lost, as nobody read them"})
+        return logging.makeLogRecord(
+            {**values, "msg": f"{counted(self._lost, 'line')} lost, as nobody read them"}
+        )

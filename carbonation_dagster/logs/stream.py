@@ -22,6 +22,7 @@ from carbonation_core.config.toml import place
 from carbonation_core.errors import ConfigError
 from carbonation_core.logs import records as logs
 from carbonation_core.logs.file import LogFile
+from carbonation_core.text import counted
 from carbonation_dagster.environment import LOG_LEVEL
 from carbonation_dagster.logs.lines import Lines, Repeats
 
@@ -148,7 +149,7 @@ class _Backlog(logging.handlers.QueueHandler):
                         "name": __name__,
                         "levelno": logging.WARNING,
                         "levelname": "WARNING",
-                        "msg": f"{self._lost} lines were lost, as the log could not be written in time",
+                        "msg": f"{counted(self._lost, 'line')} lost, as the log could not be written in time",
                     }
                 )
                 self.queue.put_nowait(lost)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from carbonation_core.errors import CarbonationError
 from carbonation_core.reports.heartbeat import PartReport
+from carbonation_core.text import counted
 from carbonation_dagster.service.processes import Part, Probe
 
 START_TIMEOUT = 120.0  # seconds for a part to answer
@@ -202,7 +203,7 @@ class Supervisor:
             kept.vain = 0 if kept.answers else kept.vain + 1
             if kept.vain >= (VAIN if kept.answered_at is None else VAIN_ONCE_WELL):
                 raise ServiceError(
-                    f"the {name} was started {kept.vain} times in vain; the last time it {how}"
+                    f"the {name} was started {counted(kept.vain, 'time')} in vain; the last time it {how}"
                 )
             pause = min(LONGEST_PAUSE, 2.0 ** (kept.short_lives - 1))
             kept.start_due += pause

@@ -105,7 +105,7 @@ def test_check_config_counts_what_belongs_to_no_watch_any_more(archive: Desk, tm
     renamed = archive.directory / "renamed.toml"
     renamed.write_text(text.replace('name = "incoming"', 'name = "renamed"'))
     found = archive.good("-c", str(renamed), "check", "config")
-    assert '4 groups in the database belong to watch "incoming", which is configured no more' in found
+    assert '4 groups in the database of watch "incoming", which is configured no more' in found
     renamed.unlink()
 
 

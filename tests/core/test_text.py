@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonation_core.text import parse_span, shown, written
+from carbonation_core.text import counted, parse_span, shown, written
 
 
 def test_a_time_in_a_sentence_bears_its_zone_which_is_always_the_same() -> None:
@@ -43,3 +43,13 @@ def test_a_span_may_be_given_as_in_the_configuration() -> None:
 def test_what_is_no_span_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="should be"):
         parse_span(text)
+
+
+def test_a_number_and_what_it_counts_agree() -> None:
+    assert [counted(n, "group") for n in (0, 1, 2)] == ["0 groups", "1 group", "2 groups"]
+    assert [counted(3, one) for one in ("watch", "copy", "batch", "day")] == [
+        "3 watches",
+        "3 copies",
+        "3 batches",
+        "3 days",
+    ]

@@ -189,7 +189,7 @@ def test_it_ends_when_an_extractor_rewrites_the_file_that_it_reads(
     monkeypatch.setitem(PLUGIN.extractors, "broken", _rewriting)
     once.deliver("a.dat")
 
-    assert last_word(once) == (0, "1 groups: 1 waiting")
+    assert last_word(once) == (0, "1 group: 1 waiting")
 
 
 def test_it_looks_three_times_at_most(once: Site) -> None:

@@ -92,7 +92,7 @@ def test_where_a_group_lies_by_earlier_rules_is_no_change_of_these(site: Site) -
     [
         (
             '    [[pairs.integrity]]\n    type = "max_size"\n    value = 0\n',
-            "has 1 bytes, more than max_size = 0",
+            "has 1 byte, more than max_size = 0",
         ),
         (
             '    [[pairs.routing]]\n    type = "plugin"\n    function = "nowhere"\n',

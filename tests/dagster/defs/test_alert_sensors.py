@@ -135,9 +135,7 @@ def test_the_log_gets_a_line_each(
     with caplog.at_level(logging.ERROR, logger=alert_sensors.__name__):
         told.tick("log")
     lines = [record.getMessage() for record in caplog.records if record.name == alert_sensors.__name__]
-    assert lines[0].startswith(
-        f"run {run[:8]} of watch_incoming (run7.dat) failed: 1 of 1 groups failed: run7"
-    )
+    assert lines[0].startswith(f"run {run[:8]} of watch_incoming (run7.dat) failed: the group failed: run7")
     assert lines[1].startswith("check failed_groups of catalog/incoming fails: run7.dat: ")
 
 

@@ -231,7 +231,7 @@ def test_each_decision_is_a_line_of_its_run_and_what_was_archived_shares_one(pac
     ]
     assert said[0].startswith("bad.dat: retry_pending: ")
     assert "the file says it is broken" in said[0]
-    assert said[1:] == ["archived 1 groups: good.dat"]
+    assert said[1:] == ["archived 1 group: good.dat"]
 
 
 def test_each_decision_is_said_once_however_many_batches_the_button_took(shown: Shown) -> None:
@@ -272,7 +272,7 @@ def test_a_transfer_that_fails_turns_the_check_of_its_archive(
         and event.event_specific_data.check_name == "verified_transfers"
     ]
     assert check.asset_key.to_user_string() == "archive/main"
-    assert check.description.startswith("a.dat: no space for 1 bytes")
+    assert check.description.startswith("a.dat: no space for 1 byte")
     assert check.metadata["table"].records[0].data["group"] == "a.dat"
 
 

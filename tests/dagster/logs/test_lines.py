@@ -17,7 +17,7 @@ STEP_FAILURE = f"""\
 2026-11-25 17:18:47 +0000 - dagster - ERROR - watch_incoming - {RUN} - 2776 - catalog__incoming.archive \
 - STEP_FAILURE - Execution of step "catalog__incoming.archive" failed.
 
-dagster._core.definitions.events.Failure: 1 of 1 groups failed: a: extractor "sidecar" raised ValueError: x
+dagster._core.definitions.events.Failure: the group failed: a: extractor "sidecar" raised ValueError: x
 
 Stack Trace:
   File "/site-packages/dagster/_core/execution/plan/execute_plan.py", line 243, in dagster_event_sequence
@@ -69,7 +69,7 @@ def messages(text: str) -> list[tuple[str, str, str]]:
 def test_a_run_in_which_groups_failed_is_a_sentence_with_its_run() -> None:
     (record,) = records(STEP_FAILURE)
 
-    assert record.getMessage() == '1 of 1 groups failed: a: extractor "sidecar" raised ValueError: x'
+    assert record.getMessage() == 'the group failed: a: extractor "sidecar" raised ValueError: x'
     assert (record.levelname, record.__dict__["run_id"], record.exc_text) == ("ERROR", RUN, None)
 
 

@@ -20,7 +20,7 @@ def test_all_processes_of_the_service_speak_in_one_form_and_failed_runs_are_sent
     with running(site, "--no-ui") as service:
         site.deliver("good.dat", "bad.dat")
         service.wait_for(lambda: '"group_key": "good.dat"' in service.said())
-        service.wait_for(lambda: "1 groups failed: bad.dat: " in service.said())
+        service.wait_for(lambda: "the group failed: bad.dat: " in service.said())
         assert service.stop() == 0
         said = service.said()
 
