@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from carbonation_core.api import Database, connect, query_files, session
+    from carbonation_core.db.consumers import Lag
     from carbonation_core.db.models import FileBase, FileComponent
     from carbonation_core.errors import (
         CarbonationError,
@@ -27,6 +28,7 @@ __all__ = [
     "FileBase",
     "FileComponent",
     "FileStatus",
+    "Lag",
     "Plugin",
     "QueryDefaults",
     "QueryError",
@@ -46,6 +48,7 @@ _HOMES = MappingProxyType(
         "FileBase": "db.models",
         "FileComponent": "db.models",
         "FileStatus": "lifecycle",
+        "Lag": "db.consumers",
         "Plugin": "plugin",
         "QueryDefaults": "plugin",
         "QueryError": "errors",

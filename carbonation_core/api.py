@@ -78,6 +78,16 @@ class Database:
         count_only: Literal[True],
     ) -> int: ...
 
+    @overload
+    def query_files(
+        self,
+        filters: Mapping[str, object] | None = None,
+        columns: Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        count_only: bool = False,
+    ) -> list[Row] | int: ...
+
     def query_files(
         self,
         filters: Mapping[str, object] | None = None,
@@ -229,6 +239,17 @@ def query_files(
 ) -> int: ...
 
 
+@overload
+def query_files(
+    config: str | Path | None = None,
+    filters: Mapping[str, object] | None = None,
+    columns: Sequence[str] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    count_only: bool = False,
+) -> list[Row] | int: ...
+
+
 def query_files(
     config: str | Path | None = None,
     filters: Mapping[str, object] | None = None,
@@ -239,9 +260,7 @@ def query_files(
 ) -> list[Row] | int:
     """One question to a project; see `Database.query_files`."""
     with connect(config) as database:
-        if count_only:
-            return database.query_files(filters, columns, order_by, limit, count_only=True)
-        return database.query_files(filters, columns, order_by, limit)
+        return database.query_files(filters, columns, order_by, limit, count_only)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from carbonation_dagster.cli import streams
+from carbonation_dagster.cli.commands import Group
 from carbonation_dagster.cli.fault import Fault
 
 COMMANDS = {
@@ -19,10 +20,11 @@ COMMANDS = {
     "query": "carbonation_dagster.cli.query:query",
     "retry": "carbonation_dagster.cli.retry:retry",
     "reconcile": "carbonation_dagster.cli.reconcile:reconcile",
+    "completion": "carbonation_dagster.cli.completion:completion",
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Commands found by name, and faults of the user told in a sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -69,15 +71,6 @@ def _is_nowhere() -> bool:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(dir_okay=False),
-    default=None,
-    help="Configuration; else $CARBONATION_CONFIG, else ./config.toml.",
-)
 @click.version_option(package_name="carbonation-dagster", prog_name="carbonation")
-@click.pass_context
-def main(ctx: click.Context, config: str | None) -> None:
+def main() -> None:
     """Watches directories for incoming files, groups, checks, describes and archives them."""
-    ctx.obj = config

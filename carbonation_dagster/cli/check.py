@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from carbonation_core.text import counted
+from carbonation_dagster.cli.commands import Group
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
     from carbonation_core.reports.replay import Difference, Replayed
 
 
-@click.group()
+@click.group(cls=Group)
 def check() -> None:
     """Check what was configured."""
 
 
-@check.command("config")
+@check.command("config", examples=("carbonation check config",))
 @click.pass_obj
 def config(path: str | None) -> None:
     """Check config.toml, rules.toml and the plugin.
@@ -51,7 +52,13 @@ def config(path: str | None) -> None:
     )
 
 
-@check.command("rules")
+@check.command(
+    "rules",
+    examples=(
+        "carbonation check rules candidate.toml",
+        "carbonation check rules candidate.toml --format json",
+    ),
+)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--format",

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carbonation_dagster.cli.commands import Group
+
 if TYPE_CHECKING:
     from carbonation_core.db.migrate import SchemaStatus
     from carbonation_core.project import Project
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """Make, upgrade and inspect the database."""
 
 
-@db.command("init")
+@db.command("init", examples=("carbonation db init",))
 @click.pass_obj
 def init(path: str | None) -> None:
     """Make the tables of the service and of the plugin.
@@ -35,7 +37,7 @@ def init(path: str | None) -> None:
     click.echo(f"{_where(project)} {'is initialised' if found.is_empty else 'was initialised before'}")
 
 
-@db.command("upgrade")
+@db.command("upgrade", examples=("carbonation db upgrade",))
 @click.pass_obj
 def upgrade(path: str | None) -> None:
     """Bring the tables to this release and plugin. Safe to repeat."""
@@ -50,7 +52,7 @@ def upgrade(path: str | None) -> None:
         click.echo(f"{_where(project)} is current")
 
 
-@db.command("revision")
+@db.command("revision", examples=("carbonation db revision --autogenerate -m 'cloud cover'",))
 @click.option(
     "-m", "--message", required=True, help="What is new, in a few words; also part of the file's name."
 )
@@ -78,7 +80,7 @@ def revision(path: str | None, message: str, autogenerate: bool) -> None:
         click.echo(f"CREATED {made}")
 
 
-@db.command("status")
+@db.command("status", examples=("carbonation db status",))
 @click.pass_obj
 def status(path: str | None) -> None:
     """Say which revisions are applied and pending, where tables differ, and how many rows they have.

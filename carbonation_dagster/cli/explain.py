@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING
 import click
 
 from carbonation_core.text import counted, printable
+from carbonation_dagster.cli.commands import Command, watch_name_option
 
 if TYPE_CHECKING:
     from carbonation_core.reports.explain import Explanation, FileStory, GroupStory, WatchVerdict
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "carbonation explain run1.dat",
+        "carbonation explain incoming/run1.dat",
+        "carbonation explain run1 --watch-name incoming --json",
+    ),
+)
 @click.argument("what", metavar="PATH|GROUP_KEY")
-@click.option("--watch-name", metavar="NAME", help="Only as this watch sees it.")
+@watch_name_option("Only as this watch sees it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
 def explain(config: str | None, what: str, watch_name: str | None, as_json: bool) -> None:

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import click
 
+from carbonation_dagster.cli.commands import Command
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples=("carbonation init --dir station", "carbonation init --dir station --systemd --user archive"),
+)
 @click.option(
     "--dir",
     "directory",

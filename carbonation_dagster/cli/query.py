@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carbonation_dagster.cli.commands import Command, Group, config_option
 from carbonation_dagster.cli.filter_options import filter_options, filters_from
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _MODEL, _FAULT = "carbonation.file_model", "carbonation.no_file_model"
 
 
-class FilesCommand(click.Command):
+class FilesCommand(Command):
     """A command with options for the columns of the configured plugin."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -24,7 +25,7 @@ class FilesCommand(click.Command):
 
         wants_help = any(word in ctx.help_option_names for word in args) or ctx.resilient_parsing
         try:
-            ctx.meta[_MODEL] = _configured_model(ctx.find_root().obj)
+            ctx.meta[_MODEL] = _configured_model(_config_in(args) or ctx.find_root().obj)
         except CarbonationError as error:
             if not wants_help:
                 raise
@@ -33,6 +34,7 @@ class FilesCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Say so if there are no options of a plugin."""
+        super().format_epilog(ctx, formatter)
         if _FAULT in ctx.meta:
             formatter.write_paragraph()
             formatter.write_text(
@@ -44,6 +46,14 @@ class FilesCommand(click.Command):
         """The options as written below, and those of the filters."""
         own = super().get_params(ctx)
         return [*filter_options(_model(ctx), own), *own]
+
+
+def _config_in(args: Sequence[str]) -> str | None:
+    """What `-c` names among arguments, the others of which are not known yet."""
+    lenient = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    alone = click.Command("alone", params=[config_option()], context_settings=lenient)
+    found: str | None = alone.make_context("alone", list(args), resilient_parsing=True).obj
+    return found
 
 
 def _configured_model(path: str | None) -> "type[FileBase]":
@@ -61,12 +71,21 @@ def _model(ctx: click.Context) -> "type[FileBase]":
     return model
 
 
-@click.group()
+@click.group(cls=Group)
 def query() -> None:
     """Ask the database."""
 
 
-@query.command("files", cls=FilesCommand)
+@query.command(
+    "files",
+    cls=FilesCommand,
+    examples=(
+        "carbonation query files --type image --order-by -created_at --limit 10",
+        "carbonation query files --completed-after 2026-01-31 --format csv",
+        "carbonation query files --no-complete --count",
+        "carbonation query files --columns group_key,archive_path --format json",
+    ),
+)
 @click.option(
     "--columns", metavar="NAME,…", multiple=True, help="Columns, separated by commas; else the usual ones."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carbonation_core.text import printable
+from carbonation_dagster.cli.commands import OLD_NAMES, Group, watch_name_option
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from carbonation_core.reconcile.scope import Scope
 
 
-@click.group()
+@click.group(cls=Group)
 def reconcile() -> None:
     """Compare the database with what lies on disk."""
 
 
-@reconcile.command("delivery")
-@click.option("--watch", "watch_name", metavar="NAME", help="Only this watch.")
+@reconcile.command(
+    "delivery",
+    context_settings=OLD_NAMES,
+    examples=("carbonation reconcile delivery", "carbonation reconcile delivery --watch-name incoming"),
+)
+@watch_name_option("Only this watch.")
 @click.pass_obj
 def delivery(path: str | None, watch_name: str | None) -> None:
     """Look at all that lies in delivery.
@@ -53,12 +58,20 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     sys.exit(1 if failed else 0)
 
 
-@reconcile.command("archive")
+@reconcile.command(
+    "archive",
+    context_settings=OLD_NAMES,
+    examples=(
+        "carbonation reconcile archive --dry-run",
+        "carbonation reconcile archive --archive main 2026/01",
+        "carbonation reconcile archive --archive main --adopt",
+    ),
+)
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option(
     "--archive", "archive_names", metavar="NAME", multiple=True, help="Only this archive; can be repeated."
 )
-@click.option("--watch", "watch_name", metavar="NAME", help="Only files of this watch.")
+@watch_name_option("Only files of this watch.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
 @click.option(
     "--workers", type=click.IntRange(1, 1000), metavar="N", help="Threads; else `workers` of config.toml."

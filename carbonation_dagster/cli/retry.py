@@ -4,10 +4,18 @@ import click
 
 from carbonation_core.lifecycle import RETRIABLE
 from carbonation_core.text import counted
+from carbonation_dagster.cli.commands import Command, watch_name_option
 
 
-@click.command()
-@click.option("--watch-name", metavar="NAME", help="Only of this watch.")
+@click.command(
+    cls=Command,
+    examples=(
+        "carbonation retry",
+        "carbonation retry --group-key run1",
+        "carbonation retry --watch-name incoming --status timed_out",
+    ),
+)
+@watch_name_option("Only of this watch.")
 @click.option("--group-key", metavar="KEY", help="Only this group.")
 @click.option(
     "--status",

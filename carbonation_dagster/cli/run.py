@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carbonation_core.text import counted
+from carbonation_dagster.cli.commands import Command
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=("carbonation run", "carbonation run --once", "carbonation run --dry-run"),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the web UI listens.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the web UI."

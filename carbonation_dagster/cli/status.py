@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbonation_core.text import counted, printable
+from carbonation_dagster.cli.commands import Command
 from carbonation_dagster.cli.text_table import text_table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from carbonation_core.reports.status import Status
 
 
-@click.command()
+@click.command(cls=Command, examples=("carbonation status", "carbonation status --json | jq .problems"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
 def status(path: str | None, as_json: bool) -> None:

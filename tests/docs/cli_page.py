@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from carbonation_dagster.cli import main
+from carbonation_dagster.cli.commands import Command
 from tests.docs.pages import table
 
 PROSE = Path(__file__).with_name("cli_prose.md")
@@ -46,6 +47,9 @@ def page() -> str:
         rows = [(_flags(option), _meaning(option)) for option in _options(command, ctx)]
         if rows:
             parts.append(table(("option", "meaning"), rows) + "\n")
+        assert isinstance(command, Command), f"{words}: its class should be that of cli/commands.py"
+        assert command.examples, f"{words}: its help needs examples"
+        parts.append("\n".join(("```console", *(f"$ {one}" for one in command.examples), "```\n")))
         if words in notes:
             parts.append(notes[words] + "\n")
     return "\n".join(parts)
@@ -61,7 +65,7 @@ def _options(command: click.Command, ctx: click.Context) -> list[click.Option]:
     return [
         one
         for one in command.get_params(ctx)
-        if isinstance(one, click.Option) and not one.hidden and "--help" not in one.opts
+        if isinstance(one, click.Option) and not one.hidden and not {"--help", "--config"} & set(one.opts)
     ]
 
 
