@@ -1,4 +1,6 @@
-"""The variables by which the service speaks to its processes."""
+"""How the service speaks to its processes: by variables, and in each by what it knows of its own end."""
+
+import threading
 
 # Beside these it sets those of `carbonation_core.config.loading`, which say
 # where the configuration is and which copy of it is in force.
@@ -15,3 +17,6 @@ TICK_WAIT = "CARBONATION_TICK_WAIT"
 
 # Of the process's log; where it is not set, logging is whoever's it is.
 LOG_LEVEL = "CARBONATION_LOG_LEVEL"
+
+# That this process alone is to end, as another one takes its place: begin nothing new.
+PROCESS_ENDS = threading.Event()

@@ -13,7 +13,7 @@ from carbonation_core.disk.watcher import Watchers
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import Names
-from carbonation_dagster.environment import STOP_FILE, TICK_WAIT
+from carbonation_dagster.environment import PROCESS_ENDS, STOP_FILE, TICK_WAIT
 
 RESOURCE = "carbonation"
 SHORTEST_PAUSE = 0.1  # seconds between two looks of one tick
@@ -40,7 +40,7 @@ class Carbonation:
         told: Callable[[BatchReport], None] = _to_nobody,
         watchers: Watchers | None = None,
         names: Names = Names(),  # noqa: B008  # frozen
-        interrupted: Callable[[], bool] = lambda: False,
+        interrupted: Callable[[], bool] = PROCESS_ENDS.is_set,
     ) -> None:
         self.told = told
         self.names = names

@@ -13,7 +13,7 @@ from carbonation_core.project import Project
 from carbonation_dagster.logs.stream import ServiceLog
 from carbonation_dagster.service import orphans
 from carbonation_dagster.service.lock import alone
-from carbonation_dagster.service.processes import Address
+from carbonation_dagster.service.processes import CODE_SERVER, Address
 from carbonation_dagster.service.reload import Reread, Rereading
 from carbonation_dagster.service.started import Started, started
 from carbonation_dagster.service.supervisor import ServiceError
@@ -91,18 +91,24 @@ class Front:
 
     def _reread(self, parts: Started, under_way: Rereading | None) -> Rereading | None:
         """Begin to read again when that was asked for, or end it; what is under way then."""
-        if under_way is None and self._reread_asked and parts.supervisor.is_well:
-            self._reread_asked = False
-            self._systemd.reloading()
-            under_way = Rereading(self._project, parts.setup.apply)
+        if under_way is None and parts.supervisor.is_well:
+            by_ui = parts.setup.wants_reload()
+            if self._reread_asked or by_ui:
+                self._reread_asked = False
+                self._systemd.reloading()
+                under_way = Rereading(self._project, parts.setup.apply, by_ui)
         if under_way is None or under_way.result is None:
             return under_way
         self._go_on_with(under_way.result, parts)
+        if under_way.by_ui and under_way.result.project is None:
+            parts.setup.refuse_reload("; ".join(under_way.result.sentences))
         return None
 
     def _go_on_with(self, read: Reread, parts: Started) -> None:
         for sentence in read.sentences:
             log.info("read again: %s", sentence)
+        if read.successor is not None:
+            parts.supervisor.succeed(CODE_SERVER, read.successor)
         if read.project is not None:
             self._project = read.project
             parts.heart.follow(read.project)

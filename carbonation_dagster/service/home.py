@@ -158,7 +158,8 @@ def _fitted(home: Path) -> dict[str, object]:
 def is_fitted() -> bool:
     """Whether our parts of Dagster go with its release, parts of which are not public."""
     try:
-        importlib.import_module("carbonation_dagster.instance.pool")
+        for ours in ("pool", "code_server"):
+            importlib.import_module(f"carbonation_dagster.instance.{ours}")
     except (ImportError, AttributeError) as error:
         log.warning("Dagster runs with its own storage and launcher, which are slower: %s", error)
         return False

@@ -56,28 +56,33 @@ class Address:
 
 
 def start(
-    part: Part, environment: Mapping[str, str], directory: Path, streams: tuple[int, int]
+    part: Part,
+    environment: Mapping[str, str],
+    directory: Path,
+    streams: tuple[int, int],
+    line: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """The process of a part, with these as its standard output and standard error."""
+    """The process of a part, with these as its standard output and error, and the line as its input."""
     return subprocess.Popen(  # noqa: S603  # our own words
         [sys.executable, "-m", *part.command],
         env=environment,
         # Dagster takes a `.env` of the directory it is started in for more
         # than the environment; one may name another configuration.
         cwd=directory,
-        stdin=subprocess.DEVNULL,
+        stdin=line,
         stdout=streams[0],
         stderr=streams[1],
         start_new_session=True,  # Ctrl-C is ours to hand on, in order
     )
 
 
-def code_server_part(config: Config, port: int, level: str) -> Part:
-    """The server of the definitions: it evaluates sensors and starts the processes of runs."""
+def code_server_part(config: Config, port: int, level: str, has_runs: bool) -> Part:
+    """The server of the definitions: it evaluates sensors, and may have to start the processes of runs."""
+    ours = ("carbonation_dagster.instance.code_server", "--lazy-load-user-code")
+    command = ("dagster", "code-server", "start") if has_runs else ours
     module = ("-m", "carbonation_dagster.definitions", "-d", str(config.directory))
     place = ("-h", code_server.HOST, "-p", str(port), "--location-name", LOCATION)
-    command = ("dagster", "code-server", "start", *place, "--log-level", level, *module)
-    return Part(CODE_SERVER, command, lambda: _Loaded(port))
+    return Part(CODE_SERVER, (*command, *place, "--log-level", level, *module), lambda: _Loaded(port))
 
 
 def has_warm_launcher(instance: dg.DagsterInstance) -> bool:

@@ -1,4 +1,4 @@
-"""SIGHUP: configuration, rules and plugin are read again; what changed is said, or why it is refused."""
+"""SIGHUP, or the UI: configuration, rules and plugin are read again; what changed, or is wrong, is said."""
 
 import subprocess
 import sys
@@ -21,20 +21,31 @@ CHECK = "import sys; from carbonation_dagster.cli import main; main(['-c', sys.a
 
 @dataclass(frozen=True)
 class Reread:
-    """What came of it, in sentences. `project` is None when it is refused; then all stays as it was."""
+    """What came of it, in sentences. `project` is None when it is refused; then all stays as it was.
+
+    `successor` is a code server that has loaded what holds now.
+    """
 
     sentences: tuple[str, ...]
     project: Project | None = None
     config_changed: bool = False
+    successor: subprocess.Popen[bytes] | None = None
 
 
 class Rereading:
     """Reads again in a thread of its own, as long as that takes; `result` is None until then.
 
-    `apply` gets a valid configuration and puts it into effect.
+    `apply` gets a valid configuration, puts it into effect, and returns a successor
+    for the code server, if it needs one. `by_ui` says who asked for it.
     """
 
-    def __init__(self, before: Project, apply: Callable[[Config], None]) -> None:
+    def __init__(
+        self,
+        before: Project,
+        apply: Callable[[Config], subprocess.Popen[bytes] | None],
+        by_ui: bool = False,
+    ) -> None:
+        self.by_ui = by_ui
         self.result: Reread | None = None
         self._before, self._apply = before, apply
         threading.Thread(target=self._work, daemon=True, name="rereading").start()
@@ -53,11 +64,12 @@ class Rereading:
         project = open_project(path)
         sentences = changes(self._before.config, project.config)
         rules = rules_in_force(project)
-        self._apply(project.config)
+        successor = self._apply(project.config)
         return Reread(
             (*(sentences or ["config.toml is as it was"]), f"rules {rules.digest[:12]} are in force"),
             project,
             bool(sentences),
+            successor,
         )
 
 

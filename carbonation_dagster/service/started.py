@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
@@ -36,12 +37,13 @@ OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
 STEP = 0.2  # seconds between two looks for a daemon that lives
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setup:
     """Where the processes of the service are started, and with what.
 
     `given` is the environment of this process, `environment` that of all others.
-    `home` is DAGSTER_HOME, somebody else's if it was given.
+    `home` is DAGSTER_HOME, somebody else's if it was given. `line` is the one to
+    the code server, where that is ours.
     """
 
     own: OwnFiles
@@ -51,6 +53,12 @@ class Setup:
     instance: dg.DagsterInstance
     port: int
     service_log: ServiceLog
+    line: code_server.Line | None = None
+
+    @cached_property
+    def has_workers(self) -> bool:
+        """Whether warm workers have the runs, and no code server."""
+        return processes.has_warm_launcher(self.instance)
 
     @property
     def is_own_home(self) -> bool:
@@ -60,8 +68,8 @@ class Setup:
     def parts(self, config: Config, ui: Address | None, is_stopping: Callable[[], bool]) -> list[Part]:
         """The processes that are to run; no daemon where one of somebody else's works."""
         level = self.service_log.dagster_level
-        chosen = [processes.code_server_part(config, self.port, level)]
-        if processes.has_warm_launcher(self.instance):
+        chosen = [self._code_server(config)]
+        if self.has_workers:
             chosen.append(processes.workers_part(self.home))
         if self.is_own_home or not self._has_foreign_daemon(is_stopping):
             chosen.append(processes.daemon_part(self.own.workspace, self._heartbeats, level))
@@ -79,7 +87,13 @@ class Setup:
     def start(self, part: Part) -> subprocess.Popen[bytes]:
         """The process of a part; what it writes goes to the service's log."""
         with self.service_log.outlet(part.name) as streams:
-            return processes.start(part, self.environment, self.home, streams)
+            if part.name != CODE_SERVER or not self.has_workers:
+                return processes.start(part, self.environment, self.home, streams)
+            line = code_server.Line()
+            with line.theirs as theirs:
+                process = processes.start(part, self.environment, self.home, streams, theirs.fileno())
+            self.line = line
+            return process
 
     def before_start(self, part: Part, running: Collection[int]) -> None:
         """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any.
@@ -96,12 +110,48 @@ class Setup:
         except Exception:  # the daemon's monitoring and our leases find them, too, only later
             log.exception("runs that died could not be reported to Dagster")
 
-    def apply(self, changed: Config) -> None:
-        """Have the log, Dagster and the definitions go on with that configuration."""
+    def apply(self, changed: Config) -> subprocess.Popen[bytes] | None:
+        """Have the log, Dagster and the definitions go on with that configuration.
+
+        Returns the successor of a code server that has no runs; one that may have
+        some sees to that itself.
+        """
         self.service_log.configure(changed)
         prepare_home(changed, dict(self.given))
         self.own.accept(changed)
-        code_server.reload(self.port)
+        if not self.has_workers:
+            code_server.reload(self.port)
+            return None
+        return self._successor(changed)
+
+    def wants_reload(self) -> bool:
+        """Whether somebody has asked the code server to load the definitions anew."""
+        return self.line is not None and self.line.wants_reload()
+
+    def refuse_reload(self, why: str) -> None:
+        """Answer whoever asked."""
+        if self.line is not None:
+            self.line.refuse(why)
+
+    def _code_server(self, config: Config) -> Part:
+        level = self.service_log.dagster_level
+        return processes.code_server_part(config, self.port, level, has_runs=not self.has_workers)
+
+    def _successor(self, config: Config) -> subprocess.Popen[bytes]:
+        before = self.line
+        process = self.start(self._code_server(config))
+        assert self.line is not None
+        try:
+            self.line.require_loaded()
+        except code_server.LoadError:
+            self.line.close()
+            self.line = before
+            process.kill()
+            process.wait()
+            raise
+        if before is not None:
+            before.close()
+        return process
 
     def _heartbeats(self) -> processes.Heartbeats:
         if self.is_own_home:

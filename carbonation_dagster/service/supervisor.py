@@ -21,6 +21,7 @@ LONGEST_PAUSE = 15.0  # seconds before a part is started again
 VAIN = 5  # starts in a row without an answer, after which we give up
 VAIN_ONCE_WELL = 20  # the same of a part that has worked: what it waits for may come back
 GRACE = 5.0  # seconds for a part to end that is started anew
+LEAVE = 20.0  # seconds for a process to end that has a successor: what is asked of it comes to its end
 
 
 class ServiceError(CarbonationError):
@@ -83,6 +84,7 @@ class Supervisor:
         self._start_process, self._log, self._before_start = start, log, before_start
         self._monotonic = monotonic
         self._kept = {part.name: _Kept(part) for part in parts}
+        self._leaving: dict[subprocess.Popen[bytes], float] = {}  # processes, and when each is killed
 
     @property
     def is_well(self) -> bool:
@@ -107,6 +109,11 @@ class Supervisor:
         """See to every part; raises `ServiceError` when one cannot be brought to work."""
         for kept in self._kept.values():
             self._see_to(kept)
+        for process, kill_due in list(self._leaving.items()):
+            if process.poll() is not None:
+                del self._leaving[process]
+            elif self._monotonic() >= kill_due:
+                process.kill()
 
     def renew(self, name: str) -> None:
         """Have a part that works end, and start it again."""
@@ -114,6 +121,19 @@ class Supervisor:
         if kept.process is not None and kept.kill_due is None:
             kept.anew, kept.answers, kept.kill_due = True, False, self._monotonic() + GRACE
             kept.process.terminate()
+
+    def succeed(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Have a part be that process from now on, which is ready to answer once the one before ends.
+
+        Those that were started after it go on.
+        """
+        kept = self._kept[name]
+        if kept.process is not None:
+            kept.process.terminate()
+            self._leaving[kept.process] = self._monotonic() + LEAVE
+        kept.process, kept.started = process, self._monotonic()
+        kept.question, kept.kill_due, kept.blame = None, None, None
+        kept.unanswered, kept.anew, kept.starts = 0, False, kept.starts + 1
 
     def stop(self, deadline: float) -> None:
         """End all parts, by force at the deadline, one of `time.monotonic()`.
@@ -123,7 +143,8 @@ class Supervisor:
         running = [kept for kept in self._kept.values() if kept.process is not None]
         half = (time.monotonic() + deadline) / 2
         _end([kept.process for kept in running if kept.process and kept.part.after], half)
-        _end([kept.process for kept in running if kept.process and not kept.part.after], deadline)
+        last = [kept.process for kept in running if kept.process and not kept.part.after]
+        _end([*last, *self._leaving], deadline)
 
     def _see_to(self, kept: _Kept) -> None:
         now = self._monotonic()

@@ -46,7 +46,7 @@ COMMAND = (sys.executable, "-c", "from carbonation_dagster.cli import main; main
 LOOKS = {
     "daemon": "carbonation_dagster.instance.daemon",
     "workers": "carbonation_dagster.instance.pool",
-    "code server": "code-server start",
+    "code server": "instance.code_server",
     "definitions": "api grpc",
     "web server": "dagster_webserver",
     "run worker": "--multiprocessing-fork",

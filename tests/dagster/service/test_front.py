@@ -1,6 +1,7 @@
 """`carbonation run`: real processes, asked over GraphQL as the UI asks them."""
 
 import functools
+import json
 import signal
 import socket
 import threading
@@ -18,6 +19,11 @@ REEXECUTE = """
 mutation($parameters: ReexecutionParams!) {
   launchRunReexecution(reexecutionParams: $parameters) { ... on LaunchRunSuccess { run { runId } } }
 }
+"""
+RELOAD = """
+mutation { reloadRepositoryLocation(repositoryLocationName: "carbonation") {
+  ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message causes { message } } } }
+} }
 """
 ASSET = """
 query($key: AssetKeyInput!) {
@@ -90,6 +96,16 @@ def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(se
     (site.directory / "other" / "newer.dat").write_bytes(b"newer")
     service.wait_for(lambda: "newer.dat" in site.archived())
     config.write_text(good)
+
+
+def test_the_button_says_why_a_faulty_configuration_is_refused(service: Running) -> None:
+    config = service.site.directory / "config.toml"
+    good = config.read_text()
+    config.write_text(good.replace("settle_seconds", "setle_seconds"))
+    shown = json.dumps(service.ask(RELOAD))
+    config.write_text(good)
+    assert "refused, so that all stays as it was: " in shown
+    assert "did you mean" in shown
 
 
 def test_changed_messages_hold_after_sighup_and_their_secrets_are_not_told(service: Running) -> None:

@@ -196,6 +196,31 @@ def test_a_part_is_renewed_without_a_word_and_by_force_if_need_be(stage: Stage) 
     assert stage.said == []
 
 
+def test_a_successor_takes_over_while_the_others_go_on(stage: Stage) -> None:
+    stage.until(stage.all_well)
+    before, after = stage.processes["first"], subprocess.Popen(["sleep", "1000"])
+    stage.processes["its successor"] = after
+    stage.supervisor.succeed("first", after)
+    assert stage.all_well()
+    stage.until(lambda: before.poll() is not None)
+    stage.until(lambda: stage.now > 1100 and stage.all_well(), pace=PACE)
+
+    assert stage.supervisor.reports()[0].pid == after.pid
+    assert (stage.started, stage.said) == (["first", "second", "third"], [])
+    stage.supervisor.stop(time.monotonic() + 4)
+    assert after.poll() == -signal.SIGTERM
+
+
+def test_one_that_does_not_leave_its_place_is_made_to(stage: Stage) -> None:
+    stage.command = STUBBORN
+    stage.until(lambda: "first" in stage.processes)
+    stage.command = ["sleep", "1000"]
+    stage.until(stage.all_well)
+    stage.processes["its successor"] = subprocess.Popen(stage.command)
+    stage.supervisor.succeed("first", stage.processes["its successor"])
+    stage.until(lambda: stage.processes["first"].poll() is not None, pace=PACE)
+
+
 def test_all_are_ended_the_last_first_and_the_stubborn_by_force(stage: Stage) -> None:
     stage.command = STUBBORN
     stage.until(lambda: "first" in stage.processes)

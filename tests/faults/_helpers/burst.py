@@ -13,11 +13,11 @@ from tests.site import Site
 # What is killed in turn: a name for people, and the processes.
 VICTIMS = {
     "daemon": ("daemon",),
-    "code server": ("code server", "definitions"),
+    "code server": ("code server",),
     "run worker": ("run worker",),
     "pool of workers": ("workers",),
     "web server": ("web server",),
-    "all at once": ("daemon", "code server", "definitions", "web server", "workers", "run worker"),
+    "all at once": ("daemon", "code server", "web server", "workers", "run worker"),
 }
 
 
