@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import inspect
 import reprlib
 import sys
 import traceback
@@ -11,10 +12,10 @@ from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any, Protocol
 
-from sqlalchemy import Dialect, inspect
+from sqlalchemy import Dialect
+from sqlalchemy import inspect as mapped
 
 from carbonation_core.config.loading import Config
-from carbonation_core.config.templates import misfits
 from carbonation_core.config.toml import place
 from carbonation_core.db import columns
 from carbonation_core.db.catalog import file_query
@@ -30,7 +31,11 @@ LONGEST_ERROR = 2000  # characters of what a plugin raised; the rest is in the l
 
 
 class Extractor(Protocol):
-    """Metadata of a group, read from its files (paths in order of extension)."""
+    """Metadata of a group, read from its files (paths in order of extension).
+
+    One that has a parameter `fields` is given those of the group's key, with
+    `group_by = "pattern"`: texts, whole numbers, and times in UTC, by name.
+    """
 
     def __call__(self, file_paths: list[Path]) -> dict[str, Any]: ...
 
@@ -112,6 +117,13 @@ class Plugin:
             tuple(self.integrity_functions),
             {column.key: columns.example(column) for column in own_columns(self)},
         )
+
+    def takes_fields(self, extractor: str) -> bool:
+        """Whether an extractor has a parameter for the fields of a group's key."""
+        try:
+            return "fields" in inspect.signature(self.extractors[extractor]).parameters
+        except (TypeError, ValueError):  # of a builtin nobody can tell
+            return False
 
     def asked(self, kind: Kind, name: str, /, *arguments: object, **keywords: object) -> Any:
         """What a function answers: a dict, a yes or no, or text or None, by its kind.
@@ -199,7 +211,7 @@ def _package(module: object) -> str:
 
 
 def load_plugin(config: Config) -> Plugin:
-    """The plugin that config.toml names, or the one that is registered, for the archives of config.toml.
+    """The plugin that config.toml names, or the one that is registered.
 
     The directory of config.toml is on the import path while it loads, so that a
     plugin that lies there needs no installation. Raises `ConfigError`.
@@ -244,13 +256,6 @@ def load_plugin(config: Config) -> Plugin:
     fault = _fault(plugin)
     if fault:
         raise ConfigError(f'{where}: plugin "{target}": {fault}')
-    faults = []
-    for archive in config.archive:
-        where = place(config.path, f'[[archive]] "{archive.name}"', "destination")
-        sentences = misfits(archive.destination, plugin.names.columns or {})
-        faults += [f"{where}: {sentence}" for sentence in sentences]
-    if faults:
-        raise ConfigError(*faults)
     return plugin
 
 
@@ -261,7 +266,7 @@ def _fault(plugin: Plugin) -> str | None:
     if getattr(model, "__tablename__", None) != "files":
         return 'file_model should have __tablename__ = "files"'
     for column in Group.__table__.columns:
-        theirs = inspect(model).local_table.columns.get(column.name)
+        theirs = mapped(model).local_table.columns.get(column.name)
         if theirs is None or repr(theirs.type) != repr(column.type) or theirs.nullable != column.nullable:
             return f'file_model changes column "{column.name}", which is the service\'s own'
     for column in own_columns(plugin):
@@ -284,7 +289,7 @@ def _fault(plugin: Plugin) -> str | None:
 
 def own_columns(plugin: Plugin) -> list[Any]:
     """The columns that the plugin adds to the base ones, as SQLAlchemy columns."""
-    table = inspect(plugin.file_model).local_table
+    table = mapped(plugin.file_model).local_table
     return [column for column in table.columns if column.name not in BASE_COLUMNS]
 
 

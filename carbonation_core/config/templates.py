@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterator, Mapping
 from datetime import date, time
 from pathlib import Path
+from types import MappingProxyType
 
 from carbonation_core.config.toml import at_home
 from carbonation_core.errors import Unroutable
@@ -61,18 +62,22 @@ def check_template(text: str) -> str:
     return text
 
 
-def misfits(template: str, columns: Mapping[str, object]) -> Iterator[str]:
+def misfits(
+    template: str, columns: Mapping[str, object], fields: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[str]:
     """A sentence for each placeholder that no metadata can fill.
 
-    `columns` are those of the plugin, each with a value that it may have, or None if any.
+    `columns` are those of the plugin, `fields` those of keys in rules.toml, each
+    with a value that it may have, or None if any.
     """
-    known = {**dict.fromkeys(FACTS, "text"), **columns}
+    known = {**dict.fromkeys(FACTS, "text"), **fields, **columns}
     for _, name, form, conversion in string.Formatter().parse(template):
         if name is None:
             continue
         placeholder = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}}}"
         if name not in known:
-            yield f'placeholder "{placeholder}" names no column of the plugin; {nearest(name, known)}'
+            nothing = "no column of the plugin, and no field of a key" if fields else "no column of the plugin"
+            yield f'placeholder "{placeholder}" names {nothing}; {nearest(name, known)}'
         elif known[name] is not None and (fault := _misfit(known[name], form or "", conversion)):
             yield f'placeholder "{placeholder}" {fault}'
 

@@ -15,8 +15,9 @@ from carbonation_core.errors import AttemptFailed
 from carbonation_core.lifecycle import ASKING, STRAY, Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin
-from carbonation_core.rules.decide import Member, group_key, readiness
-from carbonation_core.rules.near_misses import wants
+from carbonation_core.rules.decide import group_key
+from carbonation_core.rules.near_misses import waits
+from carbonation_core.rules.readiness import Member, Readiness, readiness
 from carbonation_core.rules.rule_sets import RuleSet
 
 LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
@@ -24,14 +25,15 @@ LONGEST_KEY = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT take
 
 def refresh(
     connection: Connection,
+    root: str,
     rules: RuleSet,
     group_ids: Iterable[int],
     unsettled_keys: Collection[str],
     now: datetime,
 ) -> int:
-    """Say anew of these groups whether they are due; returns how many are.
+    """Say anew of these groups whether they are due; returns how many are or will be.
 
-    Groups that somebody owns are left to their owner.
+    They are of a watch with that root. Groups that somebody owns are left to their owner.
     """
     found = groups.by_id(connection, group_ids)
     files = components.of_groups(connection, found)
@@ -40,20 +42,15 @@ def refresh(
     for group in found.values():
         if group.batch_id is not None:
             continue
-        state = readiness(
-            [member_of(component) for component in files[group.id]],
-            rules,
-            unsettled=group.group_key in unsettled_keys,
-            timed_out=group.timed_out_at is not None,
-        )
-        waits = not state.ready and not state.idle
+        state = standing(group, files[group.id], root, rules, group.group_key in unsettled_keys)
+        is_waiting = not state.ready and not state.idle
         due_at = None
         if state.ready:
-            due_at = _due(files[group.id], now)
+            due_at = max(_due(files[group.id], now), state.not_before or now)
             # Since when it is due, unless the clock went back and that is to come.
             due_at = min(group.due_at or due_at, due_at)
-        deadline_at = _deadline(group, rules) if waits else None
-        if waits:  # for its siblings, and no longer for the time of an attempt
+        deadline_at = _deadline(group, rules) if is_waiting else None
+        if is_waiting:  # for its siblings, and no longer for the time of an attempt
             pending = [file for file in files[group.id] if file.status is FileStatus.RETRY_PENDING]
             waiting += [Change(file, Event.DUE, "its group is not whole any more") for file in pending]
         if (due_at, deadline_at) != (group.due_at, group.deadline_at):
@@ -65,12 +62,12 @@ def refresh(
 
 def expire(
     connection: Connection,
-    watch_name: str,
+    watch: Watch,
     rules: RuleSet,
     now: datetime,
 ) -> Sequence[GroupRow]:
     """Deal once with the groups that have waited too long; returns them."""
-    late = groups.overdue(connection, watch_name, now)
+    late = groups.overdue(connection, watch.name, now)
     if not late:
         return ()
     completeness = rules.waits
@@ -83,16 +80,16 @@ def expire(
     changes: list[Change] = []
     for group in late:
         waiting = [file for file in files[group.id] if file.status is FileStatus.WAITING]
-        missing = readiness([member_of(f) for f in files[group.id]], rules, False, False).missing
-        lacking = wants(missing, [file.filename for file in waiting], rules)
-        reason = f"waited {completeness.timeout_minutes:g} minutes for {lacking}"
+        lacks = standing(group, files[group.id], watch.root, rules).lacks
+        lacking = waits(lacks, [file.filename for file in waiting], rules)
+        reason = f"waited {completeness.timeout_minutes:g} minutes {lacking}"
         for file in waiting:
             if completeness.on_timeout == "skip":
                 changes.append(Change(file, Event.TIMED_OUT, reason))
             else:
                 changes.append(Change(file, values={"error_message": reason}))
     components.apply(connection, changes, now)
-    refresh(connection, rules, [group.id for group in late], (), now)
+    refresh(connection, watch.root, rules, [group.id for group in late], (), now)
     return late
 
 
@@ -113,9 +110,22 @@ def retract_or_restore(connection: Connection, group_ids: Iterable[int], now: da
     return {group.id for group in back}
 
 
-def member_of(component: Component) -> Member:
-    """What a group's completeness depends on, of this component."""
-    return Member(component.filename, component.status, component.in_delivery, component.in_archive)
+def standing(
+    group: GroupRow, files: Iterable[Component], root: str, rules: RuleSet, unsettled: bool = False
+) -> Readiness:
+    """How a group stands that has these files, of a watch with that root.
+
+    `unsettled`: there is a file that belongs to it and has not joined it.
+    """
+    opened_at = group.reopened_at or group.created_at
+    members = [member_of(file, root) for file in files]
+    return readiness(members, rules, unsettled, group.timed_out_at is not None, opened_at)
+
+
+def member_of(component: Component, root: str) -> Member:
+    """What a group's completeness depends on, of this component, of a watch with that root."""
+    path = component.source_path.removeprefix(root)
+    return Member(path, component.status, component.in_delivery, component.in_archive)
 
 
 def _due(files: Iterable[Component], now: datetime) -> datetime:
@@ -140,7 +150,7 @@ def strays_of(
     They have not settled, or failed a check. Where a plugin gives keys, nobody can tell.
     """
     found: dict[str, list[Component]] = {key: [] for key in keys}
-    if not keys or key_by_name("", watch, rules) is None:
+    if not keys or rules.waits.group_by == "plugin":
         return found
     for file in components.without_group(connection, watch.name, STRAY):
         key = key_by_name(file.source_path, watch, rules)
@@ -168,6 +178,8 @@ def key_of(
     if key is not None:
         return key
     assert rules.completeness is not None
+    if rules.completeness.group_by == "pattern":
+        return NoKey(f'its path fits none of the patterns of rule set "{watch.rules}"')
     name = rules.completeness.group_function
     assert name is not None
     function = f'group function "{name}"'
@@ -185,7 +197,7 @@ def key_of(
 
 
 def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:
-    """The group key of a file by its absolute path; None if a plugin decides."""
+    """The group key of a file by its absolute path; None if a plugin decides, or no pattern fits."""
     if rules.completeness is not None and rules.completeness.group_by == "plugin":
         return None
     return group_key(path.removeprefix(watch.root), rules)

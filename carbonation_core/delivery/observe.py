@@ -147,7 +147,7 @@ def _recorded(
             postponed = groups.postponed(connection, name, now)
         found = found.without(record(connection, facts, found, postponed))
         state = _state(before, facts, found, state.rules_digest)
-        expire(connection, name, facts.rules, now)
+        expire(connection, facts.watch, facts.rules, now)
         if state.counted_at is None or now - state.counted_at >= _between_counts(project):
             tallies.recount(connection, [name])
             state = replace(state, counted_at=now)

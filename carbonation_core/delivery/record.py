@@ -39,7 +39,7 @@ def record(connection: Connection, facts: Facts, found: Diff, touched: Collectio
     _reopen(connection, joined, joining, now)
     by_name = groups.by_key(connection, watch.name, found.touched_keys)
     told = found.touched | joined | {row.id for row in by_name.values()} | set(touched)
-    refresh(connection, facts.rules, told, found.unsettled_keys, now)
+    refresh(connection, watch.root, facts.rules, told, found.unsettled_keys, now)
     return refused
 
 

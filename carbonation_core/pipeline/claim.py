@@ -145,9 +145,8 @@ def give_back(
         batch = batches.get(connection, batch_id)
         if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
-    rule_set = rules_of(project, batch.rules_digest).sets.get(
-        project.config.watch_named(batch.watch_name).rules
-    )
+    watch = project.config.watch_named(batch.watch_name)
+    rule_set = rules_of(project, batch.rules_digest).sets.get(watch.rules)
     now = project.clock()
     with writing(project.engine) as connection:
         lock_watch(connection, batch.watch_name)
@@ -168,7 +167,7 @@ def give_back(
         batches.release(connection, batch_id, owned)
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
-        refresh(connection, rule_set or RuleSet(), owned, (), now)
+        refresh(connection, watch.root, rule_set or RuleSet(), owned, (), now)
         if died and len(still_open) > 1:
             half = len(still_open) // 2
             for part in (still_open[:half], still_open[half:]):

@@ -105,7 +105,7 @@ def end(
     batches.set_members(connection, batch_id, members)
     ids = [closing.group.id for closing in closed]
     batches.release(connection, batch_id, ids)
-    refresh(connection, context.rules, ids, (), now)
+    refresh(connection, context.watch.root, context.rules, ids, (), now)
     return ends
 
 

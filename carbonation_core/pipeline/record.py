@@ -122,7 +122,7 @@ def _retract_givers(
     groups.store(connection, rows, now)
     told = [(group, FeedEvent.RETRACTED) for group in found.values() if group.complete]
     feed.announce(connection, told, now)
-    refresh(connection, context.rules, ids, (), now)
+    refresh(connection, context.watch.root, context.rules, ids, (), now)
 
 
 def record_clean_up(connection: Connection, cleaned: CleanedUp, now: datetime) -> None:

@@ -33,8 +33,9 @@ from carbonation_core.pipeline.context import (
 from carbonation_core.pipeline.integrity import Contents, Fault
 from carbonation_core.plugin import checked_metadata
 from carbonation_core.rules import decide
-from carbonation_core.rules.near_misses import wants
-from carbonation_core.text import written
+from carbonation_core.rules.near_misses import waits
+from carbonation_core.rules.readiness import readiness
+from carbonation_core.text import shown, written
 
 
 def _each(groups: Iterable[OpenGroup], decide_of: Callable[[OpenGroup], OpenGroup | Closing]) -> StageResult:
@@ -149,11 +150,12 @@ def completeness(context: StageContext, groups: Iterable[OpenGroup]) -> StageRes
 
 
 def _whole(context: StageContext, group: OpenGroup) -> OpenGroup | Closing:
-    members = [member_of(file) for file in group.files]
-    state = decide.readiness(members, context.rules, unsettled=False, timed_out=group.timed_out)
-    if state.ready and _holds_something(context, group):
+    members = [member_of(file, context.watch.root) for file in group.files]
+    state = readiness(members, context.rules, False, group.timed_out, group.opened_at)
+    waits_for_wanted = state.not_before is not None and state.not_before > context.project.clock()
+    if state.ready and not waits_for_wanted and _holds_something(context, group):
         return group
-    if state.ready:
+    if state.ready and not waits_for_wanted:
         reason = "there is nothing but what is only read, and not archived"
         return Closing(group, Outcome.NOT_SELECTED, reason)
     broken = [f for f in group.files if f.status is FileStatus.INTEGRITY_FAILED]
@@ -161,8 +163,9 @@ def _whole(context: StageContext, group: OpenGroup) -> OpenGroup | Closing:
         reason = "; ".join(f"{file.filename} {file.error_message}" for file in broken)
         return Closing(group, Outcome.INTEGRITY_FAILED, reason)
     names = [file.filename for file in group.files]
-    lacking = wants(state.missing, names, context.rules) or "a file that has not settled"
-    return Closing(group, Outcome.WAITING, f"waits for {lacking}")
+    lacking = waits(state.lacks, names, context.rules) or "for a file that has not settled"
+    until = f" until {shown(state.not_before)}" if state.not_before else ""
+    return Closing(group, Outcome.WAITING, f"waits {lacking}{until}")
 
 
 def extract(context: StageContext, groups: Iterable[OpenGroup]) -> StageResult:
@@ -188,7 +191,9 @@ def select(
     def wanted(group: OpenGroup) -> OpenGroup | Closing:
         if group.is_late:
             return group
-        verdict = decide.selected(metadata[group.id], context.rules, context.plugin.asked)
+        verdict = decide.selected(
+            _known(context, group, metadata[group.id]), context.rules, context.plugin.asked
+        )
         if not verdict.holds:
             return Closing(group, Outcome.NOT_SELECTED, verdict.reason)
         return replace(group, reason=verdict.reason) if context.rules.selection else group
@@ -204,7 +209,7 @@ def route(
     def routed(group: OpenGroup) -> OpenGroup:
         if group.is_late:
             return replace(group, route=group.lies_in, reason="beside what is archived of the group")
-        found, why = _routed(context, group, metadata[group.id])
+        found, why = _routed(context, group, _known(context, group, metadata[group.id]))
         return replace(group, route=found, reason="; ".join(filter(None, (group.reason, why))))
 
     return _each(groups, routed)
@@ -224,9 +229,28 @@ def _extracted(context: StageContext, group: OpenGroup, name: str) -> Described:
         or (file.status is FileStatus.WAITING and not decide.is_set_aside(file.filename, context.rules))
     ]
     files.sort(key=lambda file: decide.in_order(file.filename, context.rules))
-    returned = context.plugin.asked("extractor", name, [Path(file.readable_path) for file in files])
+    keywords = {"fields": _fields(context, group)} if context.plugin.takes_fields(name) else {}
+    paths = [Path(file.readable_path) for file in files]
+    returned = context.plugin.asked("extractor", name, paths, **keywords)
     values = checked_metadata(context.plugin, returned, context.project.engine.dialect)
     return as_json(values), values
+
+
+def _fields(context: StageContext, group: OpenGroup) -> dict[str, object]:
+    """The fields of a group's key, as its files have them."""
+    completeness = context.rules.completeness
+    for file in group.files if completeness is not None else ():
+        found = decide.group_fields(file.source_path.removeprefix(context.watch.root), context.rules)
+        if completeness is not None and found is not None:
+            return completeness.offered(found)
+    return {}
+
+
+def _known(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a group is selected and routed by: its metadata, else the fields of its key."""
+    fields = _fields(context, group)
+    said = {name: value for name, value in metadata.items() if value is not None or name not in fields}
+    return {**fields, **said}
 
 
 def _routed(context: StageContext, group: OpenGroup, metadata: Mapping[str, Any]) -> tuple[Route, str]:

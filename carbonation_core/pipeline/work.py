@@ -305,7 +305,7 @@ class Work:
             record.record_clean_up(connection, cleaned, now)
             batches.release(connection, self.batch_id, ids)
             # A look left groups that were owned as they were, whatever joined them.
-            refresh(connection, self._context.rules, ids, (), now)
+            refresh(connection, self._context.watch.root, self._context.rules, ids, (), now)
 
     @repeatable
     def _record(self, stage: Stage, opened: Sequence[OpenGroup], result: StageResult) -> "_Recorded":

@@ -17,7 +17,7 @@ from carbonation_core.db.components import Arrival, Change, Component
 from carbonation_core.db.engine import Connection, chunks, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
-from carbonation_core.delivery.grouping import NoKey, key_of, refresh, retract_or_restore
+from carbonation_core.delivery.grouping import NoKey, key_of, member_of, refresh, retract_or_restore
 from carbonation_core.disk import file_system
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Pool, look_at, own_stamp
@@ -30,6 +30,7 @@ from carbonation_core.project import Project, rules_in_force
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from carbonation_core.rules import decide
 from carbonation_core.rules.decide import reachable_archives
+from carbonation_core.rules.readiness import shortfall
 from carbonation_core.rules.rule_sets import Rules, RuleSet
 from carbonation_core.text import listing
 
@@ -180,7 +181,7 @@ class Adopter:
                 for row in groups.by_key(connection, self._watch.name, {one.key for one in accepted}).values()
             }
             self._renew_complete(connection, touched)
-            refresh(connection, self._rules, touched, (), now)
+            refresh(connection, self._watch.root, self._rules, touched, (), now)
         return done
 
     def _existing(self, connection: Connection, taken: Sequence[_Adoption]) -> dict[str, Component]:
@@ -285,7 +286,8 @@ class Adopter:
     def _is_whole(self, files: Sequence[Component]) -> bool:
         if not all(file.status is FileStatus.ARCHIVED and file.in_archive for file in files):
             return False
-        return not decide.missing([file.filename for file in files], self._rules)
+        members = [member_of(file, self._watch.root) for file in files]
+        return not shortfall(members, self._rules).is_required
 
     def _complete_row(self, row: GroupRow, files: Sequence[Component]) -> dict[str, object]:
         now = self._project.clock()

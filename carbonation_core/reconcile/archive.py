@@ -268,7 +268,7 @@ class _Reconciling:
         for watch in self._project.config.watch:
             own = (file.group_id for file in files if file.watch_name == watch.name)
             ids = {id_ for id_ in own if id_ is not None}
-            refresh(connection, rules.sets[watch.rules], ids, (), now)
+            refresh(connection, watch.root, rules.sets[watch.rules], ids, (), now)
 
     def _watches_of(self, connection: Connection, findings: Sequence[Finding]) -> list[str]:
         ids = [finding.copy_id for finding in findings if finding.copy_id is not None]

@@ -247,6 +247,8 @@ def _regrouped(group: _Told, context: StageContext, in_force: RuleSet) -> Judgem
     for file in group.files:
         path = file.source_path.removeprefix(context.watch.root)
         key = decide.group_key(path, context.rules)
+        if key is None:
+            return Judgement(Difference.REGROUPED, f"{path} would fit none of the patterns")
         if key != decide.group_key(path, in_force):
             return Judgement(Difference.REGROUPED, f'{path} would belong to group "{key}"')
     return None

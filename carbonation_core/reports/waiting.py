@@ -10,11 +10,11 @@ from carbonation_core.db.batches import OFFERED, BatchRow
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import member_of, strays_of
+from carbonation_core.delivery.grouping import standing, strays_of
 from carbonation_core.lifecycle import OPEN, FileStatus
 from carbonation_core.project import Project, rules_accepted
-from carbonation_core.rules.decide import readiness
 from carbonation_core.rules.near_misses import causes_of
+from carbonation_core.rules.readiness import Shortfall
 from carbonation_core.rules.rule_sets import RuleSet
 from carbonation_core.text import shown
 
@@ -83,14 +83,17 @@ def group_waits(
         return Wait(f"waits for watch {group.watch_name}, which is configured no more")
     if detected:
         return _settling(detected, watch, now)
+    state = standing(group, files, watch.root, rules) if rules else None
     if group.due_at is not None and group.due_at > now:
+        if state is not None and state.not_before is not None and state.not_before > now:
+            says = f"waits {state.lacks.waits} until {shown(group.due_at)}, then is archived as it is"
+            return Wait(says, group.due_at)
         return Wait(f"waits for its next attempt, at {shown(group.due_at)}", group.due_at)
     if group.due_at is not None:
         return Wait(f"is whole, and waits for a run since {shown(group.due_at)}")
-    state = readiness([member_of(file) for file in files], rules, False, False) if rules else None
-    if rules is None or state is None or not state.missing:
+    if rules is None or state is None or not state.lacks.is_required:
         return Wait("waits for the next look at its watch")
-    return _missing(group, (*files, *strays), state.missing, rules, like)
+    return _missing(group, (*files, *strays), state.lacks, rules, like)
 
 
 def file_waits(file: Component, watch: Watch | None, now: datetime) -> Wait | None:
@@ -192,7 +195,7 @@ def _settling(files: Sequence[Component], watch: Watch, now: datetime) -> Wait:
 def _missing(
     group: GroupRow,
     files: Sequence[Component],
-    missing: Sequence[str],
+    lacks: Shortfall,
     rules: RuleSet,
     like: str | None,
 ) -> Wait:
@@ -202,10 +205,10 @@ def _missing(
         for file in there
         if file.status is FileStatus.INTEGRITY_FAILED
     ]
-    causes = [*broken, *causes_of(missing, [file.filename for file in there], rules)]
+    causes = [*broken, *causes_of(lacks, [file.filename for file in there], rules)]
     causes += [like] if like else []
     also = "".join(f"; {cause}" for cause in causes)
-    says = f"waits for {', '.join(missing)}"
+    says = f"waits {lacks.waits}"
     if group.deadline_at is None:
         late = (
             f"; its timeout passed at {shown(group.timed_out_at)}"

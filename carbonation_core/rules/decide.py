@@ -13,8 +13,8 @@ from typing import Any
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import Unroutable
-from carbonation_core.lifecycle import ASKING, FileStatus
 from carbonation_core.names import matches_any
+from carbonation_core.rules.path_patterns import Value
 from carbonation_core.rules.rule_sets import (
     FieldCondition,
     IntegrityRule,
@@ -120,25 +120,29 @@ def _last_suffix(filename: str) -> str:
     return f".{suffix}" if stem and suffix else ""
 
 
-def group_key(path: str, rules: RuleSet) -> str:
-    """The key of a file by its path relative to the watch, when no plugin decides.
+def group_key(path: str, rules: RuleSet) -> str | None:
+    """The key of a file by its path relative to the watch, when no plugin decides; None: no pattern fits it.
 
     A sidecar has that of the file it names.
     """
     directory, _, filename = path.rpartition("/")
     if rules.completeness is None:
         return path.removesuffix(sidecar_extension(filename, rules) or "")
+    if rules.completeness.group_by == "pattern":
+        group = group_fields(path, rules)
+        return rules.completeness.key_of(group) if group is not None else None
     stem = filename.removesuffix(extension(filename, rules))
     return f"{directory}/{stem}" if directory and not rules.completeness.across_directories else stem
 
 
-def missing(filenames: Collection[str], rules: RuleSet) -> tuple[str, ...]:
-    """The expected extensions that none of these files has."""
-    if rules.completeness is None:
-        return ()
-    there = {extension(filename, rules) for filename in filenames}
-    there |= {sidecar for filename in filenames if (sidecar := sidecar_extension(filename, rules))}
-    return tuple(wanted for wanted in rules.completeness.expected_extensions if wanted not in there)
+def group_fields(path: str, rules: RuleSet) -> Mapping[str, Value] | None:
+    """The fields of the key of a file's group, by its path relative to the watch; None: it has none."""
+    completeness = rules.completeness
+    if completeness is None or completeness.group_by != "pattern":
+        return None
+    sidecar = sidecar_extension(path.rpartition("/")[2], rules)
+    fields = completeness.fields_of(path.removesuffix(sidecar) if sidecar else path)
+    return completeness.group_of(fields) if fields is not None else None
 
 
 def names_of_sums(filename: str, sidecar: str, rules: RuleSet) -> tuple[str, str]:
@@ -170,51 +174,6 @@ def unaccompanied(asking: Collection[str], there: Collection[str], rules: RuleSe
     return tuple(sorted(set(lacking)))
 
 
-@dataclass(frozen=True)
-class Member:
-    """What the completeness of a group depends on, of one of its files."""
-
-    filename: str
-    status: FileStatus
-    in_delivery: bool
-    in_archive: bool
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """Whether a group may be worked on, and what it waits for if not."""
-
-    ready: bool
-    idle: bool  # none of its files asks for work
-    missing: tuple[str, ...] = ()
-
-
-def readiness(members: Collection[Member], rules: RuleSet, unsettled: bool, timed_out: bool) -> Readiness:
-    """Whether a group with these files is whole.
-
-    `unsettled`: a file that belongs to it has not settled yet. `timed_out`: its
-    timeout has passed, which under "archive_partial" makes it whole.
-    """
-    if not any(member.status in ASKING for member in members):
-        return Readiness(ready=False, idle=True)
-    asking = [m.filename for m in members if m.status in ASKING and m.in_delivery]
-    there = asking + [m.filename for m in members if _is_done(m, rules)]
-    lacking = missing(there, rules)
-    # A name says nothing new beside its extension.
-    lacking += tuple(n for n in unaccompanied(asking, there, rules) if not n.endswith(lacking))
-    unsettled = unsettled or any(m.status is FileStatus.DETECTED and m.in_delivery for m in members)
-    partial = (
-        timed_out and rules.completeness is not None and rules.completeness.on_timeout == "archive_partial"
-    )
-    return Readiness(ready=(not lacking or partial) and not unsettled, idle=False, missing=lacking)
-
-
-def _is_done(member: Member, rules: RuleSet) -> bool:
-    if member.status is FileStatus.NOT_SELECTED:
-        return member.in_delivery and is_set_aside(member.filename, rules)
-    return member.status is FileStatus.ARCHIVED and member.in_archive
-
-
 def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:
     """Sorts a group's files: primary first, then as the rule set lists extensions, then by name.
 
@@ -226,7 +185,7 @@ def in_order(filename: str, rules: RuleSet) -> tuple[bool, int, str]:
         return (is_sidecar, 0, filename)
     listed = [
         *([completeness.primary_extension] if completeness.primary_extension else []),
-        *completeness.expected_extensions,
+        *completeness.expected,
         *completeness.optional_extensions,
     ]
     own = extension(filename, rules)
@@ -287,8 +246,8 @@ def route(
     ask: Ask,
 ) -> tuple[str, str]:
     """The archive's name for a group, and why; raises `Unroutable` without one, and what `ask` does."""
-    by_plugin = rules.completeness is not None and rules.completeness.group_by == "plugin"
-    matched = key if by_plugin else key.rpartition("/")[2]
+    by_path = rules.completeness is None or rules.completeness.group_by == "stem"
+    matched = key.rpartition("/")[2] if by_path else key
     for number, block in enumerate(rules.routing, 1):
         if block.match is not None and block.archive is not None:
             if matches_any(matched, [block.match]):

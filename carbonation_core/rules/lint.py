@@ -149,10 +149,10 @@ def _about_rule_set(name: str, rules: RuleSet, file: str) -> Iterator[str]:
                 f'{where}: "{primary}" is only optional, so that a group can be archived '
                 "without the file whose path it bears"
             )
-        elif primary not in completeness.expected_extensions:
+        elif primary not in completeness.expected:
             yield (
                 f'{where}: "{primary}" is not expected, so that a group may never have it; '
-                f"expected: {listing(completeness.expected_extensions)}"
+                f"expected: {listing(completeness.expected)}"
             )
     for number, check in enumerate(rules.integrity, 1):
         if check.manifest and set(check.manifest) == {"*"}:
@@ -184,7 +184,7 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
                 f'{place(config.path, table, "patterns")}: "{pattern}" takes nothing, '
                 f'as "ignore_patterns" shuts out all of it: {listing(watch.ignore_patterns)}'
             )
-    for extension in rules.completeness.expected_extensions if rules.completeness else ():
+    for extension in rules.completeness.expected if rules.completeness else ():
         ends = (
             f'every name that ends in "{extension}", which rule set "{watch.rules}" expects; '
             "no group will ever be complete"

@@ -6,13 +6,14 @@ and another in NFD, an extension that no list names.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from unicodedata import normalize
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.names import matches_any
 from carbonation_core.rules.decide import extension
+from carbonation_core.rules.readiness import Shortfall
 from carbonation_core.rules.rule_sets import RuleSet
 
 _SEPARATOR = re.compile(r"/|\\x5c")  # of directories, on Windows, too; see `carbonation_core.names`
@@ -30,14 +31,14 @@ def difference(one: str, other: str) -> str | None:
     return "case and Unicode form (NFC and NFD)" if _read(one) == _read(other) else None
 
 
-def wants(missing: Collection[str], filenames: Iterable[str], rules: RuleSet) -> str:
-    """What a group with these files lacks, and the likely cause: `.dat; A.DAT has the extension .DAT, …`."""
-    return "; ".join([", ".join(missing), *causes_of(missing, filenames, rules)])
+def waits(lacks: Shortfall, filenames: Iterable[str], rules: RuleSet) -> str:
+    """What a group with these files waits for, and why it may: `for .dat; A.DAT has the extension .DAT`."""
+    return "; ".join(filter(None, [lacks.waits, *causes_of(lacks, filenames, rules)]))
 
 
-def causes_of(missing: Collection[str], filenames: Iterable[str], rules: RuleSet) -> list[str]:
-    """Why a group with these files may lack what it lacks."""
-    return list(islice(_unlike(filenames, rules), MOST)) if missing else []
+def causes_of(lacks: Shortfall, filenames: Iterable[str], rules: RuleSet) -> list[str]:
+    """Why a group with these files may lack the names that it lacks."""
+    return list(islice(_unlike(filenames, rules), MOST)) if lacks.names else []
 
 
 def like_keys(keys: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """rules.toml as frozen values: named rule sets, checked against what the plugin offers."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from carbonation_core.config.loading import Config
+from carbonation_core.config.templates import misfits
 from carbonation_core.config.toml import LONGEST_VALUE, Duration, Section, parse, parse_toml, place
 from carbonation_core.errors import ConfigError
 from carbonation_core.names import matches_any
+from carbonation_core.rules.completeness import Completeness, Extension
 from carbonation_core.rules.expressions import Expression
 from carbonation_core.text import listing, nearest
 
-OnTimeout = Literal["warn", "skip", "archive_partial"]
 Algorithm = Literal["md5", "sha1", "sha256", "sha512"]
 Kind = Literal[  # of a plugin's function
     "extractor", "group function", "selection function", "routing function", "integrity function"
@@ -50,12 +51,6 @@ def _expression(value: object) -> Expression:
     return Expression(value)
 
 
-def _extension(value: object) -> str:
-    if not isinstance(value, str) or len(value) < 2 or value[0] != "." or "/" in value:
-        raise ValueError('should be an extension with its dot, such as ".json"')
-    return value
-
-
 def _size_or_bytes(value: object) -> int | str:
     if isinstance(value, str):
         if len(value) > LONGEST_VALUE:
@@ -79,7 +74,6 @@ def _unless_empty(value: object) -> object:
 
 
 Pattern = Annotated[Expression, BeforeValidator(_expression)]
-Extension = Annotated[str, BeforeValidator(_extension)]
 
 _KEYS = {  # of each type of check, beside those that all have
     "min_size": ("value",),
@@ -173,55 +167,6 @@ class IntegrityRule(Section):
         """The bytes of `magic`."""
         assert isinstance(self.value, str)
         return bytes.fromhex(self.value)
-
-
-class Completeness(Section):
-    """How files make a group, and when it is whole."""
-
-    group_by: Literal["stem", "plugin"] = Field(
-        "stem", description="`stem`: the file's name less its extension; `plugin`: `group_function` says"
-    )
-    group_function: str | None = Field(None, description='the plugin\'s function, for `group_by = "plugin"`')
-    expected_extensions: tuple[Extension, ...] = Field(
-        (), strict=False, description="a group is whole when it has one file of each"
-    )
-    optional_extensions: tuple[Extension, ...] = Field(
-        (), strict=False, description="taken along when there, never waited for"
-    )
-    primary_extension: Extension | None = Field(
-        None, description="the file whose archive path the group bears"
-    )
-    across_directories: bool = Field(False, description="equal stems in different directories are one group")
-    timeout_minutes: float = Field(
-        120, le=525_600, allow_inf_nan=False, description="how long a group may wait; 0 or less: for ever"
-    )
-    on_timeout: OnTimeout = Field(
-        "warn",
-        description="`warn`: say so once and go on waiting; `skip`: give the group up; "
-        "`archive_partial`: go on with what is there",
-    )
-
-    @model_validator(mode="after")
-    def _function_fits(self) -> "Completeness":
-        if self.group_by == "plugin" and self.group_function is None:
-            raise ValueError('group_by = "plugin" needs a "group_function" beside it')
-        if self.group_by != "plugin" and self.group_function is not None:
-            raise ValueError('"group_function" needs group_by = "plugin" beside it')
-        both = set(self.expected_extensions) & set(self.optional_extensions)
-        if both:
-            raise ValueError(f"an extension is either expected or optional, not both: {listing(both)}")
-        return self
-
-    @property
-    def timeout(self) -> timedelta | None:
-        """How long a group may wait; None is for ever."""
-        return timedelta(minutes=self.timeout_minutes) if self.timeout_minutes > 0 else None
-
-    @cached_property
-    def extensions(self) -> tuple[str, ...]:
-        """Expected and optional ones, the longest first."""
-        both = {*self.expected_extensions, *self.optional_extensions}
-        return tuple(sorted(both, key=lambda extension: (-len(extension), extension)))
 
 
 class MetadataRule(Section):
@@ -381,9 +326,21 @@ def load_rules(text: str, config: Config, names: PluginNames) -> Rules:
             faults.append(
                 f'{where}: there is no rule set "{watch.rules}" in {file}; {nearest(watch.rules, data)}'
             )
+    faults = faults or list(_misfits(config, names, sets.values()))
     if faults:
         raise ConfigError(*faults)
     return Rules(sets, rules_digest(text), text)
+
+
+def _misfits(config: Config, names: PluginNames, sets: Iterable[RuleSet]) -> Iterator[str]:
+    """A sentence for each placeholder of an archive that nothing can fill."""
+    if names.columns is None:
+        return
+    fields = {name: value for rules in sets for name, value in rules.waits.examples.items()}
+    for archive in config.archive:
+        where = place(config.path, f'[[archive]] "{archive.name}"', "destination")
+        for sentence in misfits(archive.destination, names.columns, fields):
+            yield f"{where}: {sentence}"
 
 
 def _faults(
@@ -403,9 +360,9 @@ def _faults(
         return f'the plugin has no {kind} "{asked}"; it has: {listing(known)}'
 
     def column(asked: str) -> str | None:
-        if names.columns is None or asked in names.columns:
+        if names.columns is None or asked in names.columns or asked in rules.waits.key:
             return None
-        return f'the plugin has no column "{asked}"; {nearest(asked, names.columns)}'
+        return f'the plugin has no column "{asked}"; {nearest(asked, [*names.columns, *rules.waits.key])}'
 
     checks: list[tuple[str, str, str | None]] = [(f"[{name}]", "archive", archive(rules.archive))]
     if rules.completeness:

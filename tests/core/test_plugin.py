@@ -16,6 +16,7 @@ from carbonation_core.config.loading import Config, load_config
 from carbonation_core.db.models import FileBase, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
 from carbonation_core.plugin import Plugin, QueryDefaults, checked_metadata, load_plugin
+from carbonation_core.rules.rule_sets import load_rules
 
 CONFIG = """
 [[watch]]
@@ -193,8 +194,9 @@ def test_destinations_are_checked_against_the_columns(tmp_path: Path) -> None:
     loaded = config(tmp_path, "my_columns")
     with loaded.path.open("a") as file:
         file.write('[[archive]]\nname = "main"\ndestination = "archive/{categroy}/{category:%Y}"\n')
+    loaded = load_config(loaded.path)
     with pytest.raises(ConfigError) as raised:
-        load_plugin(load_config(loaded.path))
+        load_rules("[default]\n", loaded, load_plugin(loaded).names)
     unknown, misfit = raised.value.faults
     assert unknown == (
         f'{loaded.path}: [[archive]] "main": key "destination": placeholder "{{categroy}}" names no column '

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.errors import Unroutable
+from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import decide
+from carbonation_core.rules.readiness import Member, shortfall
 from carbonation_core.rules.rule_sets import RuleSet
 
 NAMES = st.from_regex(r"[ab.]{0,3}[ab](\.[abd]{0,2}){0,3}", fullmatch=True)
@@ -32,6 +34,11 @@ BLOCKS = st.fixed_dictionaries(
 ROUTES = st.lists(st.tuples(st.sampled_from(["*", "a*", "[ab]*", "?", "*.d", "A*"]), st.sampled_from("mn")))
 
 
+def lacking(names: list[str], rules: RuleSet) -> tuple[str, ...]:
+    members = [Member(name, FileStatus.WAITING, in_delivery=True, in_archive=False) for name in names]
+    return shortfall(members, rules).names
+
+
 @given(NAMES, EXTENSIONS)
 def test_a_stem_is_the_name_less_its_last_suffix(name: str, expected: list[str]) -> None:
     rules = RuleSet.model_validate({"completeness": {"expected_extensions": expected}})
@@ -43,7 +50,7 @@ def test_a_group_is_whole_when_each_expected_extension_is_a_last_suffix(
     names: list[str], expected: list[str]
 ) -> None:
     rules = RuleSet.model_validate({"completeness": {"expected_extensions": expected}})
-    assert (not decide.missing(names, rules)) is (set(expected) <= {PurePath(name).suffix for name in names})
+    assert (not lacking(names, rules)) is (set(expected) <= {PurePath(name).suffix for name in names})
 
 
 def wanted(block: dict[str, Any], metadata: dict[str, Any]) -> bool:

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.errors import Unroutable
-from carbonation_core.lifecycle import FileStatus
 from carbonation_core.rules import decide
-from carbonation_core.rules.decide import Member
 from carbonation_core.rules.rule_sets import RuleSet
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,11 +65,6 @@ def test_without_completeness_the_key_is_the_path() -> None:
     assert decide.group_key("site/run1.dat", rule_set()) == "site/run1.dat"
 
 
-def test_missing_names_the_extensions_that_nobody_has() -> None:
-    assert decide.missing(["run1.json", "run1.txt"], PAIR) == (".dat",)
-    assert decide.missing(["anything"], rule_set()) == ()
-
-
 def summed(sidecar: str = ".sha256", **keys: Any) -> dict[str, Any]:
     return {"type": "checksum", "sidecar": sidecar, **keys}
 
@@ -108,13 +101,6 @@ def test_where_nothing_is_listed_a_sidecars_last_suffix_but_one_is_an_extension(
     )
 
 
-def test_an_expected_extension_may_be_that_of_the_sidecars() -> None:
-    listed = grouped(expected_extensions=[".dat", ".sha256"])
-    both = rule_set(completeness=listed.completeness, integrity=[summed()])
-    assert decide.missing(["run1.dat", "run1.dat.sha256"], both) == ()
-    assert decide.missing(["run1.dat", "run1.sha256"], both) == ()
-
-
 @pytest.mark.parametrize(
     ("asking", "there", "lacking"),
     [
@@ -142,13 +128,6 @@ def test_a_rule_with_extensions_or_a_manifest_waits_for_fewer() -> None:
     assert decide.unaccompanied(["a.json"], ["a.json"], either) == ()
 
 
-def test_a_sidecar_that_is_only_read_counts_though_it_is_not_selected() -> None:
-    only_read = rule_set(integrity=[summed(archive_sidecar=False)])
-    files = [member("a.dat"), member("a.dat.sha256", FileStatus.NOT_SELECTED)]
-    assert decide.readiness(files, only_read, False, False).ready
-    assert not decide.readiness(files, rule_set(integrity=[summed()]), False, False).ready
-
-
 def test_sizes_hold_for_extensions_and_not_for_sidecars_and_manifests() -> None:
     small = rule_set(
         integrity=[
@@ -160,43 +139,6 @@ def test_sizes_hold_for_extensions_and_not_for_sidecars_and_manifests() -> None:
     assert decide.stat_fault("a.dat", 9, small) == "has 9 bytes, fewer than min_size = 10"
     assert decide.stat_fault("a.txt", 20, small) == "has 20 bytes, more than max_size = 5"
     assert [decide.stat_fault(name, 9, small) for name in ("a.dat.sha256", "SHA256SUMS")] == [None, None]
-
-
-def member(filename: str, status: FileStatus = FileStatus.WAITING, in_archive: bool = False) -> Member:
-    return Member(filename, status, in_delivery=True, in_archive=in_archive)
-
-
-WHOLE = [member("a.dat"), member("a.json")]
-
-
-def test_a_whole_group_is_ready() -> None:
-    assert decide.readiness(WHOLE, PAIR, unsettled=False, timed_out=False).ready
-
-
-def test_a_group_with_an_unsettled_file_is_not_ready() -> None:
-    assert not decide.readiness(WHOLE, PAIR, unsettled=True, timed_out=False).ready
-    files = [*WHOLE, member("a.tar.gz", FileStatus.DETECTED)]
-    assert not decide.readiness(files, PAIR, unsettled=False, timed_out=False).ready
-
-
-def test_an_archived_file_counts_and_a_missing_one_does_not() -> None:
-    archived = member("a.dat", FileStatus.ARCHIVED, in_archive=True)
-    missing = member("a.dat", FileStatus.MISSING)
-    assert decide.readiness([archived, member("a.json")], PAIR, False, False).ready
-    assert decide.readiness([missing, member("a.json")], PAIR, False, False).missing == (".dat",)
-
-
-def test_a_group_whose_files_ask_for_nothing_is_idle() -> None:
-    archived = member("a.dat", FileStatus.ARCHIVED, in_archive=True)
-    assert decide.readiness([archived], PAIR, False, False).idle
-
-
-@pytest.mark.parametrize(
-    ("on_timeout", "ready"), [("warn", False), ("skip", False), ("archive_partial", True)]
-)
-def test_only_archive_partial_makes_a_late_group_ready(on_timeout: str, ready: bool) -> None:
-    late = grouped(expected_extensions=[".dat", ".json"], on_timeout=on_timeout)
-    assert decide.readiness([member("a.dat")], late, False, timed_out=True).ready is ready
 
 
 def test_the_primary_file_comes_first() -> None:

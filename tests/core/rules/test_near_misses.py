@@ -6,7 +6,8 @@ from unicodedata import normalize
 import pytest
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.rules.near_misses import difference, like_keys, like_listed, like_pattern, wants
+from carbonation_core.rules.near_misses import difference, like_keys, like_listed, like_pattern, waits
+from carbonation_core.rules.readiness import Shortfall
 from carbonation_core.rules.rule_sets import RuleSet
 
 NFC, NFD = normalize("NFC", "café.dat"), normalize("NFD", "café.dat")
@@ -70,12 +71,12 @@ def test_what_sets_two_names_apart(one: str, other: str, apart: str | None) -> N
 def test_a_group_that_lacks_a_file_names_the_likely_cause(
     rules: RuleSet, names: list[str], said: str
 ) -> None:
-    assert wants([".x"], names, rules) == f".x; {said}".removesuffix("; ")
-    assert wants([], names, rules) == ""
+    assert waits(Shortfall((".x",)), names, rules) == f"for .x; {said}".removesuffix("; ")
+    assert waits(Shortfall(), names, rules) == ""
 
 
 def test_only_a_few_files_are_named() -> None:
-    assert wants([".dat"], [f"{number}.md" for number in range(100)], PAIRS).count("neither") == 3
+    assert waits(Shortfall((".dat",)), [f"{number}.md" for number in range(100)], PAIRS).count("neither") == 3
 
 
 def test_a_key_that_is_read_as_another() -> None:

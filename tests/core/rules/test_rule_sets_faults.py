@@ -56,7 +56,7 @@ FAULTS = [
     (
         "an unknown group_by",
         '[default.completeness]\ngroup_by = "name"\n',
-        'R: [default.completeness]: key "group_by": should be "stem" or "plugin", not "name"',
+        'R: [default.completeness]: key "group_by": should be "stem", "pattern" or "plugin", not "name"',
     ),
     (
         "group_by plugin without a function",
