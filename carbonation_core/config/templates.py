@@ -76,7 +76,9 @@ def misfits(
             continue
         placeholder = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}}}"
         if name not in known:
-            nothing = "no column of the plugin, and no field of a key" if fields else "no column of the plugin"
+            nothing = (
+                "no column of the plugin, and no field of a key" if fields else "no column of the plugin"
+            )
             yield f'placeholder "{placeholder}" names {nothing}; {nearest(name, known)}'
         elif known[name] is not None and (fault := _misfit(known[name], form or "", conversion)):
             yield f'placeholder "{placeholder}" {fault}'

@@ -43,6 +43,7 @@ PUBLIC = (
     "completed_at",
     "modified_at",
     "retention_date",
+    "lacks",
     "metadata",
 )
 SHORT = MappingProxyType(

@@ -41,6 +41,7 @@ class Component:
     retry_count: int
     retry_at: datetime | None
     detected_at: datetime
+    lists: Sequence[str] | int | None = None  # of a manifest: the members that it names, or how many
 
     @property
     def readable_path(self) -> str:
@@ -87,6 +88,7 @@ _COLUMNS = (
     FileComponent.retry_count,
     FileComponent.retry_at,
     FileComponent.detected_at,
+    FileComponent.lists,
 )
 # What is known of a component's copy when there is none.
 OF_NO_COPY: Mapping[str, Any] = MappingProxyType(

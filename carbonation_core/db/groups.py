@@ -26,6 +26,7 @@ class GroupRow:
     created_at: datetime
     reopened_at: datetime | None
     completed_at: datetime | None
+    lacks: str | None
     attempts: int
     due_at: datetime | None
     deadline_at: datetime | None
@@ -43,6 +44,7 @@ _COLUMNS = (
     Group.created_at,
     Group.reopened_at,
     Group.completed_at,
+    Group.lacks,
     Group.attempts,
     Group.due_at,
     Group.deadline_at,

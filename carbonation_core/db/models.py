@@ -76,6 +76,16 @@ class Sentence(TypeDecorator[str]):
         return text if len(text) <= LONGEST_SENTENCE else f"{text[: LONGEST_SENTENCE - 1]}…"
 
 
+class Listed(TypeDecorator[tuple[str, ...] | int]):
+    """Names, or how many there are."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...] | int | None:
+        return tuple(value) if isinstance(value, list) else value
+
+
 def path_digest(text: str) -> str:
     """What makes a long path or key unique on every database: SHA-256, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -114,6 +124,7 @@ class GroupColumns:
     completed_at: Mapped[datetime | None]
     modified_at: Mapped[datetime]
     retention_date: Mapped[datetime | None]
+    lacks: Mapped[str | None] = mapped_column(Sentence)  # what it was archived without
     rules_digest: Mapped[str | None] = mapped_column(String(64))  # that archived it
     attempts: Mapped[int] = mapped_column(Integer, default=0)  # failed ones since it was last opened
     due_at: Mapped[datetime | None]  # may be claimed from then on; None: not ready
@@ -194,6 +205,8 @@ class FileComponent(Base):
     in_delivery: Mapped[bool] = mapped_column(Boolean)
     in_archive: Mapped[bool] = mapped_column(Boolean, default=False)
     group_id: Mapped[int | None] = mapped_column(Id, ForeignKey("files.id"))
+    # Of a manifest: the members that it names, below the watch, or how many there are.
+    lists: Mapped[tuple[str, ...] | int | None] = mapped_column(Listed)
     error_message: Mapped[str | None] = mapped_column(Sentence)
     retry_count: Mapped[int] = mapped_column(default=0)
     retry_at: Mapped[datetime | None]  # of the next attempt

@@ -9,7 +9,7 @@ from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import refresh
+from carbonation_core.delivery.grouping import member_of, refresh
 from carbonation_core.disk.transfer import Written
 from carbonation_core.lifecycle import Event, FeedEvent, Outcome, Stage, may
 from carbonation_core.names import to_text
@@ -18,6 +18,7 @@ from carbonation_core.pipeline.outcomes import Ended
 from carbonation_core.pipeline.placement import Kept, Transfer
 from carbonation_core.pipeline.publish import CleanedUp
 from carbonation_core.rules import decide
+from carbonation_core.rules.readiness import shortfall
 
 
 def record(
@@ -210,11 +211,19 @@ def _group_row(
         "archive_directory": job.group.route.directory if job.group.route else None,
         "rules_digest": rules_digest,
         "completed_at": before.completed_at or now,
+        "lacks": _lacks(context, job),
         "attempts": 0,
         "due_at": None,
         "deadline_at": None,
         "timed_out_at": None,
     }
+
+
+def _lacks(context: StageContext, job: Transfer) -> str | None:
+    """What the group is archived without."""
+    taken = {one.order.component_id for one in job.written} | {one.file.id for one in job.aside}
+    there = [file for file in job.group.files if file.id in taken or file.in_archive]
+    return shortfall([member_of(file, context.watch.root) for file in there], context.rules).in_words
 
 
 def _primary_path(context: StageContext, paths: Mapping[str, str]) -> str | None:

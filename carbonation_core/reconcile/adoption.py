@@ -300,6 +300,7 @@ class Adopter:
             "rules_digest": self._rules_digest,
             "complete": True,
             "completed_at": now,
+            "lacks": None,
             "attempts": 0,
             "due_at": None,
             "deadline_at": None,

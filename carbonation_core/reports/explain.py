@@ -180,7 +180,7 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
         return f"{again}{wait.says}; it is open for {ago(now - since)}"
     at_fault = [f for f in files if f.status not in (FileStatus.ARCHIVED, FileStatus.CLEARED)]
     if group.complete and not at_fault:
-        return f"{done}, in archive {group.archive_name}"
+        return "; ".join(filter(None, [f"{done}, in archive {group.archive_name}", group.lacks]))
     statuses = dict.fromkeys(file.status for file in at_fault or files)
     counts = ", ".join(f"{sum(f.status is s for f in files)} {s}" for s in statuses)
     reasons = dict.fromkeys(file.error_message for file in at_fault or files if file.error_message)

@@ -40,6 +40,11 @@ SPECIAL = {  # what a validator reads differently from what it gives
     "not_matches": ("regular expressions", "`[]`"),
     "kwargs": ("table", "`{}`"),
     "tags": ("table", "`{}`"),
+    "types": ("table", "`{}`"),
+    "required": ("array of tables", "`[]`"),
+    "wanted": ("array of tables", "`[]`"),
+    "optional": ("array of tables", "`[]`"),
+    "expected_extensions": ("array of text, or of alternatives", "`[]`"),
     "value": ("whole number or text", ""),
 }
 

@@ -34,6 +34,7 @@ def of_slot(satellite: str) -> list[str]:
     return [*names, *(f"{satellite}_{part}_202611271200.nat" for part in ("PRO", "EPI"))]
 
 
+@pytest.mark.long
 def test_a_slot_that_comes_in_any_order_is_archived_without_three_segments(make: SiteMaker) -> None:
     site = make(rules=rules("slots"), archive={"destination": '"archive/{satellite}/{start:%Y%m%d}"'})
     names = [*of_slot("MSG3"), *of_slot("MSG4")]
@@ -59,9 +60,18 @@ def test_a_slot_that_comes_in_any_order_is_archived_without_three_segments(make:
 
 
 def test_what_is_only_wanted_is_done_without_after_its_time(make: SiteMaker) -> None:
-    site = make(rules=rules("slots"))
-    wanted = [name for name in of_slot("MSG4") if "WV_073" in name]
-    site.deliver(*(name for name in of_slot("MSG4") if name not in wanted))
+    site = make(
+        rules="""
+        [slots.completeness]
+        group_by = "pattern"
+        patterns = "{satellite}_{channel}_{start:%Y%m%d%H%M}_{segment:d}.nat"
+        key = ["satellite", "start"]
+        required = [{ channel = "IR_108", segment = "1-2" }]
+        wanted = [{ channel = "WV_073", segment = "1-8" }]
+        """
+    )
+    wanted = [f"MSG4_WV_073_202611271200_{segment}.nat" for segment in (1, 2)]
+    site.deliver(*(f"MSG4_IR_108_202611271200_{segment}.nat" for segment in (1, 2)))
     site.one_pass()
     assert site.feed() == []
     assert "with none of 8 segments of channel WV_073 until" in stands(site, "MSG4/202611271200")

@@ -14,6 +14,7 @@ from carbonation_core.rules.readiness import Member, Readiness, readiness, short
 from carbonation_core.rules.rule_sets import RuleSet
 from tests.core._helpers.faulty import of, require_fault_of_rules
 
+DAY = datetime(2026, 11, 27, tzinfo=UTC).replace(tzinfo=None)  # as names have it
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SLOTS = """
     group_by = "pattern"
@@ -51,9 +52,9 @@ def stands(members: list[Member], rules: RuleSet, timed_out: bool = False) -> Re
         ("{a:_<6d}.dat", "12____.dat", {"a": 12}),
         ("{a}_{a}.dat", "x_x.dat", {"a": "x"}),
         ("{a}_{a}.dat", "x_y.dat", None),
-        ("{a:%Y%j}.dat", "2026032.dat", {"a": datetime(2026, 2, 1)}),
+        ("{a:%Y%j}.dat", "2026032.dat", {"a": DAY.replace(month=2, day=1)}),
         ("{a:%Y%m%d}.dat", "20261301.dat", None),
-        ("{a:%Y}/{a:%m}/f_{a:%Y%m%d}.dat", "2026/11/f_20261127.dat", {"a": datetime(2026, 11, 27)}),
+        ("{a:%Y}/{a:%m}/f_{a:%Y%m%d}.dat", "2026/11/f_20261127.dat", {"a": DAY}),
         ("{a:%Y}/{a:%m}/f_{a:%Y%m%d}.dat", "2026/10/f_20261127.dat", None),
         ("{a}.SAFE/**", "S2A.SAFE/x/y.jp2", {"a": "S2A"}),
         ("{a}/*.jp2", "S2A/x/y.jp2", None),
@@ -142,7 +143,8 @@ def test_a_count_leaves_out_what_is_optional() -> None:
 
 def test_a_name_may_say_how_many_there_are() -> None:
     rules = completeness(
-        'group_by = "pattern"\npatterns = "{run}_{part:d}of{parts:d}.dat"\nkey = ["run"]\ncount_field = "parts"\n'
+        'group_by = "pattern"\npatterns = "{run}_{part:d}of{parts:d}.dat"\n'
+        'key = ["run"]\ncount_field = "parts"\n'
     )
     assert shortfall([member("a_1of3.dat")], rules).tallies == ("1 of 3 files",)
     assert stands([member(f"a_{part}of3.dat") for part in (1, 2, 3)], rules).ready
@@ -192,22 +194,26 @@ FAULTS = [
     (
         "words for a number",
         'required = [{ segment = "all" }]',
-        '"required" number 1: field "segment" is a whole number, so it should be as in 3, "1-24", "1-3, 7-9", not \'all\'',
+        '"required" number 1: field "segment" is a whole number, so it should be as in 3, "1-24", '
+        "\"1-3, 7-9\", not 'all'",
     ),
     (
         "a range of text",
         'patterns = "{run}_{start:%Y}_{segment}"\nrequired = [{ segment = "1-8" }]',
-        '"required" number 1: "1-8" is a range, and field "segment" is text; write "{segment:d}" in the pattern',
+        '"required" number 1: "1-8" is a range, and field "segment" is text; write "{segment:d}" '
+        "in the pattern",
     ),
     (
         "a set of the key alone",
         'required = [{ run = "a" }]',
-        '"required" number 1: says for which groups it holds ("run"), and not which members these should have',
+        '"required" number 1: says for which groups it holds ("run"), and not which members these '
+        "should have",
     ),
     (
         "too large a set",
         'required = [{ segment = "1-100000", start = "every 1m" }]',
-        '"required" number 1: "every" goes through a slot, so "slot" should be given, and "start" be in "key"',
+        '"required" number 1: "every" goes through a slot, so "slot" should be given, and "start" '
+        'be in "key"',
     ),
     (
         "a slot without a time",
@@ -234,7 +240,8 @@ FAULTS = [
     (
         "an unknown format",
         'patterns = "{run:x}"',
-        'field "run" has the format "x"; it should be nothing or "s" for text, "d" for a whole number, each with a width such as "3d", or a time such as "%Y%m%d%H%M"',
+        'field "run" has the format "x"; it should be nothing or "s" for text, "d" for a whole '
+        'number, each with a width such as "3d", or a time such as "%Y%m%d%H%M"',
     ),
     (
         "a pattern without the key",
