@@ -26,12 +26,12 @@ class GroupRow:
     created_at: datetime
     reopened_at: datetime | None
     completed_at: datetime | None
-    lacks: str | None
     attempts: int
     due_at: datetime | None
     deadline_at: datetime | None
     timed_out_at: datetime | None
     batch_id: str | None
+    lacks: str | None = None  # what it was archived without, in words
 
 
 _COLUMNS = (
@@ -44,12 +44,12 @@ _COLUMNS = (
     Group.created_at,
     Group.reopened_at,
     Group.completed_at,
-    Group.lacks,
     Group.attempts,
     Group.due_at,
     Group.deadline_at,
     Group.timed_out_at,
     Group.batch_id,
+    Group.lacks,
 )
 
 

@@ -12,7 +12,7 @@ from tests.site import PAIRS, Site, SiteMaker, open_site
 KEYED = """
     [[archive]]
     name = "keyed"
-    destination = "archive/{category}/{nothing}"
+    destination = "archive/{category}/{start}"
 """
 
 

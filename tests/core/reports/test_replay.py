@@ -102,7 +102,7 @@ def test_where_a_group_lies_by_earlier_rules_is_no_change_of_these(site: Site) -
             '    [[pairs.selection]]\n    type = "plugin"\n    function = "broken"\n',
             'selection function "broken" raised KeyError',
         ),
-        ('    [[pairs.routing]]\n    match = "*"\n    archive = "strange"\n', "no_such_key"),
+        ('    [[pairs.routing]]\n    match = "*"\n    archive = "strange"\n', 'names "start"'),
     ],
 )
 def test_what_would_fail_says_why(make: SiteMaker, more: str, reason: str) -> None:
@@ -111,7 +111,7 @@ def test_what_would_fail_says_why(make: SiteMaker, more: str, reason: str) -> No
         routing_functions={"nowhere": lambda metadata: "nowhere"},
         selection_functions={"broken": lambda metadata: metadata["none"]},
     )
-    strange = '[[archive]]\nname = "strange"\ndestination = "strange/{no_such_key}"\n'
+    strange = '[[archive]]\nname = "strange"\ndestination = "strange/{start}"\n'
     site = make(SIZED, plugin=plugin, more=strange)
     complete(site, "run1")
     (one,) = tried(site, SIZED + more).values()
