@@ -43,6 +43,10 @@ class ScanError(CarbonationError):
     """A delivery directory cannot be looked at; nothing may be concluded from that."""
 
 
+class NotOurs(ScanError):
+    """A watch belongs to another site."""
+
+
 class IllegalTransition(CarbonationError):
     """That event cannot happen to a component in that status."""
 

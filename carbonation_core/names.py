@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
+MARK = ".carbonation-directory"  # the file by which a watched directory is known again
 NAME_MAX, PATH_MAX = 255, 4095  # bytes that Linux takes, of a name and of a path
 
 # Ranges are written out: what Python calls printable grows with each release of

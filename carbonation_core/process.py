@@ -3,8 +3,11 @@
 import getpass
 import os
 import signal
+import socket
 import traceback
 from pathlib import Path
+
+LONGEST_HOST = 64  # characters (gethostname(2))
 
 
 def this_process(run_id: str) -> str:
@@ -33,6 +36,11 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def host_name() -> str:
+    """The name of the host that this process runs on, at most `LONGEST_HOST` characters."""
+    return socket.gethostname()[:LONGEST_HOST]
 
 
 def is_told_to_end(error: BaseException) -> bool:

@@ -3,7 +3,6 @@
 import logging
 import os
 import pwd
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from carbonation_core.db.rule_versions import Author
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import Plugin, load_plugin
-from carbonation_core.process import user_name
+from carbonation_core.process import host_name, user_name
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 
 log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ def rules_of(project: Project, digest: str) -> Rules:
 
 def _author(file: Path) -> Author:
     """Whose file it is and when it was written, as the file system knows, and who reads it here."""
-    read_by = f"{user_name()} on {socket.gethostname()} (pid {os.getpid()})"
+    read_by = f"{user_name()} on {host_name()} (pid {os.getpid()})"
     try:
         found = file.stat()
     except OSError:

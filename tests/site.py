@@ -17,7 +17,7 @@ from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import make_engine, reading
 from carbonation_core.db.models import ArchiveCopy, FeedEntry, FileComponent, Group, StatusChange
 from carbonation_core.delivery.observe import Observation, observe
-from carbonation_core.names import to_text
+from carbonation_core.names import MARK, to_text
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
 from carbonation_core.project import Project
@@ -113,6 +113,10 @@ class Site:
             path = self.incoming / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+    def delivered(self) -> set[str]:
+        """The names of all that lies in the watch."""
+        return {path.name for path in self.incoming.iterdir()} - {MARK}
 
     def tick_clock(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

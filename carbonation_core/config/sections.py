@@ -22,7 +22,8 @@ from carbonation_core.config.toml import (
     shown,
 )
 from carbonation_core.logs.file import Retention, Rotation
-from carbonation_core.names import PATH_MAX, matches_any, to_text
+from carbonation_core.names import MARK, PATH_MAX, matches_any, to_text
+from carbonation_core.process import LONGEST_HOST, host_name
 
 Observer = Literal["auto", "native", "polling"]
 Symlinks = Literal["refuse", "follow_inside"]
@@ -126,8 +127,13 @@ Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
 
 
 class ServiceSection(Section):
-    """How often, how many, how long."""
+    """Which site this is; how often, how many, how long."""
 
+    site: Annotated[Name, Field(max_length=LONGEST_HOST)] | None = Field(
+        None,
+        description="what a service is called among those that share a database, the same on each of its "
+        "hosts; absent: the host's name",
+    )
     poll_interval: Duration = Field(
         timedelta(seconds=5), description="how often a watch without file events is scanned"
     )
@@ -171,6 +177,11 @@ class ServiceSection(Section):
         timedelta(days=365), description="how long changes of status are kept"
     )
     run_retention: Duration = Field(timedelta(days=30), description="how long Dagster's runs are kept")
+
+    @property
+    def site_name(self) -> str:
+        """What this site is called."""
+        return self.site or host_name()
 
     @property
     def slots(self) -> int:
@@ -321,7 +332,8 @@ class Watch(Section):
 
     def ignores(self, path: str) -> bool:
         """Whether a name in that relative path is one to be left alone."""
-        return any(matches_any(name, self.ignore_patterns) for name in path.split("/") if name)
+        names = filter(None, path.split("/"))
+        return any(name == MARK or matches_any(name, self.ignore_patterns) for name in names)
 
 
 class Archive(Section):

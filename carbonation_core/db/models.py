@@ -26,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from carbonation_core.lifecycle import FileStatus
+from carbonation_core.process import LONGEST_HOST
 
 __all__ = ["FileBase", "FileComponent", "FileStatus", "UtcDateTime"]
 
@@ -332,6 +333,20 @@ class Tally(Base):
     watch_name: Mapped[str] = mapped_column(String(255), primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
+
+
+class WatchOwner(Base):
+    """Whose a watch is: a site's, and the directory's that this last saw at its path; see `disk.mark`."""
+
+    __tablename__ = "watches"
+
+    watch_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    site: Mapped[str] = mapped_column(String(LONGEST_HOST))
+    since: Mapped[datetime]
+    mark: Mapped[str | None] = mapped_column(String(32))
+    host: Mapped[str] = mapped_column(String(LONGEST_HOST))
+    file_system: Mapped[str] = mapped_column(String(20))  # numbers of 64 bits
+    inode: Mapped[str] = mapped_column(String(20))
 
 
 class RulesVersion(Base):

@@ -32,7 +32,7 @@ def part_of_watch(watch_name: str) -> str:
 class WatchState:
     """What the last look at a watch said: the details of the watch as a part.
 
-    `files` lie there, on file system `device`; `error` says why it cannot be looked
+    `files` lie there; `error` says why it cannot be looked
     at. `counted_at`: when the sums beside the rows were counted from them;
     `last_new`: when something was last delivered. `found_by_event` deliveries were
     told of by a file event, `found_by_scan` only found by a look. `listens`: whether
@@ -42,7 +42,6 @@ class WatchState:
 
     rules_digest: str | None = None
     files: int | None = None
-    device: int | None = None
     error: str | None = None
     counted_at: datetime | None = None
     last_new: datetime | None = None

@@ -4,11 +4,14 @@ import random
 from dataclasses import dataclass, replace
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, groups, service
+from carbonation_core.db import components, groups, service, watches
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
+from carbonation_core.db.watches import Owner
 from carbonation_core.delivery.diff import Facts, groups_in_question, settled
+from carbonation_core.delivery.ownership import marked, require_unexchanged
+from carbonation_core.disk.mark import Directory
 from carbonation_core.disk.scan import Hints, Look, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.names import to_path
@@ -20,14 +23,25 @@ from carbonation_core.rules.rule_sets import Rules
 class Before:
     """What was known before a look, and where it has to go.
 
-    `last` is None before the first look, `state` is what that said; `files` are
-    those that may have changed, which is all of them if the hints say everything.
+    `last` is None before the first look, `state` is what that said; `owner` is whose
+    the watch was, `directory` what lies there now, or why nothing is to be concluded
+    from it; `files` are those that may have changed, which is all of them if the
+    hints say everything.
     """
 
     last: PartState | None
     state: WatchState
+    owner: Owner | None
+    directory: Directory | ScanError
     hints: Hints
-    files: tuple[Component, ...]
+    files: tuple[Component, ...] = ()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the database knows whose the watch is, and its directory as it lies there now."""
+        if self.owner is None or isinstance(self.directory, ScanError):
+            return False
+        return self.directory.is_at(self.owner.directory)
 
 
 def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints) -> Before:
@@ -35,25 +49,27 @@ def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints
     with reading(project.engine) as connection:
         last = service.get(connection, part_of_watch(watch.name))
         state = WatchState.from_details(last.details) if last is not None else WatchState()
-        was_mounted = device_of(watch) not in (None, state.device)
-        if last is None or state.rules_digest != rules_digest or was_mounted:
+        owner = watches.owner(connection, watch.name)
+        before = Before(last, state, owner, _directory(project, watch, owner), hints)
+        if last is None or state.rules_digest != rules_digest or not before.is_kept:
             hints = replace(hints, everything=True)
         if hints.everything:
             files = components.in_delivery(connection, watch.name)
         else:
             files = _hinted(connection, watch, hints)
-    return Before(last, state, hints, tuple(files))
+    return replace(before, hints=hints, files=tuple(files))
 
 
 def seen_by(watch: Watch, before: Before) -> Look:
-    """What lies there now; raises `ScanError` when nobody can tell."""
+    """What lies there now; raises `ScanError` when nobody can tell, or it is not ours to look at."""
+    if isinstance(before.directory, ScanError):
+        raise before.directory
     root, paths = watch.root, [component.source_path for component in before.files]
     # What has not settled is looked at, too, though nothing told of it.
     known = {path.removeprefix(root) for path in paths if path.startswith(root)}
     hints = replace(before.hints, files=before.hints.files | known)
     seen = look(watch, hints)
-    if not seen.files and before.files and before.state.device not in (None, device_of(watch)):
-        raise ScanError(f"{watch.path}: is empty, and another file system than before; is it mounted?")
+    require_unexchanged(watch, before.directory)
     return seen
 
 
@@ -85,12 +101,11 @@ def gather(project: Project, watch: Watch, rules: Rules, before: Before, seen: L
     )
 
 
-def device_of(watch: Watch) -> int | None:
-    """The file system that the watch's directory is on; None when it is not there."""
+def _directory(project: Project, watch: Watch, owner: Owner | None) -> Directory | ScanError:
     try:
-        return watch.path.stat().st_dev
-    except OSError:
-        return None
+        return marked(project, watch, owner)
+    except ScanError as error:
+        return error
 
 
 def _hinted(connection: Connection, watch: Watch, hints: Hints) -> list[Component]:

@@ -11,11 +11,13 @@ from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.service import WatchState, part_of_watch
 from carbonation_core.delivery.diff import CHANGES, DELIVERIES, Diff, Facts, Kind, diff
-from carbonation_core.delivery.gather import Before, device_of, gather, known_before, seen_by
+from carbonation_core.delivery.gather import Before, gather, known_before, seen_by
 from carbonation_core.delivery.grouping import expire, key_of
+from carbonation_core.delivery.ownership import keep
 from carbonation_core.delivery.record import record
+from carbonation_core.disk.mark import Directory
 from carbonation_core.disk.scan import EVERYTHING, Hints
-from carbonation_core.errors import ScanError
+from carbonation_core.errors import NotOurs, ScanError
 from carbonation_core.lifecycle import Event
 from carbonation_core.logs.records import TRACE, about
 from carbonation_core.project import Project, rules_in_force
@@ -54,7 +56,8 @@ def observe(project: Project, watch_name: str, hints: Hints = EVERYTHING) -> Obs
 
     Only the hinted places are looked at, and the files that have not settled;
     when the rules changed, or another file system lies there, everything. Raises
-    `ScanError` when its directory cannot be looked at; then nothing is concluded.
+    `ScanError` when its directory cannot be looked at, or is not ours; then nothing
+    is concluded.
     Raises `ConfigError` when there are no usable rules.
     """
     with about(watch=watch_name):
@@ -69,6 +72,8 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     before = known_before(project, watch, rules.digest, hints)
     try:
         seen = seen_by(watch, before)
+    except NotOurs:
+        raise  # how the watch does is its owner's to say
     except ScanError as error:
         _say_unwell(project, watch.name, before, str(error))
         raise
@@ -109,7 +114,6 @@ def _state(before: Before, facts: Facts, found: Diff, rules_digest: str | None) 
     return WatchState(
         rules_digest=rules_digest,
         files=len(facts.seen.files) if facts.whole else max(0, (last.files or 0) + moved),
-        device=device_of(facts.watch),
         error=None,
         counted_at=last.counted_at or facts.now,
         last_new=facts.now if found.number(*DELIVERIES) else last.last_new,
@@ -130,6 +134,7 @@ def _is_idle(
         found.is_empty
         and before.last is not None
         and before.state == state
+        and before.is_kept
         and timedelta(0) <= facts.now - before.last.last_heartbeat < project.config.service.heartbeat_interval
         and not groups.overdue(connection, facts.watch.name, facts.now)
     )
@@ -142,6 +147,8 @@ def _recorded(
     name, now, last = facts.watch.name, facts.now, before.last
     with writing(project.engine) as connection:
         lock_watch(connection, name)
+        assert isinstance(before.directory, Directory)
+        keep(project, connection, facts.watch, before.directory)
         postponed: set[int] = set()
         if last is not None and now < last.last_heartbeat:  # the clock went back
             postponed = groups.postponed(connection, name, now)

@@ -13,6 +13,7 @@ from carbonation_core.db.delivered import Delivered
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.observe import observe
+from carbonation_core.delivery.ownership import require_ours
 from carbonation_core.disk.scan import Hints
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Entry, Pool, own_stamp, pool
@@ -41,9 +42,10 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
     """Compare all that lies in delivery, and judge anew what failed an integrity check.
 
     Memory grows with what differs, not with what lies there. Raises `ScanError`
-    when a directory cannot be read; then nothing changes.
+    when a directory cannot be read, or is not ours; then nothing changes.
     """
     watch = project.config.watch_named(watch_name)
+    require_ours(project, watch)
     with pool(project.config.service.workers) as threads:
         differing = _compared(project, watch, threads)
     _take_up_left_behind(project, watch, differing.left_behind)

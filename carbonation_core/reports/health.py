@@ -87,6 +87,7 @@ class Facts:
     refused: Version | None
     components: Mapping[FileStatus, int]
     unreached: Sequence[Unreached] = ()
+    not_ours: Sequence[str] = ()  # a sentence for each watch that is another site's
 
 
 def is_at_work(facts: Facts) -> bool:
@@ -104,6 +105,7 @@ def problems(facts: Facts) -> list[str]:
     if not is_at_work(facts) and facts.last_pass is not None:
         of_watches = {watch.error for watch in facts.watches}
         found += [f"the last pass: {one}" for one in facts.last_pass.errors if one not in of_watches]
+    found += facts.not_ours
     for watch in facts.watches:
         found += _of_watch(watch, facts)
     for archive in facts.archives:

@@ -1,7 +1,6 @@
 """The heartbeat of whoever does the work: the service, or a pass by cron or by hand."""
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 from carbonation_core.db import service
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.service import PartState
-from carbonation_core.process import is_dead, this_process
+from carbonation_core.process import host_name, is_dead, this_process
 from carbonation_core.project import Project
 
 SERVICE, PASS = "service", "pass"
@@ -121,7 +120,7 @@ def _say(
     *,
     started: bool = False,
 ) -> None:
-    details = {"process": this_process(part), "pid": os.getpid(), "host": socket.gethostname(), **more}
+    details = {"process": this_process(part), "pid": os.getpid(), "host": host_name(), **more}
     now = project.clock()
     with writing(project.engine) as connection:
         if part == SERVICE and started:

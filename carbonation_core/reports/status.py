@@ -13,6 +13,7 @@ from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import Connection, database_now, reading
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
+from carbonation_core.delivery.ownership import refusals
 from carbonation_core.disk.probe import Probe, probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
@@ -187,6 +188,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         refused=last if last is not None and not last.accepted else None,
         components=counts.by_status(stored.sums),
         unreached=notify.unreached(project),
+        not_ours=refusals(project),
     )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "query": "carbonation_dagster.cli.query:query",
     "retry": "carbonation_dagster.cli.retry:retry",
     "reconcile": "carbonation_dagster.cli.reconcile:reconcile",
+    "watch": "carbonation_dagster.cli.watch:watch",
     "completion": "carbonation_dagster.cli.completion:completion",
 }
 

@@ -31,17 +31,21 @@ def config(path: str | None) -> None:
     from carbonation_core.config.toml import read_toml
     from carbonation_core.disk.paths import real_path
     from carbonation_core.disk.probe import mode_of
+    from carbonation_core.errors import ConfigError
     from carbonation_core.project import rules_on_disk
     from carbonation_core.rules.lint import access_advice, advice, disk_advice
     from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
     rules = rules_on_disk(project)
+    refused, of_database = _of_database(project)
+    if refused:
+        raise ConfigError(*refused)
     warnings = [
         *advice(project.config, rules),
         *disk_advice(project.config, os.path.isdir, real_path),
         *access_advice(project.config, read_toml(project.config.path), mode_of),
-        *_of_database(project),
+        *of_database,
     ]
     for sentence in warnings:
         click.echo(f"{click.style('warning:', fg='yellow')} {sentence}")
@@ -146,22 +150,25 @@ def _where(route: tuple[str, str] | None) -> dict[str, str] | None:
     return {"archive": route[0], "directory": route[1]} if route else None
 
 
-def _of_database(project: "Project") -> list[str]:
-    """Why it cannot be used, or how its tables differ and what in it belongs to no watch any more."""
+def _of_database(project: "Project") -> tuple[list[str], list[str]]:
+    """Why watches are not ours; and why it cannot be used, or how its tables differ, what is of no watch."""
     from carbonation_core.db import counts as census
     from carbonation_core.db import migrate
     from carbonation_core.db.engine import reading
+    from carbonation_core.delivery.ownership import refusals
     from carbonation_core.errors import DatabaseError
     from carbonation_core.project import require_database
 
     try:
         require_database(project)
     except DatabaseError as error:
-        return [str(error)]
+        return [], [str(error)]
     differences = migrate.drift(project.engine, project.plugin.file_model)
     with reading(project.engine) as connection:
         found = census.of_unknown_watches(connection, [watch.name for watch in project.config.watch])
-    return [f"the tables differ: {line}; see: carbonation db status" for line in differences] + [
+    warnings = [f"the tables differ: {line}; see: carbonation db status" for line in differences]
+    warnings += [
         f'{counted(number, "group")} in the database of watch "{name}", which is configured no more'
         for name, number in found.items()
     ]
+    return refusals(project), warnings

@@ -53,7 +53,8 @@ def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_r
 
 
 def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
-    from carbonation_core.errors import CarbonationError
+    from carbonation_core.delivery.ownership import refusals
+    from carbonation_core.errors import CarbonationError, ConfigError
     from carbonation_core.project import rules_in_force
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.logs.stream import ServiceLog
@@ -66,6 +67,8 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
             log.warning("%s", sentence)
         try:
             rules_in_force(project)
+            if refused := refusals(project):
+                raise ConfigError(*refused)
             project.engine.dispose()
             Front(project, Address(host, port) if with_ui else None, service_log).run()
         except CarbonationError as error:

@@ -83,7 +83,7 @@ def test_another_configuration_can_be_named(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_check_config_warns_of_what_is_surely_wrong(desk: Desk) -> None:
-    (desk.directory / "incoming").rmdir()
+    shutil.rmtree(desk.directory / "incoming")
     config = desk.directory / "config.toml"
     config.write_text(config.read_text().replace('action = "copy"', 'action = "hardlink"'))
     answer = desk("check", "config")
@@ -225,7 +225,7 @@ def test_status_says_what_is_wrong(desk: Desk) -> None:
     assert answer.code == 1
     assert "problem: the service (pid 7 on there): no heartbeat for" in answer.out
     assert "problem: watch incoming: was not looked at for" in answer.out
-    (desk.directory / "incoming").rmdir()
+    shutil.rmtree(desk.directory / "incoming")
     assert desk("reconcile", "delivery").code == 1
     answer = desk("status")
     assert answer.code == 1
@@ -329,3 +329,19 @@ def test_rules_that_are_not_valid_are_a_sentence_that_names_their_file(desk: Des
     assert "broken.toml" in desk.wrong("check", "rules", str(file), code=1)
     assert "there is no such file" in desk.wrong("check", "rules", "nowhere.toml", code=1)
     assert "Missing argument" in desk.wrong("check", "rules")
+
+
+def test_a_watch_of_another_site_is_refused_until_it_is_adopted(desk: Desk) -> None:
+    desk.good("db", "init")
+    one_pass(desk)
+    desk.execute("UPDATE watches SET site = 'south'")
+    for command in (("check", "config"), ("run", "--no-ui"), ("run", "--once")):
+        answer = desk(*command)
+        assert answer.code == 1
+        assert "watch incoming belongs to site south, and this is site " in answer.err
+    assert "problem: watch incoming belongs to site south" in desk("status").out
+
+    assert desk.good("watch", "adopt", "incoming").endswith("now, and was site south's before\n")
+
+    one_pass(desk)
+    desk.good("check", "config")

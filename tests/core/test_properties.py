@@ -248,7 +248,7 @@ class Deliveries(RuleBasedStateMachine):
             feed = connection.execute(
                 select(FeedEntry.sequence, FeedEntry.group_id, FeedEntry.event).order_by(FeedEntry.sequence)
             ).all()
-        assert {file.filename for file in files} >= {path.name for path in site.incoming.iterdir()}
+        assert {file.filename for file in files} >= site.delivered()
         current = {copy.path: copy for copy in site.copies() if copy.path_key is not None}
         for file in files:
             self._has_come_to_its_end(file, current)

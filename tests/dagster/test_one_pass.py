@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_the_status_knows_of_the_last_pass_and_its_faults(once: Site) -> None:
     assert found.last_pass
     assert (found.last_pass.is_running, found.last_pass.errors, found.problems) == (False, (), ())
 
-    once.incoming.rmdir()
+    shutil.rmtree(once.incoming)
     assert run_once(once)[0] == 1
     found = status(project)
     assert found.last_pass

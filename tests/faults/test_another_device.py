@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from carbonation_core.errors import ScanError
+from carbonation_core.names import MARK
 from tests import databases
-from tests.faults._helpers.disks import mounted, needs
+from tests.faults._helpers.disks import mounted, needs, remount, unmount
 from tests.site import SINGLE, Site, SiteMaker
 
 pytestmark = databases.one
@@ -81,3 +83,32 @@ def test_a_move_is_no_link_though_its_copy_has_the_number_of_its_source(
         assert (archive / "a.dat").stat().st_ino == wanted
         assert site.statuses() == {"a.dat": "archived"}
         assert not (site.incoming / "a.dat").exists()
+
+
+def test_a_mount_that_has_gone_from_a_watch_changes_nothing(make: SiteMaker, tmp_path: Path) -> None:
+    with mounted(tmp_path / "incoming", "size=4m") as disk:
+        site = make(SINGLE)
+        site.deliver("a.dat", "b.dat")
+        site.settle()
+        unmount(disk)
+        (disk / "c.dat").write_bytes(b"written to the directory below")
+        with pytest.raises(ScanError, match="it bears no mark of it; is it mounted"):
+            site.tick(3)
+        assert site.statuses() == {"a.dat": "waiting", "b.dat": "waiting"}
+        assert not (disk / MARK).exists()
+
+
+def test_a_watch_that_may_not_be_written_bears_no_mark_and_is_known_all_the_same(
+    make: SiteMaker, tmp_path: Path
+) -> None:
+    with mounted(tmp_path / "incoming", "size=4m") as disk:
+        site = make(SINGLE)
+        site.deliver("a.dat")
+        remount(disk, "ro")
+        site.one_pass()
+        assert site.statuses() == {"a.dat": "archived"}
+        assert not (disk / MARK).exists()
+        unmount(disk)
+        with pytest.raises(ScanError, match="is it mounted"):
+            site.tick(3)
+        assert site.component("a.dat").in_delivery

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from carbonation_core.disk import transfer
+from carbonation_core.names import MARK
 from carbonation_core.pipeline import publish
 from tests.faults._helpers.disks import bound, mounted, needs, remount, unmount
 from tests.site import SINGLE, Site, SiteMaker
@@ -36,7 +37,7 @@ def deliver(site: Site) -> None:
 
 
 def lying(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != MARK}
 
 
 def later(site: Site) -> None:

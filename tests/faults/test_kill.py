@@ -21,7 +21,7 @@ def everything_is_right(site: Site, action: str) -> bool:
     assert set(site.statuses().values()) == {"archived"}
     assert site.feed() == [("run1", "completed")]
     assert len([copy for copy in site.copies() if copy.superseded_at is None]) == 2
-    left = {path.name for path in site.incoming.iterdir()}
+    left = site.delivered()
     assert left == (set() if action == "move" else set(CONTENT))
     return True
 

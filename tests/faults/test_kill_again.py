@@ -133,7 +133,7 @@ def all_is_well_in_the_end(site: Site, case: Case, action: str) -> bool:
     assert sorted(site.feed()) == sorted(case.feed)
     assert set(site.statuses().values()) == {"archived"}
     last = {name for delivery in case.deliveries for name in delivery}
-    assert {path.name for path in site.incoming.iterdir()} == (set() if action == "move" else last)
+    assert site.delivered() == (set() if action == "move" else last)
     return True
 
 

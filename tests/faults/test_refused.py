@@ -172,4 +172,4 @@ def test_a_move_without_links_or_their_modes_copies(make: SiteMaker, call: str) 
     run_refused(site, Refusal(call, errno.EPERM))
     assert site.archived() == NEIGHBOUR
     assert site.feed() == [("run2", "completed")]
-    assert not any(site.incoming.iterdir())
+    assert not site.delivered()

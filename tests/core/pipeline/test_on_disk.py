@@ -25,5 +25,5 @@ def test_a_pair_and_its_redelivery_are_archived(on_disk: Path, action: str, dura
     site.one_pass()
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
     assert site.feed() == [("run1", "completed"), ("run1", "replaced")]
-    assert len(list(site.incoming.iterdir())) == (0 if action == "move" else 2)
+    assert len(site.delivered()) == (0 if action == "move" else 2)
     site.close()

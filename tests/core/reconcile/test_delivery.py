@@ -181,7 +181,7 @@ def test_a_source_that_a_move_left_behind_is_taken_up_again(make: SiteMaker) -> 
     assert site.statuses() == {"a": "detected"}
 
     site.one_pass()
-    assert (site.statuses(), list(site.incoming.iterdir())) == ({"a": "archived"}, [])
+    assert (site.statuses(), site.delivered()) == ({"a": "archived"}, set())
 
 
 def test_a_source_that_somebody_works_on_is_left_to_them(make: SiteMaker) -> None:

@@ -84,7 +84,7 @@ def test_programs_are_told_of_a_pass_when_no_service_ever_ran(site: Site) -> Non
 
 def test_a_watch_directory_that_is_gone_is_seen_when_nobody_else_looks(site: Site) -> None:
     site.tick()
-    site.incoming.rmdir()
+    shutil.rmtree(site.incoming)
     (problem,) = status(site.project).problems
     assert problem == f'watch incoming: "{site.incoming}" cannot be looked at: No such file or directory'
 

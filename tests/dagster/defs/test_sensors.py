@@ -1,5 +1,6 @@
 """What one tick of a watch's sensor does, and what it says."""
 
+import shutil
 from datetime import timedelta
 
 import dagster as dg
@@ -162,7 +163,7 @@ def test_a_batch_whose_run_dagster_has_forgotten_comes_again(shown: Shown) -> No
 
 
 def test_a_directory_that_is_missing_fails_the_tick_in_a_sentence(shown: Shown) -> None:
-    shown.site.incoming.rmdir()
+    shutil.rmtree(shown.site.incoming)
 
     with pytest.raises(ScanError, match="incoming"):
         shown.tick()
