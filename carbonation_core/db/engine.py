@@ -57,9 +57,12 @@ _DEFAULT_DRIVERS = {
     "mariadb": "mariadb+mysqldb",
     "mysql": "mysql+mysqldb",
 }
+LOCK_WAIT = 9  # seconds; Dagster ends a tick after 60, and a use case waits `ATTEMPTS` times so long
+IDLE = 300  # seconds that a transaction that writes may do nothing, as on a disk that hangs
 # What holds on each server for the whole of a connection. A host that loses its
 # power while it holds a lock must not keep the others waiting for hours, and
-# what does not fit is an error, not a shorter value.
+# what does not fit is an error, not a shorter value. An answer that nobody
+# acknowledges keeps keepalives (tcp(7)) from being sent, so it has its own bound.
 _SET_UP = MappingProxyType(
     {
         "postgresql": (
@@ -67,16 +70,25 @@ _SET_UP = MappingProxyType(
             "SET tcp_keepalives_idle = 30",
             "SET tcp_keepalives_interval = 10",
             "SET tcp_keepalives_count = 3",
+            "SET tcp_user_timeout = '60s'",
+            f"SET lock_timeout = '{LOCK_WAIT}s'",
         ),
-        "mysql": ("SET time_zone = '+00:00', sql_mode = 'TRADITIONAL'",),
+        "mysql": (
+            f"SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {LOCK_WAIT}",
+        ),
         "mariadb": (
-            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', idle_write_transaction_timeout = 300",
+            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', "
+            f"innodb_lock_wait_timeout = {LOCK_WAIT}, idle_write_transaction_timeout = {IDLE}",
         ),
     }
 )
+# The same for a server that is gone, as libpq names it: idle, interval and all in all.
+_OF_LIBPQ = MappingProxyType(
+    {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+)
 # Errors by which a database says that it let another transaction go first:
 # PostgreSQL's SQLSTATE, the numbers of MariaDB and MySQL, SQLite's primary code.
-_OVERTAKEN = frozenset({"40001", "40P01", 1205, 1213, sqlite3.SQLITE_BUSY})
+_OVERTAKEN = frozenset({"40001", "40P01", "55P03", 1205, 1213, sqlite3.SQLITE_BUSY})
 _NO_DATABASE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})  # the file is something else
 
 
@@ -107,7 +119,8 @@ def make_engine(
     else:
         options["isolation_level"] = "READ COMMITTED"
         options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": 10}
+        of_libpq = _OF_LIBPQ if drivername.startswith("postgresql") else {}
+        options["connect_args"] = {"connect_timeout": 10, **of_libpq}
     if database.echo:
         # Not by the engine's own `echo`, which writes to standard output.
         logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
@@ -178,6 +191,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
     broke it off for another's sake, which is why whoever opens one is `repeatable`.
     """
     with explained(engine), engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # MariaDB bounds by itself only those that write
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'")
         tallies.begin(connection)
         yield connection
         tallies.settle(connection)
@@ -192,6 +207,8 @@ def altering(engine: Engine) -> Iterator[Connection]:
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":  # to change a table may take as long as it takes
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             yield connection
         return
     with explained(engine), engine.connect() as connection:

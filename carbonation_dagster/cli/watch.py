@@ -2,10 +2,10 @@
 
 import click
 
-from carbonation_dagster.cli.commands import Command
+from carbonation_dagster.cli.commands import Command, Group
 
 
-@click.group()
+@click.group(cls=Group)
 def watch() -> None:
     """Say whose a watch is."""
 

@@ -4,12 +4,14 @@ import ast
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
+from carbonation_core.db import engine as engine_module
 from carbonation_core.db import locks
-from carbonation_core.db.engine import ATTEMPTS, repeatable, writing
+from carbonation_core.db.engine import ATTEMPTS, LOCK_WAIT, make_engine, repeatable, writing
 from carbonation_core.db.models import Counter
 from carbonation_core.errors import Overtaken
 from tests import databases
@@ -88,3 +90,33 @@ def test_two_that_wait_for_each_other_both_come_to_their_end(site: Site) -> None
     with writing(engine) as connection:
         assert locks.count_up(connection, "a", 0) == 21
         assert locks.count_up(connection, "b", 0) == 21
+
+
+@pytest.mark.skipif(databases.SQLITE, reason="is about servers")
+def test_whoever_waits_long_for_a_lock_hears_that_others_are_busy(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = site.project.engine
+    shorter = [one.replace(str(LOCK_WAIT), "1") for one in engine_module._SET_UP[engine.dialect.name]]
+    monkeypatch.setattr(engine_module, "_SET_UP", {engine.dialect.name: tuple(shorter)})
+    impatient = make_engine(site.project.config.database)
+    with writing(engine) as connection:
+        locks.lock(connection, "a")
+        with (
+            pytest.raises(Overtaken, match="was busy with others for too long"),
+            writing(impatient) as other,
+        ):
+            locks.lock(other, "a")
+    impatient.dispose()
+
+
+@pytest.mark.skipif(
+    databases.SERVER is None or "postgres" not in str(databases.SERVER), reason="of PostgreSQL"
+)
+def test_a_server_and_a_client_give_up_an_answer_that_nobody_acknowledges(site: Site) -> None:
+    with writing(site.project.engine) as connection:
+        bounds = ("tcp_user_timeout", "tcp_keepalives_idle", "idle_in_transaction_session_timeout")
+        shown = [connection.execute(text(f"SHOW {one}")).scalar_one() for one in bounds]
+        driver: Any = connection.connection.dbapi_connection
+    assert shown == ["60000", "30", "5min"]
+    assert driver.get_dsn_parameters()["tcp_user_timeout"] == "60000"
