@@ -58,6 +58,12 @@ class RoutingFunction(Protocol):
     def __call__(self, *, metadata: dict[str, Any]) -> str | None: ...
 
 
+class MemberFunction(Protocol):
+    """The members that a manifest lists, by names relative to its directory, or how many there are."""
+
+    def __call__(self, *, file_path: Path) -> list[str] | int: ...
+
+
 class IntegrityFunction(Protocol):
     """Why a file is not intact; None if it is."""
 
@@ -99,6 +105,7 @@ class Plugin:
     migrations_path: Path | None = None
     query_defaults: QueryDefaults = QueryDefaults()
     integrity_functions: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
+    member_functions: Mapping[str, MemberFunction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Plugins that exist give the defaults of a query as a dict, or None."""
@@ -116,6 +123,7 @@ class Plugin:
             tuple(self.routing_functions),
             tuple(self.integrity_functions),
             {column.key: columns.example(column) for column in own_columns(self)},
+            tuple(self.member_functions),
         )
 
     def takes_fields(self, extractor: str) -> bool:
@@ -171,6 +179,18 @@ def _text_or_none(wanted: str) -> Callable[[object], object]:
     return answer
 
 
+def _members(returned: object) -> object:
+    if isinstance(returned, int) and not isinstance(returned, bool) and returned > 0:
+        return returned
+    if (
+        isinstance(returned, list | tuple)
+        and returned
+        and all(isinstance(one, str) and one for one in returned)
+    ):
+        return [str.__str__(one) for one in returned]
+    raise _AnswerError(f"a list of names, or their number, not {reprlib.repr(returned)}")
+
+
 # Where a plugin has its functions of each kind, and what is made of what they return.
 _KINDS: Mapping[Kind, tuple[str, Callable[[object], object]]] = MappingProxyType(
     {
@@ -179,6 +199,7 @@ _KINDS: Mapping[Kind, tuple[str, Callable[[object], object]]] = MappingProxyType
         "selection function": ("selection_functions", bool),
         "routing function": ("routing_functions", _text_or_none("the name of an archive")),
         "integrity function": ("integrity_functions", _text_or_none("a reason")),
+        "member function": ("member_functions", _members),
     }
 )
 

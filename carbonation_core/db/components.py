@@ -41,7 +41,7 @@ class Component:
     retry_count: int
     retry_at: datetime | None
     detected_at: datetime
-    lists: Sequence[str] | int | None = None  # of a manifest: the members that it names, or how many
+    lists: tuple[str, ...] | int | None = None  # of a manifest: the members that it names, or how many
 
     @property
     def readable_path(self) -> str:

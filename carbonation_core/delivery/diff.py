@@ -12,13 +12,14 @@ from typing import Any
 
 from carbonation_core.config.sections import ServiceSection, Watch
 from carbonation_core.db.components import Arrival, Change, Component, stamp_values
-from carbonation_core.delivery.grouping import NoKey, key_by_name
+from carbonation_core.delivery.grouping import Lists, NoKey, key_by_name
 from carbonation_core.disk.scan import Look, Seen
 from carbonation_core.lifecycle import TAKEN, Event, FileStatus, may
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
 KeyOf = Callable[[str], str | NoKey]  # of a file, by its absolute path spelled as text
+ListsOf = Callable[[Component], Lists]  # see `grouping.lists_of`
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,13 @@ class Diff:
         return not (self.arrivals or self.changes)
 
 
-def diff(facts: Facts, key_of: KeyOf) -> Diff:
-    """What follows from the facts, for each file; `key_of` is asked of each that has settled."""
-    effects = tuple(_effects(facts, key_of))
+def _nothing(_: Component) -> None:
+    return None
+
+
+def diff(facts: Facts, key_of: KeyOf, lists_of: ListsOf = _nothing) -> Diff:
+    """What follows from the facts, for each file; the functions are asked of each that has settled."""
+    effects = tuple(_effects(facts, key_of, lists_of))
     return Diff(
         effects,
         touched_keys=_keys_by_name((e.path for e in effects if e.arrival or e.change), facts),
@@ -189,14 +194,14 @@ def _keys_by_name(paths: Iterable[str], facts: Facts) -> frozenset[str]:
     return frozenset(key for key in keys if key is not None)
 
 
-def _effects(facts: Facts, key_of: KeyOf) -> Iterator[Effect]:
+def _effects(facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Iterator[Effect]:
     found = facts.found()
     for path, entry in found.items():
         if path not in facts.known:
             yield Effect(path, Kind.NEW, arrival=Arrival(path, entry.stamp), settles_in=facts.settle)
     for path, component in facts.known.items():
         if path in found:
-            effect = _of_found(component, found[path], facts, key_of)
+            effect = _of_found(component, found[path], facts, key_of, lists_of)
         else:
             effect = _of_absent(component, facts)
         if effect is None and _is_judged_again(component, facts):
@@ -205,7 +210,9 @@ def _effects(facts: Facts, key_of: KeyOf) -> Iterator[Effect]:
             yield effect
 
 
-def _of_found(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) -> Effect | None:
+def _of_found(
+    component: Component, entry: Seen, facts: Facts, key_of: KeyOf, lists_of: ListsOf
+) -> Effect | None:
     if not component.in_delivery:
         return _of_returned(component, entry, facts)
     if component.stamp != entry.stamp:
@@ -217,7 +224,7 @@ def _of_found(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) ->
             return Effect(component.source_path, change=quiet, settles_in=facts.settle)
         if wait > timedelta(0):
             return Effect(component.source_path, settles_in=wait)
-        return _of_settled(component, entry, facts, key_of)
+        return _of_settled(component, entry, facts, key_of, lists_of)
     if _is_left_behind(component, facts):
         reason = "its source was not removed when it was moved"
         return _of_changed(component, entry, facts, reason)
@@ -252,7 +259,7 @@ def _of_changed(component: Component, entry: Seen, facts: Facts, reason: str | N
     return replace(effect, kind=Kind.CHANGED, settles_in=facts.settle)
 
 
-def _of_settled(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) -> Effect:
+def _of_settled(component: Component, entry: Seen, facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Effect:
     fault = (
         entry.fault
         or decide.stat_fault(component.filename, entry.stamp.size, facts.rules)
@@ -264,10 +271,19 @@ def _of_settled(component: Component, entry: Seen, facts: Facts, key_of: KeyOf) 
         return replace(_left_alone(component, "is a manifest of checksums"), is_manifest=True)
     key = key_of(component.source_path)
     if isinstance(key, str):
-        return replace(_effect(component, Event.GROUPED), key=key)
+        return _joins(component, key, lists_of(component), facts)
     return (
         _failed_to_group(component, key.reason, facts) if key.failed else _left_alone(component, key.reason)
     )
+
+
+def _joins(component: Component, key: str, lists: Lists, facts: Facts) -> Effect:
+    if isinstance(lists, str):
+        return _effect(component, Event.CHECK_FAILED, f"{lists}, and so is no manifest")
+    if isinstance(lists, NoKey):
+        return _failed_to_group(component, lists.reason, facts)
+    values = {"lists": lists} if lists != component.lists else {}
+    return replace(_effect(component, Event.GROUPED, values=values), key=key)
 
 
 def _left_alone(component: Component, reason: str) -> Effect:

@@ -11,11 +11,15 @@ from carbonation_core.db import components, feed, groups
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
+from carbonation_core.disk import source
+from carbonation_core.disk.source import Source
 from carbonation_core.errors import AttemptFailed
 from carbonation_core.lifecycle import ASKING, STRAY, Event, FeedEvent, FileStatus
 from carbonation_core.names import to_path, to_text
 from carbonation_core.plugin import Plugin
-from carbonation_core.rules.decide import group_key
+from carbonation_core.rules.checksums import LARGEST
+from carbonation_core.rules.decide import group_key, lists_members
+from carbonation_core.rules.member_lists import members_listed, paths_of
 from carbonation_core.rules.near_misses import waits
 from carbonation_core.rules.readiness import Member, Readiness, readiness
 from carbonation_core.rules.rule_sets import RuleSet
@@ -125,7 +129,7 @@ def standing(
 def member_of(component: Component, root: str) -> Member:
     """What a group's completeness depends on, of this component, of a watch with that root."""
     path = component.source_path.removeprefix(root)
-    return Member(path, component.status, component.in_delivery, component.in_archive)
+    return Member(path, component.status, component.in_delivery, component.in_archive, component.lists)
 
 
 def _due(files: Iterable[Component], now: datetime) -> datetime:
@@ -194,6 +198,36 @@ def key_of(
         length = f"{len(key):,} characters, more than {LONGEST_KEY:,}"
         return NoKey(f"{function} gives a key of {length}", failed=True)
     return key
+
+
+Lists = tuple[str, ...] | int | NoKey | str | None
+
+
+def lists_of(watch: Watch, rules: RuleSet, plugin: Plugin, file: Component) -> Lists:
+    """What a manifest lists, paths below the watch, or how many; None of a file that is none.
+
+    A text says why it cannot be understood, `NoKey` that the attempt to read it failed.
+    """
+    manifest = rules.waits.manifest
+    if manifest is None or not lists_members(file.filename, rules):
+        return None
+    path = file.source_path.removeprefix(watch.root)
+    try:
+        if manifest.function is not None:
+            where = Path(to_path(file.source_path))
+            said = plugin.asked("member function", manifest.function, file_path=where)
+            return said if isinstance(said, int) else paths_of(map(to_text, said), path)
+        follow = watch.symlinks == "follow_inside"
+        taken = Source(str(watch.path), to_path(file.source_path), file.stamp, follow)
+        with source.opened(taken) as (descriptor, _):
+            content = source.content(descriptor, LARGEST)
+        if content is None:
+            return f"has more than {LARGEST >> 20} MiB, too much for a list of files"
+        return members_listed(content, manifest, path)
+    except (AttemptFailed, OSError) as error:
+        return NoKey(str(error), failed=True)
+    except ValueError as error:
+        return str(error)
 
 
 def key_by_name(path: str, watch: Watch, rules: RuleSet) -> str | None:

@@ -12,7 +12,7 @@ from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.service import WatchState, part_of_watch
 from carbonation_core.delivery.diff import CHANGES, DELIVERIES, Diff, Facts, Kind, diff
 from carbonation_core.delivery.gather import Before, gather, known_before, seen_by
-from carbonation_core.delivery.grouping import expire, key_of
+from carbonation_core.delivery.grouping import expire, key_of, lists_of
 from carbonation_core.delivery.ownership import keep
 from carbonation_core.delivery.record import record
 from carbonation_core.disk.mark import Directory
@@ -80,7 +80,8 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     for path, reason in seen.unreadable:
         log.warning("%s cannot be looked at: %s", path, reason)
     facts = gather(project, watch, rules, before, seen)
-    found = diff(facts, partial(key_of, watch, facts.rules, project.plugin))
+    asking = (watch, facts.rules, project.plugin)
+    found = diff(facts, partial(key_of, *asking), partial(lists_of, *asking))
     state = _state(before, facts, found, rules.digest)
     with reading(project.engine) as connection:
         is_idle = _is_idle(connection, project, before, facts, found, state)

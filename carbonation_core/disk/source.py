@@ -59,6 +59,14 @@ def opened(source: Source) -> Iterator[tuple[int, os.stat_result]]:
         os.close(file)
 
 
+def content(descriptor: int, largest: int) -> bytes | None:
+    """All bytes of an open file; None if there are more than that."""
+    found = bytearray()
+    while len(found) <= largest and (block := os.read(descriptor, BLOCK)):
+        found += block
+    return bytes(found) if len(found) <= largest else None
+
+
 def is_unchanged(source: Source) -> bool:
     """Whether the file still is what was judged, as far as a stat can tell."""
     try:

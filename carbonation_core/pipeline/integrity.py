@@ -241,13 +241,11 @@ class Contents:
         return self._lists[key]
 
     def _read(self, one: Component, algorithm: str | None) -> Sums:
-        content = bytearray()
         with self._opened(one) as descriptor:
-            while len(content) <= LARGEST and (block := os.read(descriptor, BLOCK)):
-                content += block
-        if len(content) > LARGEST:
+            content = source.content(descriptor, LARGEST)
+        if content is None:
             return Sums((), (f"has more than {LARGEST >> 20} MiB, too much for a list of checksums",))
-        return parse(bytes(content), algorithm)
+        return parse(content, algorithm)
 
     def _digest(self, file: Component, algorithm: str) -> str:
         if file.status is FileStatus.ARCHIVED and algorithm == "sha256" and file.digest is not None:

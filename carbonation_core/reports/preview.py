@@ -11,7 +11,7 @@ from carbonation_core.db import components, groups, migrate
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
-from carbonation_core.delivery.grouping import NoKey, key_of
+from carbonation_core.delivery.grouping import NoKey, key_of, lists_of
 from carbonation_core.disk.scan import Seen, look, unreadable
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus, Outcome
@@ -83,8 +83,15 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
         if isinstance(key, NoKey):
             verdict = FileStatus.RETRY_PENDING if key.failed else FileStatus.NOT_SELECTED
             yield Preview(watch.name, entry.path, verdict, key.reason)
+            continue
+        lists = lists_of(watch, rule_set, context.plugin, component)
+        if isinstance(lists, NoKey):
+            yield Preview(watch.name, entry.path, FileStatus.RETRY_PENDING, lists.reason)
+        elif isinstance(lists, str):
+            reason = f"{lists}, and so is no manifest"
+            yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, reason)
         else:
-            by_key[key].append(component)
+            by_key[key].append(replace(component, lists=lists))
     since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
     opened = [
         OpenGroup(-number, key, since.get(key, now), timed_out=False, files=files)

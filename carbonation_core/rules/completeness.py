@@ -61,6 +61,37 @@ _OF_PATTERNS = (  # keys that need group_by = "pattern"
 )
 
 
+def _glob(value: object) -> str:
+    if not isinstance(value, str) or not value or "/" in value:
+        raise ValueError('should be the name of a file, such as "manifest.txt", or a glob for it')
+    return value
+
+
+class Manifest(Section):
+    """A file of the group that lists its members, by names relative to its own directory."""
+
+    name: Annotated[str, BeforeValidator(_glob)] = Field(
+        description="its name, or a glob for it; it may come first or last"
+    )
+    format: Literal["lines", "checksums", "csv", "plugin"] = Field(
+        "lines",
+        description="`lines`: a name in each; `checksums`: as in SHA256SUMS; `csv`: see `column`; "
+        "`plugin`: see `function`",
+    )
+    column: str | None = Field(None, description='heading of the column with the names, for `format = "csv"`')
+    function: str | None = Field(
+        None,
+        description='the plugin\'s member function, for `format = "plugin"`: it says the names, or how many',
+    )
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> "Manifest":
+        for key, needed in (("column", "csv"), ("function", "plugin")):
+            if (getattr(self, key) is not None) != (self.format == needed):
+                raise ValueError(f'format = "{needed}" and "{key}" go together; one of them is missing')
+        return self
+
+
 class Completeness(Section):
     """How files make a group, and when it is whole."""
 
@@ -106,6 +137,7 @@ class Completeness(Section):
     count_field: str | None = Field(
         None, description="the field of `patterns` that says in each name how many files there are"
     )
+    manifest: Manifest | None = Field(None, description="a file that lists the members of its group")
     expected_extensions: tuple[Alternatives, ...] = Field(
         (),
         strict=False,

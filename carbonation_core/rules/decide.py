@@ -78,6 +78,12 @@ def is_manifest(filename: str, rules: RuleSet) -> bool:
     return matches_any(filename, rules.manifests)
 
 
+def lists_members(filename: str, rules: RuleSet) -> bool:
+    """Whether a file lists the members of its group."""
+    manifest = rules.waits.manifest
+    return manifest is not None and matches_any(filename, [manifest.name])
+
+
 def is_set_aside(filename: str, rules: RuleSet) -> bool:
     """Whether a file is only read, and stays in delivery when its group is archived."""
     sidecar = sidecar_extension(filename, rules)

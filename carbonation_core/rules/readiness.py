@@ -10,7 +10,7 @@ from datetime import datetime
 from carbonation_core.lifecycle import ASKING, FileStatus
 from carbonation_core.rules import decide
 from carbonation_core.rules.completeness import Completeness
-from carbonation_core.rules.member_sets import MemberSet
+from carbonation_core.rules.member_sets import MOST_NAMED, MemberSet
 from carbonation_core.rules.path_patterns import Value
 from carbonation_core.rules.rule_sets import RuleSet
 
@@ -23,6 +23,7 @@ class Member:
     status: FileStatus
     in_delivery: bool
     in_archive: bool
+    lists: tuple[str, ...] | int | None = None  # of a manifest: the paths of members, or how many
 
     @property
     def filename(self) -> str:
@@ -117,6 +118,8 @@ def shortfall(there: Collection[Member], rules: RuleSet) -> Shortfall:
     if completeness is None:
         return WHOLE
     names = _missing_extensions([member.filename for member in there], rules, completeness)
+    if completeness.manifest is not None and not any(m.lists is not None for m in there):
+        names += (completeness.manifest.name,)
     if not _is_counted(completeness):
         return Shortfall(names)
     files = [m for m in there if decide.sidecar_extension(m.filename, rules) is None]
@@ -127,14 +130,35 @@ def shortfall(there: Collection[Member], rules: RuleSet) -> Shortfall:
         for one in sets:
             yield from one.lacks(group, fields)
 
-    tallies = (*lacking(completeness.required_sets), *_count(completeness, files, fields, group))
+    tallies = (
+        *lacking(completeness.required_sets),
+        *_count(completeness, files, fields, group),
+        *_unlisted(there),
+    )
     return Shortfall(names, tallies, tuple(lacking(completeness.wanted_sets)))
 
 
 def _is_counted(completeness: Completeness) -> bool:
     return bool(
-        completeness.required or completeness.wanted or completeness.count or completeness.count_field
+        completeness.required
+        or completeness.wanted
+        or completeness.count
+        or completeness.count_field
+        or completeness.manifest
     )
+
+
+def _unlisted(there: Collection[Member]) -> Iterator[str]:
+    """What manifests list, and is not there."""
+    paths = {member.path for member in there}
+    for member in there:
+        if isinstance(member.lists, int) and len(there) < member.lists:
+            yield f"{len(there)} of {member.lists} files, as {member.filename} says"
+        elif isinstance(member.lists, tuple) and (lacking := [p for p in member.lists if p not in paths]):
+            number = len(member.lists)
+            more = f" and {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+            names = ", ".join(lacking[:MOST_NAMED])
+            yield f"{number - len(lacking)} of {number} files of {member.filename}; lacks {names}{more}"
 
 
 def _missing_extensions(

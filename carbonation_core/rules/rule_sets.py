@@ -20,7 +20,12 @@ from carbonation_core.text import listing, nearest
 
 Algorithm = Literal["md5", "sha1", "sha256", "sha512"]
 Kind = Literal[  # of a plugin's function
-    "extractor", "group function", "selection function", "routing function", "integrity function"
+    "extractor",
+    "group function",
+    "selection function",
+    "routing function",
+    "integrity function",
+    "member function",
 ]
 Sidecar = Literal[".md5", ".sha1", ".sha256", ".sha512"]  # a sidecar's extension names its algorithm
 
@@ -41,6 +46,7 @@ class PluginNames:
     routing_functions: Collection[str] = ()
     integrity_functions: Collection[str] = ()
     columns: Mapping[str, object] | None = None
+    member_functions: Collection[str] = ()
 
 
 def _expression(value: object) -> Expression:
@@ -368,6 +374,12 @@ def _faults(
     if rules.completeness:
         fault = offered("group function", rules.completeness.group_function, names.group_functions)
         checks.append((f"[{name}.completeness]", "group_function", fault))
+    if manifest := rules.waits.manifest:
+        fault = offered("member function", manifest.function, names.member_functions)
+        checks.append((f"[{name}.completeness.manifest]", "function", fault))
+        shared = [one for one in rules.manifests if one == manifest.name or matches_any(manifest.name, [one])]
+        fault = f'"{shared[0]}" is that of checksums, which belongs to no group' if shared else None
+        checks.append((f"[{name}.completeness.manifest]", "name", fault))
     if rules.metadata:
         fault = offered("extractor", rules.metadata.extract, names.extractors)
         checks.append((f"[{name}.metadata]", "extract", fault))

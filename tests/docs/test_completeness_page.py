@@ -105,6 +105,28 @@ def test_a_day_on_which_summer_time_begins(make: SiteMaker) -> None:
     assert site.group("A/202603290000").lacks == "91 of 92 times; lacks 15:00"
 
 
+@pytest.mark.parametrize(
+    "order", [["manifest.txt", "a.jp2", "g/b.jp2"], ["g/b.jp2", "a.jp2", "manifest.txt"]]
+)
+def test_a_product_is_whole_when_all_is_there_that_its_manifest_lists(
+    make: SiteMaker, order: list[str]
+) -> None:
+    site = make(rules=rules("products"), watch={"recursive": "true"})
+    for number, name in enumerate(order):
+        content = b"./a.jp2\ng/b.jp2\n" if name == "manifest.txt" else b"bytes"
+        site.deliver(f"S2A.SAFE/{name}", content=content)
+        site.one_pass()
+        assert bool(site.feed()) is (number == 2)
+        if number == 1:
+            first = order[0] == "manifest.txt"
+            lacks = (
+                "with 1 of 2 files of manifest.txt; lacks S2A.SAFE/g/b.jp2" if first else "for manifest.txt"
+            )
+            assert f"waits {lacks} until" in stands(site, "S2A")
+    assert site.feed() == [("S2A", "completed")]
+    assert len(site.archived()) == 3
+
+
 @pytest.mark.parametrize("description", ["a.json", "a.txt"])
 def test_a_picture_waits_for_either_description(make: SiteMaker, description: str) -> None:
     site = make(rules=rules("pictures"))
