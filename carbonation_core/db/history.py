@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, select
+from sqlalchemy import Connection, Executable, func, select
 
 from carbonation_core.db import components
 from carbonation_core.db.components import Component
-from carbonation_core.db.engine import chunks
+from carbonation_core.db.engine import PAGE, chunks
 from carbonation_core.db.models import (
     ArchiveCopy,
     Batch,
@@ -20,6 +20,7 @@ from carbonation_core.db.models import (
     StatusChange,
     path_digest,
 )
+from carbonation_core.lifecycle import Event
 
 MOST_KEYS = 10_000  # that somebody's question goes through
 
@@ -198,3 +199,25 @@ def extras(connection: Connection, group_id: int) -> tuple[str | None, str | Non
 
 def _rows(connection: Connection, query: Executable) -> Iterable[Any]:
     return connection.execute(query)
+
+
+def joined(connection: Connection, watch_name: str, since: datetime, after: int) -> dict[int, datetime]:
+    """A page of the watch's files that first joined a group since then: when, by their ids."""
+    at = func.min(StatusChange.at)
+    query = (
+        select(FileComponent.id, at)
+        .join(StatusChange, StatusChange.component_id == FileComponent.id)
+        .where(FileComponent.watch_name == watch_name, FileComponent.id > after)
+        .where(StatusChange.event == Event.GROUPED)
+        .group_by(FileComponent.id)
+        .having(at >= since)
+        .order_by(FileComponent.id)
+        .limit(PAGE)
+    )
+    return {id_: _aware(found) for id_, found in connection.execute(query)}
+
+
+def _aware(at: datetime | str) -> datetime:
+    """A time that came out of a function of the database, which some give without its type."""
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

@@ -76,7 +76,7 @@ def replay(project: Project, candidate: Rules) -> Iterator[Replayed]:
     Judged are the stored sizes and metadata; neither delivery nor archive is
     looked at, and nothing is written. Groups come a page at a time.
     """
-    in_force = _in_force(project)
+    in_force = rules_before(project)
     for watch in project.config.watch:
         before = StageContext(project, watch, in_force.sets[watch.rules])
         after = StageContext(project, watch, candidate.sets[watch.rules])
@@ -88,7 +88,7 @@ def replay(project: Project, candidate: Rules) -> Iterator[Replayed]:
 
 def left_out(project: Project, candidate: Rules) -> list[str]:
     """What a replay of these rules cannot tell, a sentence each."""
-    in_force = _in_force(project)
+    in_force = rules_before(project)
     found = []
     for watch in project.config.watch:
         old, new = in_force.sets[watch.rules], candidate.sets[watch.rules]
@@ -107,7 +107,7 @@ def left_out(project: Project, candidate: Rules) -> list[str]:
     return found
 
 
-def _in_force(project: Project) -> Rules:
+def rules_before(project: Project) -> Rules:
     """The rules that were accepted last; before the first, those of rules.toml."""
     with reading(project.engine) as connection:
         return rules_accepted(project, connection) or rules_on_disk(project)

@@ -13,7 +13,9 @@ from carbonation_dagster.cli.commands import Group
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
+    from carbonation_core.reports.hindsight import Fate
     from carbonation_core.reports.replay import Difference, Replayed
+    from carbonation_core.rules.rule_sets import Rules
 
 
 @click.group(cls=Group)
@@ -72,25 +74,86 @@ def config(path: str | None) -> None:
     show_default=True,
     help="How groups are printed.",
 )
+@click.option(
+    "--diff",
+    is_flag=True,
+    help="Tell what it would have made of deliveries as they came, beside the rules in force.",
+)
+@click.option(
+    "--since",
+    default="30d",
+    show_default=True,
+    metavar="AGE",
+    help="With --diff: of files that came since then.",
+)
 @click.pass_obj
-def rules(path: str | None, file: Path, form: str) -> None:
+def rules(path: str | None, file: Path, form: str, diff: bool, since: str) -> None:
     """Try the rules in FILE on every group in the database.
 
     Prints what would change, group by group: which would be newly accepted,
     rejected, rerouted, failing or waiting, and how many of each there are.
     Nothing is written, and the files themselves are not looked at. A fault in
     FILE ends with exit code 1; what would change does not.
+
+    With --diff, groups are tried as they really came, by the times in the
+    history: which would have been archived earlier or later, without what,
+    elsewhere, or not at all.
     """
     from carbonation_core.project import open_project
     from carbonation_core.reports.replay import candidate_rules, left_out, replay
 
     project = open_project(path)
     candidate = candidate_rules(project, file)
+    if diff:
+        _tell_hindsight(project, candidate, since, form)
+        return
     notes = left_out(project, candidate)
     counts: Counter[Difference] = Counter()
     changes = _changes(replay(project, candidate), counts)
     for portion in (_as_json if form == "json" else _as_text)(changes, counts, notes):
         click.echo(portion, nl=False)  # colour on a terminal only
+
+
+def _tell_hindsight(project: "Project", candidate: "Rules", since: str, form: str) -> None:
+    from carbonation_core.reports.hindsight import Change, hindsight
+    from carbonation_core.text import LONGEST_AGE, parse_duration
+    from carbonation_dagster.cli.printing import to_json
+    from carbonation_dagster.cli.text_table import text_table
+
+    try:
+        start = project.clock() - parse_duration(since, longest=LONGEST_AGE)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from None
+    found = list(hindsight(project, candidate, start))
+    counts = Counter(one.change for one in found)
+    changed = [one for one in found if one.change is not Change.UNCHANGED]
+    if form == "json":
+        rows = [
+            {
+                "watch_name": one.watch_name,
+                "group_key": one.group_key,
+                "change": one.change.value,
+                "reason": one.reason,
+                "before": _fate(one.before),
+                "after": _fate(one.after),
+            }
+            for one in changed
+        ]
+        click.echo(to_json({"counts": {change: counts[change] for change in Change}, "changes": rows}))
+        return
+    lines = list(text_table(tuple(Change), [[str(counts[change]) for change in Change]]))
+    rows_of_text = [(one.change.value, one.watch_name, one.group_key, one.reason) for one in changed]
+    if rows_of_text:
+        lines += ["", *text_table(("would be", "watch", "group", "why"), rows_of_text)]
+    click.echo("\n".join(lines))
+
+
+def _fate(fate: "Fate | None") -> dict[str, object] | None:
+    if fate is None:
+        return None
+    at = fate.at.isoformat() if fate.at else None
+    where = _where(fate.route)
+    return {"archived_at": at if where else None, "to": where, "lacks": fate.without, "files": fate.files}
 
 
 def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "Iterator[Replayed]":
