@@ -159,10 +159,13 @@ def _nothing(_: Component) -> None:
 def diff(facts: Facts, key_of: KeyOf, lists_of: ListsOf = _nothing) -> Diff:
     """What follows from the facts, for each file; the functions are asked of each that has settled."""
     effects = tuple(_effects(facts, key_of, lists_of))
+    keys = _keys_by_name(effects, facts)
+    touched = (keys.get(e.path) for e in effects if e.arrival or e.change)
+    unsettled = (keys.get(e.path) for e in effects if e.settles_in is not None)
     return Diff(
         effects,
-        touched_keys=_keys_by_name((e.path for e in effects if e.arrival or e.change), facts),
-        unsettled_keys=_keys_by_name((e.path for e in effects if e.settles_in is not None), facts),
+        touched_keys=frozenset(key for key in touched if key is not None),
+        unsettled_keys=frozenset(key for key in unsettled if key is not None),
     )
 
 
@@ -189,9 +192,11 @@ def settled(facts: Facts) -> list[str]:
     ]
 
 
-def _keys_by_name(paths: Iterable[str], facts: Facts) -> frozenset[str]:
-    keys = {key_by_name(path, facts.watch, facts.rules) for path in paths}
-    return frozenset(key for key in keys if key is not None)
+def _keys_by_name(effects: Iterable[Effect], facts: Facts) -> dict[str, str | None]:
+    """The keys of files by their paths, each found once; none where a plugin gives them."""
+    if facts.rules.waits.group_by == "plugin":
+        return {}
+    return {e.path: e.key or key_by_name(e.path, facts.watch, facts.rules) for e in effects}
 
 
 def _effects(facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Iterator[Effect]:

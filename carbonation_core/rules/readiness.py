@@ -52,13 +52,13 @@ class Shortfall:
         """What is waited for, after "waits" or "waited": `for .json`, `with 19 of 24 …`."""
         tallies = self.tallies if self.is_required else self.wanted
         parts = [f"for {', '.join(self.names)}"] if self.names else []
-        return ", ".join([*parts, *(["with " + "; ".join(tallies)] if tallies else [])])
+        return ", ".join([*parts, *(["; and ".join(f"with {one}" for one in tallies)] if tallies else [])])
 
     @property
     def in_words(self) -> str | None:
         """All that it lacks, as a group bears it that was archived all the same; None: nothing."""
         names = [f"lacks {', '.join(self.names)}"] if self.names else []
-        return "; ".join([*names, *self.tallies, *self.wanted]) or None
+        return "; and ".join([*names, *self.tallies, *self.wanted]) or None
 
 
 WHOLE = Shortfall()
