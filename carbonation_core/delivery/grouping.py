@@ -183,7 +183,8 @@ def key_of(
         return key
     assert rules.completeness is not None
     if rules.completeness.group_by == "pattern":
-        return NoKey(f'its path fits none of the patterns of rule set "{watch.rules}"')
+        why = rules.completeness.misfit(path.removeprefix(watch.root))
+        return NoKey(f'its path fits none of the patterns of rule set "{watch.rules}": {why}')
     name = rules.completeness.group_function
     assert name is not None
     function = f'group function "{name}"'

@@ -195,6 +195,8 @@ class Completeness(Section):
                 raise ValueError(
                     f'"types" has "{name}", and no pattern has such a field; {nearest(name, self.fields)}'
                 )
+        if self.types and all(pattern.parts for pattern in self.compiled):
+            raise ValueError('"types" is for regular expressions; in a pattern it is as in "{segment:d}"')
         for pattern in self.compiled:
             for name, field in pattern.fields.items():
                 before = self.fields[name].kind
@@ -281,6 +283,10 @@ class Completeness(Section):
             if found is not None:
                 return found
         return None
+
+    def misfit(self, path: str) -> str:
+        """Why no pattern fits a path, by the one that fits the most of it."""
+        return max(pattern.misfit(path) for pattern in self.compiled)[1]
 
     def group_of(self, fields: Mapping[str, Value]) -> Mapping[str, Value] | None:
         """The fields of the key, a time cut to its slot; None if one of them has no value."""

@@ -193,6 +193,12 @@ def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:
             yield f"{place(config.path, table, 'patterns')}: shut out {ends}"
         elif _is_ignored(f"*{_literal(extension)}", watch.ignore_patterns):
             yield f"{place(config.path, table, 'ignore_patterns')}: shut out {ends}"
+    deep = [one for one in rules.waits.patterns if "/" in one]
+    if deep and not watch.recursive and len(deep) == len(rules.waits.patterns):
+        yield (
+            f"{place(config.path, table, 'recursive')}: is false, and all patterns of rule set "
+            f'"{watch.rules}" have a directory in them, such as "{deep[0]}"; no file will ever fit one'
+        )
     yield from _about_checksums(watch, rules, config, table)
     if not (rules.archive or watch.archive or _routes_all(rules)):
         which = "groups that no routing block matches" if rules.routing else "its groups"

@@ -138,13 +138,18 @@ def _alternating(parts: list[str]) -> list[tuple[str, bool]]:
 
 @dataclass(frozen=True)
 class PathPattern:
-    """A pattern for the path of a file below its watch. `more` are further places of a field, by group."""
+    """A pattern for the path of a file below its watch.
+
+    `more` are further places of a field, by group; `parts` are the texts and
+    fields of it, each as a regular expression and as it is written.
+    """
 
     text: str
     fields: Mapping[str, Field]
     more: Mapping[str, Field]
     compiled: Any
     is_slow: bool  # a path may be a trap for it
+    parts: tuple[tuple[str, str], ...] = ()
 
     def fields_of(self, path: str) -> dict[str, Value] | None:
         """The fields of a path; None if it does not fit."""
@@ -173,6 +178,19 @@ class PathPattern:
                 return None
         return values
 
+    def misfit(self, path: str) -> tuple[int, str]:
+        """How many parts of it fit a path that it does not fit as a whole, and what does not."""
+        expression = ""
+        for number, (part, written) in enumerate([] if self.is_slow else self.parts):
+            expression += part
+            if re.match(expression, path) is None:
+                return number, f'nothing fits "{written}" of "{self.text}"'
+        found = None if self.is_slow else self.compiled.fullmatch(path)
+        for name, text in (found.groupdict() if found else {}).items():
+            if name in self.fields and self.fields[name].value(text) is None:
+                return len(self.parts), f'"{text}" is no value of "{name}" in "{self.text}"'
+        return len(self.parts), f'"{self.text}" does not fit all of it'
+
 
 def path_pattern(text: str, types: Mapping[str, str]) -> PathPattern:
     """The pattern that a text says; `types` are the formats of a regular expression's fields.
@@ -181,34 +199,38 @@ def path_pattern(text: str, types: Mapping[str, str]) -> PathPattern:
     """
     if _NAMED in text:
         expression = Expression(text).pattern
-        fields = {name: Field(name, types.get(name, "")) for name in re.compile(expression).groupindex}
-        return PathPattern(text, fields, {}, regex.compile(expression, regex.VERSION0), is_slow=True)
+        named = {name: Field(name, types.get(name, "")) for name in re.compile(expression).groupindex}
+        return PathPattern(text, named, {}, regex.compile(expression, regex.VERSION0), is_slow=True)
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
         raise ValueError(
             f'"{text}" is not a valid pattern: {error}; a brace as such is written twice'
         ) from None
-    expression, fields, more = "", {}, {}
+    found: list[tuple[str, str]] = []
+    fields: dict[str, Field] = {}
+    more: dict[str, Field] = {}
     places = _main_places(parts, text)
     for number, (literal, name, form, _) in enumerate(parts):
-        expression += _literal(literal)
+        if literal:
+            found.append((_literal(literal), literal))
         if name is None:
             continue
         field = Field(name, form or "")
-        if places[name] == number:
-            fields[name] = field
-        if name in fields and fields[name] == field and places[name] != number:
-            expression += f"(?P={name})"
+        if fields.get(name) == field:
+            expression = f"(?P={name})"
         elif places[name] == number:
-            expression += f"(?P<{name}>{field.expression})"
+            fields[name] = field
+            expression = f"(?P<{name}>{field.expression})"
         else:
             more[f"{name}__{number}"] = field
-            expression += f"(?P<{name}__{number}>{field.expression})"
+            expression = f"(?P<{name}__{number}>{field.expression})"
+        found.append((expression, f"{{{name}:{form}}}" if form else f"{{{name}}}"))
+    expression = "".join(part for part, _ in found)
     # Each part of no fixed length multiplies the ways to take a name apart.
     is_slow = len(re.findall(r"\*\??", expression)) + expression.count("+?") > MOST_OPEN
     compiled = regex.compile(expression, regex.VERSION0) if is_slow else re.compile(expression)
-    return PathPattern(text, fields, more, compiled, is_slow)
+    return PathPattern(text, fields, more, compiled, is_slow, tuple(found))
 
 
 def _main_places(parts: list[Any], text: str) -> dict[str, int]:

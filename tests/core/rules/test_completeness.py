@@ -79,6 +79,21 @@ def test_files_with_equal_fields_of_the_key_are_one_group() -> None:
     assert group_key("notes.txt", slot()) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("notes.txt", 'nothing fits "_" of'),
+        ("MSG4_HRV_2026_1.nat", 'nothing fits "{start:%Y%m%d%H%M}" of'),
+        ("MSG4_HRV_202611271200_x.nat", 'nothing fits "{segment:d}" of'),
+        ("MSG4_HRV_202611271200_1.nat.gz", "does not fit all of it"),
+        ("MSG4_HRV_202613271200_1.nat", '"202613271200" is no value of "start" in'),
+    ],
+)
+def test_a_path_that_does_not_fit_says_where(path: str, why: str) -> None:
+    assert slot().completeness is not None
+    assert why in slot().waits.misfit(path)
+
+
 def test_keys_of_different_fields_are_never_equal() -> None:
     rules = completeness('group_by = "pattern"\npatterns = "(?P<a>.+)=(?P<b>.+)"\nkey = ["a", "b"]\n')
     assert group_key("x/y=z", rules) != group_key("x=y/z", rules)
@@ -175,6 +190,11 @@ def fault(key: str) -> str:
 
 
 FAULTS = [
+    (
+        "types of a pattern",
+        'types = { segment = "d" }',
+        '"types" is for regular expressions; in a pattern it is as in "{segment:d}"',
+    ),
     ("no key", "key = []", 'group_by = "pattern" needs a "key", of the fields "run", "segment", "start"'),
     (
         "an unknown field in the key",

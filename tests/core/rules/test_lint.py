@@ -50,7 +50,15 @@ SHUT_OUT = ', which rule set "default" expects; no group will ever be complete'
 TWICE = (
     'C: [[watch]] "other": key "path": watch "incoming" takes the same files, which are then archived twice'
 )
+DEEP = '[default.completeness]\ngroup_by = "pattern"\npatterns = "{day}/{name}.dat"\nkey = ["day", "name"]\n'
 CASES = [
+    (
+        "patterns with directories in a watch that does not look into any",
+        f"{WATCH}{ARCHIVE}",
+        RULES + DEEP,
+        'C: [[watch]] "incoming": key "recursive": is false, and all patterns of rule set "default" have a '
+        'directory in them, such as "{day}/{name}.dat"; no file will ever fit one',
+    ),
     (
         "a heartbeat that the watchdog of the unit would not wait for",
         f'[service]\nheartbeat_interval = "151s"\n{WATCH}{ARCHIVE}',
