@@ -10,7 +10,7 @@ from pathlib import Path
 
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
-from carbonation_core.db import migrate, rule_versions
+from carbonation_core.db import rule_versions, schema
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
@@ -59,8 +59,11 @@ def open_project(path: str | Path | None = None, clock: Clock = utc_now) -> Proj
 
 def require_database(project: Project) -> None:
     """Raise `DatabaseError`, saying what to run, unless the tables are what release and plugin need."""
-    migrate.require_current(project.engine, project.plugin.migrations_path)
-    migrate.require_columns(project.engine, project.plugin.file_model)
+    if not schema.is_surely_current(project.engine, project.plugin.migrations_path):
+        from carbonation_core.db import migrate  # brings Alembic, which is slow to import
+
+        migrate.require_current(project.engine, project.plugin.migrations_path)
+    schema.require_columns(project.engine, project.plugin.file_model)
 
 
 def rules_on_disk(project: Project) -> Rules:

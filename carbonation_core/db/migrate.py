@@ -20,13 +20,11 @@ from sqlalchemy.exc import DBAPIError
 from carbonation_core.db import sqlite
 from carbonation_core.db.engine import altering, reading
 from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
+from carbonation_core.db.schema import VERSION_TABLE, VERSIONS, missing_in
 from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.text import listing
 
-VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
 UPGRADE_WAIT = 600  # seconds for the upgrade of somebody else
-TO_ADD = 'run: carbonation db revision --autogenerate -m "what is new", and then: carbonation db upgrade'
-HERE = Path(__file__).parent / "migrations"
 _OF_PLUGINS = ("column", "index", "unique_constraint", "foreign_key_constraint")
 _EARLIER = {"files", "file_components", "service_state"}  # the tables of the earlier release
 
@@ -164,14 +162,6 @@ def require_current(engine: Engine, plugin_migrations: Path | None) -> None:
         )
 
 
-def require_columns(engine: Engine, file_model: type[FileBase]) -> None:
-    """Raise `DatabaseError`, saying what to run, if the model has anything that no revision has made."""
-    with reading(engine) as connection:
-        missing = _missing(connection, file_model)
-    if missing:
-        raise DatabaseError(f"database {_where(engine)}: {'; '.join(missing)}; {TO_ADD}")
-
-
 def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
     """How the tables differ from the models, one line a difference."""
     with reading(engine) as connection:
@@ -180,7 +170,7 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
             opts={"include_name": _core_names, "include_object": _core_objects},
         )
         lines = [str(difference) for difference in compare_metadata(core, Base.metadata)]
-        lines += _missing(connection, file_model)
+        lines += missing_in(connection, file_model)
         lines += _other_types(connection, file_model)
         there = {column["name"] for column in inspect(connection).get_columns("files")}
     wanted = {column.name for column in file_model.__table__.columns}
@@ -195,23 +185,6 @@ def counts(engine: Engine) -> dict[str, int]:
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in Base.metadata.sorted_tables
         }
-
-
-def _missing(connection: Connection, file_model: type[FileBase]) -> list[str]:
-    """What the model has and the database has not, a sentence each."""
-    inspector = inspect(connection)
-    missing: list[str] = []
-    for table in file_model.metadata.sorted_tables:
-        if not inspector.has_table(table.name):
-            missing.append(f'table "{table.name}" of the plugin is missing')
-            continue
-        there = {column["name"] for column in inspector.get_columns(table.name)}
-        missing += [
-            f'column "{column.name}" of the plugin is missing in "{table.name}"'
-            for column in table.columns
-            if column.name not in there
-        ]
-    return missing
 
 
 def _other_types(connection: Connection, file_model: type[FileBase]) -> list[str]:
@@ -291,8 +264,8 @@ def _require_room(connection: Connection) -> None:
 def alembic_config(plugin_migrations: Path | None) -> AlembicConfig:
     """Alembic's configuration for the core's revisions and the plugin's."""
     config = AlembicConfig(cmd_opts=Namespace(quiet=True))
-    config.set_main_option("script_location", _literal(HERE))
-    locations = [HERE / "versions", *([plugin_migrations] if plugin_migrations else [])]
+    config.set_main_option("script_location", _literal(VERSIONS.parent))
+    locations = [VERSIONS, *([plugin_migrations] if plugin_migrations else [])]
     config.set_main_option("version_locations", "\n".join(map(_literal, locations)))
     config.set_main_option("path_separator", "newline")
     return config

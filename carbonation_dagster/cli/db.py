@@ -24,7 +24,7 @@ def init(path: str | None) -> None:
 
     A database that has them is left as it is.
     """
-    from carbonation_core.db.migrate import require_columns
+    from carbonation_core.db.schema import require_columns
     from carbonation_core.errors import DatabaseError
 
     project = _open(path)
@@ -41,7 +41,7 @@ def init(path: str | None) -> None:
 @click.pass_obj
 def upgrade(path: str | None) -> None:
     """Bring the tables to this release and plugin. Safe to repeat."""
-    from carbonation_core.db.migrate import require_columns
+    from carbonation_core.db.schema import require_columns
 
     project = _open(path)
     before = _upgrade(project)
@@ -87,7 +87,7 @@ def status(path: str | None) -> None:
 
     The exit code is 0 when the tables are what this release and plugin need, else 1.
     """
-    from carbonation_core.db import migrate
+    from carbonation_core.db import migrate, schema
 
     project = _open(path)
     found = _status(project)
@@ -102,7 +102,7 @@ def status(path: str | None) -> None:
         for line in different:
             click.echo(f"differs {line}")
         if any("of the plugin" in line for line in different):
-            click.echo(migrate.TO_ADD.capitalize(), err=True)
+            click.echo(schema.TO_ADD.capitalize(), err=True)
         for table, number in migrate.counts(project.engine).items():
             click.echo(f"rows    {table} {number}")
     if found.is_empty:

@@ -39,16 +39,15 @@ from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db import locks
 from carbonation_core.db.engine import make_engine, reading, repeatable, writing
 from carbonation_core.db.migrate import (
-    VERSION_TABLE,
     alembic_config,
     drift,
-    require_columns,
     require_current,
     status,
     upgrade,
 )
 from carbonation_core.db.models import Base, Counter, FeedEntry, FileBase, FileComponent
 from carbonation_core.db.revisions import new_revision
+from carbonation_core.db.schema import VERSION_TABLE, require_columns
 from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.plugin import Plugin, own_columns
 from tests import databases
