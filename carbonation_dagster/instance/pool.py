@@ -36,7 +36,7 @@ from carbonation_dagster.instance import storages, worker
 from carbonation_dagster.instance.launcher import LONGEST_WORD, SOCKET
 
 MOST_RUNS = 50  # of one worker, after which it is renewed: plugins leak
-MOST_MEMORY = 300 * 2**20  # bytes, the same
+MOST_GROWTH = 200 * 2**20  # bytes, the same
 IDLE = 60.0  # seconds without a run, after which a worker ends
 CLOCK_STEP = 20_000_000  # ns; by so much the time of a file may be behind the clock
 LOOKS = 1.0  # seconds between two looks at what is loaded
@@ -193,7 +193,7 @@ class Pool:
         done = json.loads(word)
         kept.run_id, kept.idle_since, kept.runs = None, time.monotonic(), kept.runs + 1
         self._report_fault(done)
-        if kept.runs >= MOST_RUNS or done["memory"] > MOST_MEMORY:
+        if kept.runs >= MOST_RUNS or done["growth"] > MOST_GROWTH:
             self._close(kept)
 
     def _report_fault(self, done: dict[str, Any]) -> None:
@@ -217,7 +217,7 @@ class Pool:
         while (ended := _ended_child()) is not None:
             pid, status = ended
             kept = self._workers.pop(pid, None)
-            if kept is None:  # of the time before this process began anew; monitoring sees its run
+            if kept is None:  # it has reported; or is of the time before this process began anew
                 continue
             if kept.to.fileno() >= 0:
                 self._hear_last(kept)
@@ -256,27 +256,40 @@ def forked(serve: Callable[[socket.socket], None]) -> Start:
     """How to start a worker that has all that this process has loaded."""
 
     def start(to: socket.socket, others: Sequence[socket.socket]) -> int:
+        def work() -> None:
+            for other in others:
+                other.close()
+            serve(to)
+
         pid = os.fork()
         if pid == 0:
-            _serve_and_end(serve, to, others)
+            _do_and_end(work)
         return pid
 
     return start
 
 
-def _serve_and_end(
-    serve: Callable[[socket.socket], None], to: socket.socket, others: Sequence[socket.socket]
-) -> NoReturn:
+def apart(report: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """The same in a process of its own: a locked storage takes half a minute, and the pool is to answer."""
+
+    def report_apart(run_id: str, why: str) -> None:
+        if os.fork() == 0:
+            _do_and_end(lambda: report(run_id, why))
+
+    return report_apart
+
+
+def _do_and_end(work: Callable[[], None]) -> NoReturn:
+    """All that a forked process does."""
     code = 1
     try:
-        for other in others:
-            other.close()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        serve(to)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        work()
         code = 0
     except BaseException:
-        log.exception("a worker ended by a fault of its own")
+        log.exception("a process of the pool ended by a fault of its own")
     finally:
         logging.shutdown()
         os._exit(code)  # what the parent is to do at its end is not ours
@@ -387,8 +400,10 @@ def main() -> None:
     storages.close_kept()
     gc.collect()
     gc.freeze()
-    start = forked(worker.serve) if _may_fork() else _spawn
-    pool = Pool(listening, start, _report_to(home), lambda: _stamps(package, faulty) != loaded, trouble)
+    forks, report = _may_fork(), _report_to(home)
+    start = forked(worker.serve) if forks else _spawn
+    report = apart(report) if forks else report
+    pool = Pool(listening, start, report, lambda: _stamps(package, faulty) != loaded, trouble)
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True
@@ -404,7 +419,8 @@ def main() -> None:
     log.info("configuration, plugin or release have changed: workers are renewed")
     os.set_inheritable(listening.fileno(), True)
     environment = {**os.environ, LISTENING: str(listening.fileno())}
-    os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], environment)  # noqa: S606
+    command = [sys.executable, "-m", __spec__.name, *sys.argv[1:]]
+    os.execve(sys.executable, command, environment)  # noqa: S606  # our own words, and no shell
 
 
 if __name__ == "__main__":

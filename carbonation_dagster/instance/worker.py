@@ -67,9 +67,10 @@ class Worker:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         threading.Thread(target=self._listen, daemon=True, name="pool").start()
+        before = _memory()  # what a plugin has loaded is there for every run
         while not self._stops and (run_id := self._runs.get()) is not None:
             fault = self._run(run_id)
-            done = {"done": run_id, "fault": fault, "memory": _memory()}
+            done = {"done": run_id, "fault": fault, "growth": _memory() - before}
             try:
                 self._pool.send(json.dumps(done).encode())
             except OSError:  # the pool is gone, and so are we

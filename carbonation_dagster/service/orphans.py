@@ -25,6 +25,7 @@ class Leftover:
     """A process that lives. `handle` names it alone, even if its pid were given again (pidfd_open(2))."""
 
     pid: int
+    parent: int
     handle: int
 
     def send(self, number: signal.Signals) -> None:
@@ -46,10 +47,12 @@ def leftovers(stop_mark: Path) -> Iterator[list[Leftover]]:
                 handle = os.pidfd_open(pid)
                 stack.callback(os.close, handle)
                 inherited = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                # After its name, which may hold anything: proc_pid_stat(5).
+                parent = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
             except OSError:  # it has ended, or is another user's
                 continue
             if entry in inherited:
-                found.append(Leftover(pid, handle))
+                found.append(Leftover(pid, parent, handle))
         yield found
 
 

@@ -98,12 +98,13 @@ class Setup:
     def before_start(self, part: Part, running: Collection[int]) -> None:
         """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any.
 
-        `running` are the processes of the other parts.
+        `running` are the processes of the other parts; what these have started, as
+        idle workers, has no such run.
         """
         if part.name != CODE_SERVER or not self.is_own_home:
             return
         with orphans.leftovers(self.own.stop_mark) as alive:
-            if any(one.pid not in running for one in alive):
+            if any(one.pid not in running and one.parent not in running for one in alive):
                 return
         try:
             runs.report_orphans(self.instance)

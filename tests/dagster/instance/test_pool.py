@@ -35,7 +35,9 @@ class Running:
     def run(self, name: str) -> dict[str, Any]:
         """Have a run executed, and wait for what it writes."""
         assert "worker" in self.ask(run=name)
-        return dict(json.loads(self.read(name)))
+        state = dict(json.loads(self.read(name)))
+        wait_for(lambda: name not in self.workers().values())
+        return state
 
     def read(self, name: str) -> str:
         wait_for(lambda: (self.home / name).exists())
@@ -97,6 +99,16 @@ def test_a_worker_that_dies_is_reported_with_its_run_and_harms_no_other(pool: Ru
     (pool.home / "wait-1.end").touch()
     wait_for(lambda: set(pool.workers().values()) == {None})
     assert not (pool.home / "wait-1.reported").exists()
+
+
+def test_a_pool_answers_while_it_cannot_report_a_death(pool: Running) -> None:
+    pool.ask(run="die-locked")
+    wait_for(lambda: pool.workers() == {})
+    assert pool.run("first")["pid"]
+    assert not (pool.home / "die-locked.reported").exists()
+
+    (pool.home / "die-locked.end").touch()
+    assert pool.read("die-locked.reported") == "the process of the run was ended by SIGSEGV"
 
 
 def test_a_run_that_cannot_even_be_executed_is_reported(pool: Running) -> None:

@@ -6,14 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from carbonation_core.errors import ConfigError
 from carbonation_dagster.environment import STOP_FILE
-from carbonation_dagster.service.lock import AlreadyRunsError, alone
-from carbonation_dagster.service.orphans import Guard, end, leftovers
+from carbonation_dagster.service import orphans, started
+from carbonation_dagster.service.lock import AlreadyRunsError, OwnFiles, alone
+from carbonation_dagster.service.orphans import Guard, Leftover, end, leftovers
+from carbonation_dagster.service.processes import CODE_SERVER, Part
 from tests.site import Site
 
 # A part, and a process of its own session that it leaves behind.
@@ -69,6 +73,29 @@ def test_descendants_are_found_whoever_their_parent_is(mark: Path, tmp_path: Pat
         end(tmp_path / "another", time.monotonic())
         for one in (process, other):
             one.communicate()
+
+
+def test_the_parent_of_each_is_told(mark: Path) -> None:
+    process = family(mark)
+    wait_for(mark, 2)
+    with leftovers(mark) as alive:
+        assert {one.parent for one in alive if one.pid == process.pid} == {os.getpid()}
+        assert {one.parent for one in alive if one.pid != process.pid} == {process.pid}
+    end(mark, time.monotonic())
+    process.communicate()
+
+
+@pytest.mark.parametrize(("parent", "reported"), [(1, []), (7, ["all"])], ids=["a run", "an idle worker"])
+def test_runs_of_a_dead_code_server_are_reported_unless_a_process_may_have_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, parent: int, reported: list[str]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(started.runs, "report_orphans", lambda instance: said.append("all"))
+    monkeypatch.setattr(orphans, "leftovers", lambda mark: nullcontext([Leftover(8, parent, 0)]))
+    own = OwnFiles(tmp_path)
+    setup = started.Setup(own, {}, {}, tmp_path, cast(Any, None), 0, cast(Any, None))
+    setup.before_start(Part(CODE_SERVER, (), lambda: lambda: True), [7])
+    assert said == reported
 
 
 def test_they_are_asked_before_they_are_killed(mark: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from carbonation_dagster.instance import pool
-from carbonation_dagster.instance.pool import Pool, forked, listening_at
+from carbonation_dagster.instance.pool import Pool, apart, forked, listening_at
 from carbonation_dagster.instance.worker import Worker
 
 HOME = Path(sys.argv[1])
@@ -61,6 +61,13 @@ def write(name: str, text: str) -> None:
     new.rename(HOME / name)
 
 
+def report(run_id: str, why: str) -> None:
+    """Of some runs into a storage that is locked."""
+    while run_id.endswith("locked") and not (HOME / f"{run_id}.end").exists():
+        time.sleep(0.01)
+    write(f"{run_id}.reported", why)
+
+
 def serve(to: socket.socket) -> None:
     """The worker."""
 
@@ -81,7 +88,7 @@ def main() -> None:
     there = Pool(
         listening,
         forked(serve),
-        lambda run_id, why: write(f"{run_id}.reported", why),
+        apart(report),
         (HOME / "outdated").exists,
     )
 
