@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -51,10 +51,14 @@ class Component:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file that was never seen before, by its absolute path spelled as text."""
+    """A file that was never seen before, by its absolute path spelled as text.
+
+    `quiet` is how long it had been as it is by then.
+    """
 
     source_path: str
     stamp: Stamp
+    quiet: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,7 @@ def record_arrivals(
                 "watch_name": watch_name,
                 "filename": os.path.basename(arrival.source_path),
                 "source_path": arrival.source_path,
-                "quiet_since": now,
+                "quiet_since": now - arrival.quiet,
                 "status": FileStatus.DETECTED,
                 "status_since": now,
                 "in_delivery": True,

@@ -199,7 +199,7 @@ class FileComponent(Base):
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     ctime_ns: Mapped[int] = mapped_column(BigInteger)
     inode: Mapped[str] = mapped_column(String(42))  # a number that exceeds a BIGINT somewhere
-    quiet_since: Mapped[datetime]  # when we first saw it as it is
+    quiet_since: Mapped[datetime]  # since when it is as it is, as far as we know
     digest: Mapped[str | None] = mapped_column(String(64))  # SHA-256 of what was archived
     status: Mapped[str] = mapped_column(String(32))
     status_since: Mapped[datetime | None]

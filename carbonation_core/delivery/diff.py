@@ -30,7 +30,8 @@ class Facts:
     it found again, by absolute path. `whole`: all of the tree was looked at;
     `other_rules`: others than at the last look; `moving`: the archives that take
     a source away; `owned`: the groups that somebody works on; `unreadable` says
-    why files that have settled cannot be read. `jitter` is from 0 to 1.
+    why files that have settled cannot be read; `quiet`: for how long no file event
+    has told of a file. `jitter` is from 0 to 1.
     """
 
     watch: Watch
@@ -44,6 +45,7 @@ class Facts:
     moving: frozenset[str] = frozenset()
     owned: frozenset[int] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    quiet: Mapping[str, timedelta] = field(default_factory=lambda: MappingProxyType({}))
     jitter: float = 0.5
 
     @property
@@ -203,7 +205,9 @@ def _effects(facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Iterator[Effect]
     found = facts.found()
     for path, entry in found.items():
         if path not in facts.known:
-            yield Effect(path, Kind.NEW, arrival=Arrival(path, entry.stamp), settles_in=facts.settle)
+            quiet = _quiet(path, entry, facts)
+            arrival = Arrival(path, entry.stamp, quiet)
+            yield Effect(path, Kind.NEW, arrival=arrival, settles_in=facts.settle - quiet)
     for path, component in facts.known.items():
         if path in found:
             effect = _of_found(component, found[path], facts, key_of, lists_of)
@@ -255,8 +259,9 @@ def _of_returned(component: Component, entry: Seen, facts: Facts) -> Effect:
 def _of_changed(component: Component, entry: Seen, facts: Facts, reason: str | None = None) -> Effect:
     stamp = stamp_values(entry.stamp)
     if component.status is FileStatus.DETECTED:
-        effect = _effect(component, values={**stamp, "quiet_since": facts.now})
-        return replace(effect, kind=Kind.GROWS, settles_in=facts.settle)
+        quiet = _quiet(component.source_path, entry, facts)
+        effect = _effect(component, values={**stamp, "quiet_since": facts.now - quiet})
+        return replace(effect, kind=Kind.GROWS, settles_in=facts.settle - quiet)
     if component.status in TAKEN:
         effect = _effect(component, Event.REDELIVERED, reason or "was delivered again", stamp)
     else:
@@ -327,6 +332,16 @@ def _effect(
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Effect:
     return Effect(component.source_path, change=Change(component, event, reason, values))
+
+
+def _quiet(path: str, entry: Seen, facts: Facts) -> timedelta:
+    """How long a file has surely been as it is seen for the first time now.
+
+    An event may still be on its way, or have come after the hints were taken. Then
+    the file's own ctime is younger than the event that is known, and counts.
+    """
+    changed = timedelta(seconds=facts.now.timestamp() - entry.stamp.ctime_ns / 1e9)
+    return max(timedelta(0), min(facts.quiet.get(path, timedelta(0)), changed))
 
 
 def _settles_in(component: Component, facts: Facts) -> timedelta:

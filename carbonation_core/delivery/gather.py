@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, service, watches
@@ -86,6 +87,7 @@ def gather(project: Project, watch: Watch, rules: Rules, before: Before, seen: L
         whole=before.hints.everything,
         other_rules=before.last is not None and before.state.rules_digest != rules.digest,
         moving=frozenset(archive.name for archive in project.config.archive if archive.action == "move"),
+        quiet={watch.root + path: timedelta(seconds=told) for path, told in before.hints.quiet.items()},
         jitter=random.random(),  # noqa: S311  # spreads load
     )
     with reading(project.engine) as connection:

@@ -3,9 +3,10 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.paths import NOWHERE, followed, real_path
@@ -54,6 +55,7 @@ class Hints:
     Of `directories` the whole content is to be looked at anew; `everything` is to
     be looked at whatever else is said. `by_events`: file events say it, or do not
     come, None when nobody listens; `trouble` says why they do not though they should.
+    `quiet` is for how many seconds no event has told of each of `files`.
     """
 
     files: frozenset[str] = frozenset()
@@ -61,6 +63,7 @@ class Hints:
     everything: bool = False
     by_events: bool | None = None
     trouble: str | None = None
+    quiet: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def told_of(self, path: str) -> bool:
         """Whether a file event told of that path, or of a directory that it lies in."""

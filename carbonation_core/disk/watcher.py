@@ -52,7 +52,7 @@ class Watcher:
         self._poll_interval = poll_interval
         self._monotonic = monotonic
         self._condition = threading.Condition()
-        self._files: set[str] = set()
+        self._files: dict[str, float] = {}  # and when the last event told of each
         self._directories: set[str] = set()
         self._doubt = True
         self._last_full = monotonic()
@@ -74,6 +74,7 @@ class Watcher:
                 everything=self._must_look_at_all(),
                 by_events=self._listener is not None,
                 trouble=self.trouble,
+                quiet={path: self._monotonic() - told for path, told in self._files.items()},
             )
             self._files.clear()
             self._directories.clear()
@@ -166,7 +167,10 @@ class Watcher:
                 self._directories.clear()
             if not self._doubt:
                 relative = to_text(os.path.relpath(path, self._watch.path))
-                (self._directories if is_directory else self._files).add(relative)
+                if is_directory:
+                    self._directories.add(relative)
+                else:
+                    self._files[relative] = self._monotonic()
             self._condition.notify_all()
 
 

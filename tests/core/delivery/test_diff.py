@@ -84,6 +84,20 @@ def only_change(found: Diff) -> Change:
     return effect.change
 
 
+def test_to_settle_begins_with_the_last_file_event_or_with_a_change_that_came_after_it() -> None:
+    """As when the event of a change is still on its way."""
+    second, written = timedelta(seconds=1), int((NOW.timestamp() - 3600) * 1e9)
+    quiet, half_ago = {"/in/a.dat": second}, Stamp(6, 2, int((NOW.timestamp() - 0.5) * 1e9), "1:1")
+    long_ago, soon = Stamp(6, 2, written, "1:1"), Stamp(6, 2, int((NOW.timestamp() + 9) * 1e9), "1:1")
+    for stamp, left in ((long_ago, 1.0), (half_ago, 1.5), (soon, 2.0)):
+        seen = (Seen("a.dat", stamp),)
+        assert diffed(facts(seen=seen, quiet=quiet)).unsettled == [timedelta(seconds=left)]
+        found = diffed(facts(file(), seen=seen, quiet=quiet))
+        assert found.unsettled == [timedelta(seconds=left)]
+        assert only_change(found).values["quiet_since"] == NOW - SETTLE + timedelta(seconds=left)
+    assert diffed(facts(seen=(Seen("a.dat", long_ago),))).unsettled == [SETTLE]
+
+
 def test_a_file_never_seen_before_arrives_and_has_to_settle() -> None:
     found = diffed(facts(seen=(Seen("a.dat", OLD),)))
     assert [(one.source_path, one.stamp) for one in found.arrivals] == [("/in/a.dat", OLD)]

@@ -163,6 +163,23 @@ def test_the_first_look_is_at_everything_and_then_only_at_what_changed(watcher: 
         assert hints == Hints(by_events=True)
 
 
+def test_how_long_a_file_has_been_quiet_is_told_by_its_last_event(
+    watcher: Any, tmp_path: Path, clock: Clock
+) -> None:
+    one = watcher()
+    with one.hints():  # of what came before it listened
+        pass
+    (tmp_path / "incoming" / "a").write_bytes(b"x")
+    assert one.wait(COMES_WITHIN)
+    while "a" not in one._files:
+        one.wait(0.01)
+    clock.now += 3
+    with one.hints() as hints:
+        assert hints.quiet == {"a": 3.0}
+    with one.hints() as hints:
+        assert hints.quiet == {}
+
+
 def test_every_few_minutes_everything_is_looked_at(watcher: Any, clock: Clock) -> None:
     one = watcher()
     clock.now += FULL_LOOK_EVERY
