@@ -22,6 +22,9 @@ class FileStatus(StrEnum):
     MISSING = "missing"  # was archived and is no longer in the archive
 
 
+STATUSES = {status.value: status for status in FileStatus}  # by the text that is stored
+
+
 class Event(StrEnum):
     """Why a status changes."""
 

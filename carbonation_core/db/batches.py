@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable, and_, bindparam, func, insert, or_, select, update
 
@@ -32,8 +32,7 @@ class BatchRow:
     lease_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A row of `batch_groups`."""
 
     group_id: int
@@ -153,7 +152,7 @@ def members(connection: Connection, batch_id: str) -> list[Member]:
         BatchGroup.bytes,
         BatchGroup.judged,
     ).where(BatchGroup.batch_id == batch_id)
-    return [Member(*row) for row in connection.execute(query.order_by(BatchGroup.group_id))]
+    return list(map(Member._make, connection.execute(query.order_by(BatchGroup.group_id))))
 
 
 def still_open(connection: Connection, ids: Iterable[str]) -> set[str]:

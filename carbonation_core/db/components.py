@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Executable, bindparam, insert, select, update
 
@@ -14,14 +14,13 @@ from carbonation_core.db import tallies
 from carbonation_core.db.engine import chunks
 from carbonation_core.db.models import FileComponent, StatusChange, path_digest
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.lifecycle import Event, FileStatus, advance
+from carbonation_core.lifecycle import ASKING, STATUSES, Event, FileStatus, advance
 from carbonation_core.names import to_path
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """A delivered file as the database knows it. Paths are spelled as text."""
 
     id: int
@@ -276,13 +275,19 @@ def stamp_values(stamp: Stamp) -> dict[str, Any]:
 
 
 def apply(
-    connection: Connection, changes: Sequence[Change], now: datetime, run_id: str | None = None
+    connection: Connection,
+    changes: Sequence[Change],
+    now: datetime,
+    run_id: str | None = None,
+    current: Mapping[int, Component] | None = None,
 ) -> list[Change]:
     """Make the changes whose component still is what it was when they were decided.
 
-    Returns those; the others were overtaken and will be decided again.
+    Returns those; the others were overtaken and will be decided again. `current`: the
+    components by id, if this transaction has read them already.
     """
-    current = {component.id: component for component in by_id(connection, (c.component.id for c in changes))}
+    if current is None:
+        current = {file.id: file for file in by_id(connection, (c.component.id for c in changes))}
     made = [change for change in changes if _is_still(current.get(change.component.id), change.component)]
     history: list[dict[str, Any]] = []
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
@@ -316,6 +321,16 @@ def apply(
     if history:
         connection.execute(insert(StatusChange), history)
     return made
+
+
+def groups_asking(connection: Connection, group_ids: Iterable[int]) -> set[int]:
+    """Those of these groups of which a file wants to be worked on."""
+    found: set[int] = set()
+    for chunk in chunks(group_ids):
+        asking = (FileComponent.group_id.in_(chunk), FileComponent.status.in_(ASKING))
+        query = select(FileComponent.group_id).where(*asking).distinct()
+        found |= {group_id for group_id in connection.execute(query).scalars() if group_id is not None}
+    return found
 
 
 def groups_with_losses(connection: Connection, group_ids: Iterable[int]) -> set[int]:
@@ -373,7 +388,7 @@ def _components(connection: Connection, query: Executable) -> list[Component]:
             source_path,
             Stamp(size, mtime_ns, ctime_ns, inode),
             quiet_since,
-            FileStatus(status),
+            STATUSES[status],
             *rest,
         )
         for (

@@ -1,9 +1,9 @@
 """Groups: their rows, when they are due, and what they are told."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Executable, bindparam, func, insert, select, update
 
@@ -13,8 +13,7 @@ from carbonation_core.db.models import BatchGroup, FileComponent, Group, path_di
 from carbonation_core.lifecycle import FileStatus
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRow:
+class GroupRow(NamedTuple):
     """A row of `files`, less the metadata."""
 
     id: int
@@ -71,6 +70,11 @@ def by_id(connection: Connection, ids: Iterable[int]) -> dict[int, GroupRow]:
     return found
 
 
+def owned_by(connection: Connection, batch_id: str) -> dict[int, GroupRow]:
+    """The groups that the batch owns, by their ids."""
+    return {row.id: row for row in _groups(connection, select(*_COLUMNS).where(Group.batch_id == batch_id))}
+
+
 def ensure(
     connection: Connection, watch_name: str, file_type: str | None, keys: Iterable[str], now: datetime
 ) -> dict[str, GroupRow]:
@@ -98,7 +102,10 @@ def ensure(
 
 
 def store(connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Set columns of groups; each row has `id` and the columns to set, all rows the same."""
+    """Set columns of groups; each row has `id` and the columns to set, all rows the same.
+
+    What many groups are told alike is said once for all of them.
+    """
     if not rows:
         return
     columns = [column for column in rows[0] if column != "id"]
@@ -107,6 +114,15 @@ def store(connection: Connection, rows: Sequence[Mapping[str, Any]], now: dateti
         for row in rows:
             group = before[row["id"]]
             tallies.add(connection, group.watch_name, tallies.COMPLETE, row["complete"] - group.complete)
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for row in rows:
+        alike[tuple(row[column] for column in columns)].append(row["id"])
+    if len(alike) <= len(rows) // 10:
+        for told, ids in alike.items():
+            for chunk in chunks(ids):
+                some = update(Group).where(Group.id.in_(chunk))
+                connection.execute(some.values(modified_at=now, **dict(zip(columns, told, strict=True))))
+        return
     values: dict[str, Any] = {column: bindparam(f"b_{column}") for column in columns}
     statement = update(Group).where(Group.id == bindparam("b_id")).values(modified_at=now, **values)
     connection.execute(statement, [{f"b_{name}": value for name, value in row.items()} for row in rows])
@@ -198,4 +214,4 @@ def of_watch(connection: Connection, watch_name: str, after: int) -> dict[int, b
 
 
 def _groups(connection: Connection, query: Executable) -> Iterable[GroupRow]:
-    return (GroupRow(*row) for row in connection.execute(query))
+    return map(GroupRow._make, connection.execute(query))

@@ -2,7 +2,9 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -59,6 +61,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None or value.tzinfo is not None:
             return value and value.astimezone(UTC)
         return value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        # What one look or run has stored bears the same few times.
+        process = super().result_processor(dialect, coltype)
+        return process and lru_cache(maxsize=1000)(process)
 
 
 class Sentence(TypeDecorator[str]):

@@ -183,7 +183,7 @@ def stamp_after_link(source: Source) -> Stamp:
         found = Stamp.of(os.stat(source.path, follow_symlinks=source.follow_symlink))
     except OSError:
         return source.stamp
-    same = replace(found, ctime_ns=source.stamp.ctime_ns) == source.stamp
+    same = found._replace(ctime_ns=source.stamp.ctime_ns) == source.stamp
     return found if same else source.stamp
 
 

@@ -1,16 +1,15 @@
 """What tells one state of a file from another, without reading it."""
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 # What a database can hold of a time, in nanoseconds: from 1677 to April 2262. A file system
 # takes any 64 bits of seconds.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What tells one state of a file from another, without reading it.
 
     Times are nanoseconds since 1970. The device number is left out: each host, and each mount,

@@ -152,7 +152,7 @@ def _write(order: Order, stop: Callable[[], bool]) -> Written:
 def _after_link(file: int, before: Stamp) -> Stamp:
     """The stamp that a link of ours has left, the rest being as before."""
     now = Stamp.of(os.fstat(file))
-    if replace(now, ctime_ns=before.ctime_ns) != before:
+    if now._replace(ctime_ns=before.ctime_ns) != before:
         raise SourceChanged("changed while it was archived")
     return now
 

@@ -152,13 +152,13 @@ def give_back(
         lock_watch(connection, batch.watch_name)
         if not batches.end(connection, batch_id, now, reason, holder):
             return 0
-        members = batches.members(connection, batch_id)
-        ids = [member.group_id for member in members]
-        owned = {
-            group.id: group for group in groups.by_id(connection, ids).values() if group.batch_id == batch_id
-        }
-        still_open = [m.group_id for m in members if m.outcome is None and m.group_id in owned]
-        components.apply(connection, take_back(connection, batch_id, members, owned), now)
+        # Of what it has let go nothing lies under a temporary name any more.
+        owned = groups.owned_by(connection, batch_id)
+        if not owned:
+            return 0
+        members = [m for m in batches.members(connection, batch_id) if m.group_id in owned]
+        still_open = [m.group_id for m in members if m.outcome is None]
+        components.apply(connection, take_back(connection, batch_id, members), now)
         batches.set_members(
             connection,
             batch_id,

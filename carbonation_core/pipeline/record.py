@@ -41,7 +41,7 @@ def record(
     current = {file.id: file for file in components.by_id(connection, ids)}
     changes = [change for job in transfers for change in _changes(job, current, now)]
     superseded = _record_copies(context, connection, transfers, current, run_id, now)
-    components.apply(connection, changes, now, run_id)
+    components.apply(connection, changes, now, run_id, current)
     _retract_givers(context, connection, transfers, now)
     before = groups.by_id(connection, [job.group.id for job in transfers])
     # What joins a group that was retracted does not make it complete.

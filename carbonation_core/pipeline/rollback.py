@@ -6,7 +6,7 @@ and what should have followed the record is done here.
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from carbonation_core.db import components, copies
 from carbonation_core.db.batches import Member
@@ -20,13 +20,11 @@ from carbonation_core.names import to_path, to_text
 log = logging.getLogger(__name__)
 
 
-def take_back(
-    connection: Connection, batch_id: str, members: Iterable[Member], owned: Collection[int]
-) -> list[Change]:
+def take_back(connection: Connection, batch_id: str, members: Iterable[Member]) -> list[Change]:
     """Clear what a batch has left in the archive; only who ended it may.
 
-    `owned` are the groups that were in its hands to the end. Returns how that left
-    their files: a link of the batch, and its removal, have changed a source's ctime.
+    `members` are those of its groups that were in its hands to the end. Returns how that
+    left their files: a link of the batch, and its removal, have changed a source's ctime.
     """
     routed = {member.group_id: member for member in members if member.archive_directory}
     files = components.of_groups(connection, routed)
@@ -39,13 +37,13 @@ def take_back(
                 continue
             path = to_path(file.source_path)
             is_linked = is_link_to(path, directory, temporary)
-            if member.outcome is None and group_id in owned:
+            if member.outcome is None:
                 _withdraw(connection, directory, temporary, file)
             clear(directory, temporary)
             if is_linked:
                 stamp = source.stamp_after_link(Source("", path, file.stamp))
                 changes.append(Change(file, values=components.stamp_values(stamp)))
-    recorded = [file.id for id_ in owned if id_ in routed and routed[id_].outcome for file in files[id_]]
+    recorded = [file.id for id_, member in routed.items() if member.outcome for file in files[id_]]
     remove_superseded(connection, copies.superseded_at_last(connection, recorded))
     return changes
 

@@ -109,7 +109,7 @@ def _judged(
         reason = "; ".join(f"{fault.file.filename}: {fault.reason}" for fault in faults)
         return Closing(group, Outcome.RETRY_PENDING, reason, counts=False, at=min(waits))
     files = [
-        replace(file, status=FileStatus.INTEGRITY_FAILED, error_message=broken[file.id])
+        file._replace(status=FileStatus.INTEGRITY_FAILED, error_message=broken[file.id])
         if file.id in broken
         else file
         for file in group.files

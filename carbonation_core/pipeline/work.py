@@ -151,6 +151,7 @@ class Work:
         self._run_id = run_id
         self._holder = holder
         self._stop = stop
+        self._advanced: BatchReport | None = None
         watch = project.config.watch_named(batch.watch_name)
         rules = rules_of(project, batch.rules_digest)
         self._context = StageContext(project, watch, rules.sets[watch.rules])
@@ -174,7 +175,8 @@ class Work:
             opened |= {group.id: group for group in passed}
             for end in ended:
                 del opened[end.group_id]
-        return self._report(reports.values())
+        self._advanced = self._report(reports.values())
+        return self._advanced
 
     def report(self) -> BatchReport:
         """How far each group has come."""
@@ -205,8 +207,8 @@ class Work:
 
     def finish(self) -> BatchReport:
         """End the batch; what is still open is given back."""
-        give_back(self._project, self.batch_id, "the run ended", holder=self._holder)
-        return self.report()
+        given_back = give_back(self._project, self.batch_id, "the run ended", holder=self._holder)
+        return self.report() if given_back or self._advanced is None else self._advanced
 
     def _read(self) -> "_Standing":
         """The batch as the database has it."""
@@ -305,7 +307,8 @@ class Work:
             record.record_clean_up(connection, cleaned, now)
             batches.release(connection, self.batch_id, ids)
             # A look left groups that were owned as they were, whatever joined them.
-            refresh(connection, self._context.watch.root, self._context.rules, ids, (), now)
+            asking = components.groups_asking(connection, ids)
+            refresh(connection, self._context.watch.root, self._context.rules, asking, (), now)
 
     @repeatable
     def _record(self, stage: Stage, opened: Sequence[OpenGroup], result: StageResult) -> "_Recorded":
@@ -317,9 +320,11 @@ class Work:
             components.apply(connection, result.changes, now, self._run_id)
             model = self._context.plugin.file_model
             result = result.without(metadata.store(connection, model, result.metadata, now))
-            noted = [note for group in result.passed if (note := _noted(group)) != before[group.id]]
-            batches.set_members(connection, self.batch_id, noted)
-            batches.set_stage(connection, self.batch_id, [group.id for group in result.passed], stage)
+            noted = [group for group in result.passed if _noted(group) != before[group.id]]
+            rows = [{**_noted(group), "stage": stage} for group in noted]
+            batches.set_members(connection, self.batch_id, rows)
+            others = {group.id for group in result.passed} - {group.id for group in noted}
+            batches.set_stage(connection, self.batch_id, others, stage)
             ends = outcomes.end(
                 self._context, connection, self.batch_id, self._run_id, result.closed, changed, now
             )

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from carbonation_core.config.sections import Watch
@@ -184,8 +184,8 @@ def _as_component(
     if known is None:
         return fresh
     quiet_since = known.quiet_since if unchanged else now
-    return replace(
-        known, stamp=entry.stamp, quiet_since=quiet_since, status=FileStatus.WAITING, in_delivery=True
+    return known._replace(
+        stamp=entry.stamp, quiet_since=quiet_since, status=FileStatus.WAITING, in_delivery=True
     )
 
 

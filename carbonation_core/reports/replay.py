@@ -218,7 +218,7 @@ def _as_delivered(group: _Told, rules: RuleSet, in_force: RuleSet) -> OpenGroup:
         if fault is None and _failed_by_contents(file, in_force):
             fault = file.error_message
         status = FileStatus.WAITING if fault is None else FileStatus.INTEGRITY_FAILED
-        files.append(replace(file, status=status, error_message=fault, in_delivery=True, in_archive=False))
+        files.append(file._replace(status=status, error_message=fault, in_delivery=True, in_archive=False))
     # What was archived in part had waited long enough.
     waited = bool(group.row.timed_out_at or group.row.completed_at)
     return replace(open_group(group.row, files), timed_out=waited, lies_in=None)

@@ -259,7 +259,7 @@ MOVED = file(status=FileStatus.ARCHIVED, archive_name="main")
         (MOVED, {"owned": frozenset({7})}, False),  # whoever moves it is at work
         (MOVED, {"whole": False}, False),
         (MOVED, {"moving": frozenset({"other"})}, False),
-        (replace(MOVED, error_message="its source may not be removed"), {}, False),
+        (MOVED._replace(error_message="its source may not be removed"), {}, False),
     ],
 )
 def test_a_source_that_nobody_will_move_away_is_taken_up(
@@ -323,7 +323,7 @@ def test_whatever_is_seen_each_file_has_one_effect_at_most_and_one_that_may_be(
     known: list[Component], seen: dict[str, Seen], rules: dict[str, Any], key: str | NoKey, **more: Any
 ) -> None:
     looked = tuple(replace(entry, path=name) for name, entry in seen.items())
-    numbered = [replace(one, id=number) for number, one in enumerate(known)]
+    numbered = [one._replace(id=number) for number, one in enumerate(known)]
     asked = facts(*numbered, seen=looked, rules=rules, moving=frozenset({"main"}), **more)
 
     found = diffed(asked, key)

@@ -1,7 +1,6 @@
 """A file whose row the database refuses costs only itself."""
 
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -19,7 +18,7 @@ def single(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> Site:
 
     def of(found: os.stat_result) -> Stamp:
         stamp = honest(found)
-        return replace(stamp, size=2**63) if stamp.size == NOT_STORABLE else stamp
+        return stamp._replace(size=2**63) if stamp.size == NOT_STORABLE else stamp
 
     monkeypatch.setattr(Stamp, "of", of)
     return make(SINGLE)
