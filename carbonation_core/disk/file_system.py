@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from carbonation_core.disk.paths import real_path
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
 
 # Of the disk, mount or machine; trying again later may find them mended.
@@ -27,6 +28,11 @@ _ENVIRONMENT = frozenset(
         errno.ENODEV,
         errno.ENXIO,
     }
+)
+
+REMOTE = (
+    *("nfs", "cifs", "smb", "9p", "afs", "ceph", "gpfs", "beegfs", "glusterfs", "lustre", "ocfs2", "gfs2"),
+    *("fuse.", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs"),
 )
 
 
@@ -132,3 +138,25 @@ def sync_file_system(directory: str) -> None:
             raise OSError(code, os.strerror(code))
     finally:
         os.close(descriptor)
+
+
+def is_remote(path: Path) -> bool:
+    """Whether other hosts, or the host of a container, hold what lies there."""
+    return kind_of(path).startswith(REMOTE)
+
+
+def kind_of(path: Path) -> str:
+    """The type of the file system that a path is on, as /proc/self/mountinfo names it."""
+    resolved = str(real_path(path))
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                fields, _, rest = line.partition(" - ")
+                point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+                inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, rest.split()[0]
+    except OSError:
+        return ""
+    return kind

@@ -193,7 +193,8 @@ def _directory_of(source: Source) -> Iterator[tuple[int, str]]:
     root, path = source.root, source.path
     if source.follow_symlink:
         root, path = followed(root), followed(path)
-    *directories, name = os.path.relpath(path, root).split("/")
+    below = path.removeprefix(f"{root}/")
+    *directories, name = (os.path.relpath(path, root) if below == path else below).split("/")
     if ".." in directories or name == "..":
         raise SourceChanged("became a symlink to something outside its watch")
     here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

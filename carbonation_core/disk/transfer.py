@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from carbonation_core.config.sections import Action, Durability, Verify
@@ -22,6 +23,7 @@ from carbonation_core.disk.source import Source
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.temporary import BEFORE, NEXT, clear, unlink
 from carbonation_core.errors import AttemptFailed, EnvironmentFault, SourceChanged
+from carbonation_core.names import to_text
 from carbonation_core.text import counted
 
 _FICLONE = 0x40049409  # linux/fs.h
@@ -46,12 +48,17 @@ class Order:
     verify: Verify
     supersedes: bool = False
 
-    @property
+    @cached_property
     def target(self) -> str:
         """The final path."""
         return os.path.join(self.directory, self.name)
 
-    @property
+    @cached_property
+    def archive_path(self) -> str:
+        """The final path, spelled as text."""
+        return to_text(self.target)
+
+    @cached_property
     def temporary_path(self) -> str:
         """Where the bytes lie until they have their final name."""
         return os.path.join(self.directory, self.temporary)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from carbonation_core.config.sections import Watch
+from carbonation_core.disk import file_system
 from carbonation_core.disk.inotify import Listener, identity
-from carbonation_core.disk.paths import real_path
 from carbonation_core.disk.scan import Hints
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_text
@@ -27,11 +27,6 @@ FULL_LOOK_EVERY = 300.0  # seconds; what every event missed is found by then
 TRY_AGAIN_AFTER = 60.0  # seconds, where events were not to be had
 PROBE_WAIT = 2.0  # seconds that an event may take to come
 MOST_HINTS = 20_000  # paths that are remembered; to look at more would cost more than a look at everything
-# Of these, inotify(7) tells nothing of what other hosts, or the host of a container, write.
-REMOTE = (
-    *("nfs", "cifs", "smb", "9p", "afs", "ceph", "gpfs", "beegfs", "glusterfs", "lustre", "ocfs2", "gfs2"),
-    *("fuse.", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "drvfs"),
-)
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
 
@@ -121,7 +116,9 @@ class Watcher:
                 self._poll(fault)
         wanted = {"polling": False, "native": True}.get(self._watch.observer)
         if wanted is None:
-            wanted = not file_system(self._watch.path).startswith(REMOTE)
+            wanted = not file_system.is_remote(
+                self._watch.path
+            )  # inotify(7) tells nothing of other hosts' writes
         if not wanted:
             self.trouble = None
         elif self._monotonic() >= self._try_again:
@@ -202,20 +199,3 @@ class Watchers:
             for watcher in self._watchers.values():
                 watcher.stop()
             self._watchers.clear()
-
-
-def file_system(path: Path) -> str:
-    """The type of the file system that a path is on, as /proc/self/mountinfo names it."""
-    resolved = str(real_path(path))
-    best, kind = "", ""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                fields, _, rest = line.partition(" - ")
-                point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
-                inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-                if inside and len(point) >= len(best):
-                    best, kind = point, rest.split()[0]
-    except OSError:
-        return ""
-    return kind

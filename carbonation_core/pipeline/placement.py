@@ -99,21 +99,28 @@ class _Room:
 
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
+        self._devices: dict[str, int] = {}  # by directory
 
     def take(self, job: Transfer) -> None:
         """Set aside what a group's copies need; raises `EnvironmentFault` when there is not enough."""
         if job.archive.action in ("hardlink", "symlink") or not job.orders:
             return
-        device, free = file_system.free_space(job.orders[0].directory)
+        device = self._device_of(job.orders[0].directory)
         here = [order for order in job.orders if not _may_be_linked(order, device)]
         needed = sum(order.source.stamp.size for order in here)
-        left = self._left.setdefault(device, free)
+        left = self._left[device]
         if needed > left:
             raise EnvironmentFault(
                 f'no space for {counted(needed, "byte")} in "{to_text(job.orders[0].directory)}": '
                 f"{left} are left"
             )
         self._left[device] = left - needed
+
+    def _device_of(self, directory: str) -> int:
+        if directory not in self._devices:
+            self._devices[directory], free = file_system.free_space(directory)
+            self._left.setdefault(self._devices[directory], free)
+        return self._devices[directory]
 
 
 def _may_be_linked(order: Order, device: int) -> bool:
@@ -206,8 +213,10 @@ class _Planner:
     def _placed(self, file: Component, order: Order, again: bool, versions: bool) -> Order | Written:
         """The order with its final name, or that it is in place already."""
         for number in range(1, 10_000):
-            candidate = replace(order, name=_versioned(self._context, order.name, number))
-            path = to_text(candidate.target)
+            candidate = order
+            if number > 1:
+                candidate = replace(order, name=_versioned(self._context, order.name, number))
+            path = candidate.archive_path
             if number > 1 and path not in self._owners:
                 self._ask([path])
             owner = self._owners.get(path)
@@ -221,12 +230,12 @@ class _Planner:
                 found = candidate if is_free else transfer.already_there(candidate)
             if found is not None:
                 taken = found.order if isinstance(found, Written) else found
-                self._owners[to_text(taken.target)] = file.id
+                self._owners[taken.archive_path] = file.id
                 return found
             if not versions:
                 what = "another delivered file" if owner is not None else "something with other bytes"
                 raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
-        raise AttemptFailed(f'"{to_text(order.target)}" and all its versions are taken')
+        raise AttemptFailed(f'"{order.archive_path}" and all its versions are taken')
 
     def _taken_over(self, order: Order, giver: Component) -> Order | Written | None:
         """The copy of a file that has left delivery, or its place if that is empty; None for other bytes."""
@@ -245,7 +254,5 @@ class _Planner:
 
 
 def _versioned(context: StageContext, name: str, number: int) -> str:
-    if number == 1:
-        return name
     extension = decide.extension(name, context.rules)
     return f"{name.removesuffix(extension)}.v{number}{extension}"

@@ -22,12 +22,31 @@ from carbonation_core.pipeline.placement import Archived, Transfer
 from carbonation_core.pipeline.rollback import remove_superseded
 
 GIVEN_BACK = "the service is stopping"
+LARGE = 1 << 20  # bytes of a file that is worth a thread
 
 
 def write(context: StageContext, transfers: Sequence[Transfer], stop: Callable[[], bool]) -> Archived:
     """Write and verify under temporary names; a group that fails leaves nothing."""
+    return _made_durable(_parted(_each_written(context, transfers, stop)))
+
+
+def _each_written(
+    context: StageContext, transfers: Sequence[Transfer], stop: Callable[[], bool]
+) -> Iterator["_Step"]:
+    """One after the other, or several at a time where that is faster."""
+    if not _is_worth_threads(context, transfers):
+        yield from (_written(job, stop) for job in transfers)
+        return
     with ThreadPoolExecutor(context.project.config.service.workers) as pool:
-        return _made_durable(_parted(pool.map(lambda job: _written(job, stop), transfers)))
+        yield from pool.map(lambda job: _written(job, stop), transfers)
+
+
+def _is_worth_threads(context: StageContext, transfers: Sequence[Transfer]) -> bool:
+    """Whether there is a large file, or another host to wait for. Else threads only wait for each other."""
+    if any(order.source.stamp.size >= LARGE for job in transfers for order in job.orders):
+        return True
+    places = {context.watch.path, *(job.archive.base for job in transfers)}
+    return any(map(file_system.is_remote, places))
 
 
 def _written(job: Transfer, stop: Callable[[], bool]) -> "_Step":
@@ -35,8 +54,9 @@ def _written(job: Transfer, stop: Callable[[], bool]) -> "_Step":
         return job, Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)
     written = list(job.written)
     try:
+        for directory in {order.directory for order in job.orders}:
+            file_system.make_directory(directory, job.archive.dir_mode, job.archive.create_directories)
         for order in job.orders:
-            file_system.make_directory(order.directory, job.archive.dir_mode, job.archive.create_directories)
             written.append(transfer.write(order, stop))
     except Stopped:
         return job, Closing(job.group, Outcome.GIVEN_BACK, GIVEN_BACK)

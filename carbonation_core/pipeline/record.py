@@ -96,10 +96,10 @@ def _record_copies(
     givers = {written.order.component_id: giver.id for _, written, giver in made if giver is not None}
     copies.hand_over(connection, givers)
     anew = [(job, written) for job, written, giver in made if giver is None or not written.in_place]
-    again = [to_text(w.order.target) for _, w in anew if w.order.component_id in givers]
+    again = [w.order.archive_path for _, w in anew if w.order.component_id in givers]
     copies.supersede_paths(connection, again, now)
     copies.record(connection, [_copy_row(written, job.archive.name, run_id, now) for job, written in anew])
-    kept = {to_text(written.order.target) for _, written, _ in made}
+    kept = {written.order.archive_path for _, written, _ in made}
     return [path for path in superseded if path not in kept]
 
 
@@ -162,7 +162,7 @@ def _archived(
     order = written.order
     values: dict[str, Any] = {
         "archive_name": archive_name,
-        "archive_path": to_text(order.target),
+        "archive_path": order.archive_path,
         "digest": written.digest,
         "in_archive": True,
         "archived_at": now,
@@ -171,7 +171,7 @@ def _archived(
         # Overtaken: it stands elsewhere by now, but this is what is in the archive.
         return Change(file, values=values)
     values |= {"retry_count": 0, **components.stamp_values(written.stamp)}
-    reason = f"as {to_text(order.target)}"
+    reason = f"as {order.archive_path}"
     if giver is not None:
         reason += f', taken over from "{giver.source_path}", which left delivery and had the same bytes'
     return Change(file, Event.ARCHIVED, reason, values)
@@ -180,7 +180,7 @@ def _archived(
 def _handed_over(giver: Component, taker: Component, written: Written) -> Change:
     if not may(giver.status, Event.HANDED_OVER):
         return Change(giver, values=components.OF_NO_COPY)  # overtaken, as above
-    path = to_text(written.order.target)
+    path = written.order.archive_path
     reason = f'"{taker.source_path}" brings the same bytes, so that "{path}" is its copy now'
     return Change(giver, Event.HANDED_OVER, reason)
 
@@ -189,7 +189,7 @@ def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -
     return {
         "component_id": written.order.component_id,
         "archive_name": archive_name,
-        "path": to_text(written.order.target),
+        "path": written.order.archive_path,
         "digest": written.digest,
         "size_bytes": written.stamp.size,
         "mtime_ns": written.stamp.mtime_ns,
@@ -203,7 +203,7 @@ def _group_row(
 ) -> dict[str, Any]:
     paths = {file.filename: file.archive_path for file in job.group.files if file.archive_path}
     names = {file.id: file.filename for file in job.group.files}
-    paths |= {names[w.order.component_id]: to_text(w.order.target) for w in job.written}
+    paths |= {names[w.order.component_id]: w.order.archive_path for w in job.written}
     return {
         "id": job.group.id,
         "archive_path": _primary_path(context, paths),

@@ -118,7 +118,10 @@ def extension(filename: str, rules: RuleSet) -> str:
 
 
 def _ends_with(filename: str, extensions: Iterable[str]) -> str | None:
-    return next((one for one in extensions if filename.endswith(one) and filename != one), None)
+    for one in extensions:
+        if filename.endswith(one) and filename != one:
+            return one
+    return None
 
 
 def _last_suffix(filename: str) -> str:

@@ -11,11 +11,11 @@ import pytest
 from watchdog.observers.inotify_c import InotifyConstants as In
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.disk import inotify
+from carbonation_core.disk import file_system, inotify
 from carbonation_core.disk import watcher as watching
 from carbonation_core.disk.inotify import PROBE
 from carbonation_core.disk.scan import Hints
-from carbonation_core.disk.watcher import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher, file_system
+from carbonation_core.disk.watcher import FULL_LOOK_EVERY, TRY_AGAIN_AFTER, Watcher
 
 COMES_WITHIN = 10.0  # seconds for an event to come
 
@@ -325,13 +325,8 @@ def test_where_no_trial_can_be_made_events_are_taken_to_come(
 def test_a_file_system_of_other_hosts_is_polled(
     watcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "file_system", lambda _: "nfs4")
+    monkeypatch.setattr(file_system, "kind_of", lambda _: "nfs4")
     one = watcher()
     (tmp_path / "incoming" / "a.dat").write_bytes(b"x")
     assert not one.wait(0.2)
     assert one.trouble is None
-
-
-def test_the_file_system_of_a_path_is_that_of_its_nearest_mount() -> None:
-    assert file_system(Path("/proc/self")) == "proc"
-    assert file_system(Path("/")) != ""

@@ -78,3 +78,8 @@ def test_a_base_without_anything_in_it_is_gone(tmp_path: Path) -> None:
     assert file_system.base_is_gone(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     assert not file_system.base_is_gone(tmp_path)
+
+
+def test_the_file_system_of_a_path_is_that_of_its_nearest_mount() -> None:
+    assert file_system.kind_of(Path("/proc/self")) == "proc"
+    assert file_system.kind_of(Path("/")) != ""
