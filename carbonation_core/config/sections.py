@@ -3,6 +3,7 @@
 import os
 import re
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -390,5 +391,6 @@ class Archive(Section):
         return path.removeprefix(named if path.startswith(named) else self.root)
 
 
+@lru_cache(maxsize=1000)
 def _root(directory: Path | str) -> str:
     return to_text(str(directory)).rstrip("/") + "/"

@@ -56,7 +56,7 @@ class GroupReport:
         route = group.route
         return replace(
             self,
-            stage=stage,
+            stage=stage.value,
             reason=group.reason,
             archive_name=route.archive if route else None,
             archive_directory=route.directory if route else None,
@@ -66,7 +66,7 @@ class GroupReport:
         """How far it has come when its way has ended."""
         return replace(
             self,
-            stage=Stage.ARCHIVE if end.archive_name else self.stage,
+            stage=Stage.ARCHIVE.value if end.archive_name else self.stage,
             outcome=end.outcome,
             reason=end.reason,
             files=end.files,
