@@ -1,4 +1,12 @@
-"""A batch's way through the stages. Commits are visible here, and nowhere below."""
+"""A batch's way through the stages. Commits are visible here, and nowhere below.
+
+How a stage reads and writes. An op reads its batch once: members, groups and files,
+a statement for each 500 of them. The stages decide of these values. What they
+decided is one transaction: a statement for what all groups have in common, and one
+with many parameters for what they have not. It commits only if the batch is still
+ours, and takes the lock of the watch only if it lets go of a group or changes what is
+said of a file; that is when it could meet a look.
+"""
 
 import logging
 import threading
@@ -280,6 +288,8 @@ class Work:
         self._let_go(placed.transfers, publish.clean_up(self._context, placed.transfers, superseded))
         closed = (*whole.closed, *same.closed, *planned.closed, *written.closed, *placed.closed)
         linked = {**written.linked, **placed.linked}
+        if not (closed or linked):
+            return (), ends
         _, others = self._record(Stage.ARCHIVE, opened, StageResult(closed=closed, linked=linked))
         return (), (*ends, *others)
 
@@ -316,10 +326,15 @@ class Work:
         now = self._project.clock()
         changed = outcomes.changed_under(self._context, result.closed)
         before = {group.id: _noted(group) for group in opened}
-        with self._recording() as connection:
+        # Groups that only go on are known to nobody but their owner.
+        alone = not (result.closed or result.changes or result.linked)
+        with self._recording(alone) as connection:
             components.apply(connection, result.changes, now, self._run_id)
             model = self._context.plugin.file_model
-            result = result.without(metadata.store(connection, model, result.metadata, now))
+            refused = metadata.store(connection, model, result.metadata, now)
+            if refused and alone:
+                lock_watch(connection, self._batch.watch_name)
+            result = result.without(refused)
             noted = [group for group in result.passed if _noted(group) != before[group.id]]
             rows = [{**_noted(group), "stage": stage} for group in noted]
             batches.set_members(connection, self.batch_id, rows)
@@ -353,10 +368,15 @@ class Work:
             return metadata.of_groups(connection, self._context.plugin.file_model, ids)
 
     @contextmanager
-    def _recording(self) -> Iterator[Connection]:
-        """A transaction that commits only if the batch is still ours."""
+    def _recording(self, alone: bool = False) -> Iterator[Connection]:
+        """A transaction that commits only if the batch is still ours.
+
+        `alone`: beside others that look at the watch, since it lets go of no group and
+        says nothing of a file.
+        """
         with writing(self._project.engine) as connection:
-            lock_watch(connection, self._batch.watch_name)
+            if not alone:
+                lock_watch(connection, self._batch.watch_name)
             batches.require_owner(connection, self.batch_id, self._holder)
             yield connection
 

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 import os
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from sqlalchemy import event
 
 from carbonation_core.delivery.observe import observe
+from carbonation_core.disk import file_system, transfer
 from carbonation_core.errors import ScanError
 from carbonation_core.logs.records import About
 from carbonation_core.pipeline import publish
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import Outcome, Stage, work
+from carbonation_core.pipeline.work import BatchReport, Outcome, Stage, work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests import databases
@@ -358,6 +360,60 @@ def test_each_stage_reads_its_batch_once(site: Site) -> None:
 
     assert reads == dict.fromkeys(Stage, 1)
     assert site.group("run1").complete
+
+
+@databases.one
+def test_the_end_of_a_batch_reads_no_file_again(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with work(site.project, offer.batch_id, "run-1") as job:
+        report = job.advance(Stage.ARCHIVE)
+        with _statements(site) as made:
+            assert job.finish() == report
+    assert not [one for one in made if "FROM file_components" in one]
+    assert report == _as_stored(site, offer.batch_id)
+
+
+def _as_stored(site: Site, batch_id: str) -> BatchReport:
+    """The report of a batch as whoever comes later reads it."""
+    with work(site.project, batch_id, "run-2", again=True) as job:
+        return job.report()
+
+
+@databases.one
+def test_a_stage_that_all_groups_pass_does_not_hold_up_a_look(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    locked: Counter[Stage] = Counter()
+    for stage in Stage:
+        with work(site.project, offer.batch_id, "run-1") as job, _statements(site) as made:
+            job.advance(stage)
+        locked[stage] = sum(one.startswith("UPDATE counters") for one in made)
+    assert [stage for stage in Stage if locked[stage]] == [Stage.ARCHIVE]
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "alone"), [(10, "ext4", True), (2**20, "ext4", False), (10, "nfs4", False)]
+)
+@databases.one
+def test_small_files_are_written_by_one_thread_if_no_other_host_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, size: int, kind: str, alone: bool
+) -> None:
+    used: set[int] = set()
+
+    def written(order: transfer.Order, stop: Callable[[], bool]) -> transfer.Written:
+        used.add(threading.get_ident())
+        return write(order, stop)
+
+    write = transfer.write
+    monkeypatch.setattr(transfer, "write", written)
+    monkeypatch.setattr(file_system, "kind_of", lambda _: kind)
+    site.deliver("run1.dat", "run1.json", content=bytes(size))
+    site.one_pass()
+    assert len(site.archived()) == 2
+    assert (used == {threading.get_ident()}) == alone
 
 
 @contextmanager
