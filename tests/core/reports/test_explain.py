@@ -30,7 +30,7 @@ def only(told: Explanation) -> GroupStory:
 
 @pytest.mark.parametrize("status", FileStatus)
 def test_where_a_file_stands_is_a_sentence_in_each_status(status: FileStatus) -> None:
-    file = replace(FILE, status=status, error_message="is odd")
+    file = FILE._replace(status=status, error_message="is odd")
     sentence = file_stands(file, NOW, None)
     assert sentence.partition(": is odd")[0].endswith("since 2026-01-01 12:00:00 UTC")
 
@@ -45,7 +45,7 @@ def test_where_a_file_stands_is_a_sentence_in_each_status(status: FileStatus) ->
     ],
 )
 def test_what_does_not_go_on_by_itself_says_what_brings_it_further(status: FileStatus) -> None:
-    assert "; it " in file_stands(replace(FILE, status=status), NOW, None)
+    assert "; it " in file_stands(FILE._replace(status=status), NOW, None)
 
 
 def test_where_a_group_stands_begins_with_what_it_waits_for() -> None:
@@ -54,7 +54,7 @@ def test_where_a_group_stands_begins_with_what_it_waits_for() -> None:
 
 
 def test_a_complete_group_that_has_files_again_says_both() -> None:
-    group = replace(GROUP, complete=True, completed_at=NOW, reopened_at=NOW)
+    group = GROUP._replace(complete=True, completed_at=NOW, reopened_at=NOW)
     told = group_stands(group, [FILE], Wait("is whole"), NOW + timedelta(seconds=5))
     assert (
         told
@@ -63,7 +63,7 @@ def test_a_complete_group_that_has_files_again_says_both() -> None:
 
 
 def test_a_group_at_its_end_counts_its_files_and_gives_the_reasons() -> None:
-    failed = replace(FILE, status=FileStatus.FAILED, error_message="no route")
+    failed = FILE._replace(status=FileStatus.FAILED, error_message="no route")
     told = group_stands(GROUP, [failed, failed], None, NOW)
     assert told == "is not complete, and waits for nothing: 2 failed; no route"
 

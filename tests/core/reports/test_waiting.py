@@ -67,22 +67,22 @@ def test_a_group_that_lacks_a_file_says_which_and_until_when(on_timeout: str, th
 
 
 def test_a_sibling_that_failed_a_check_is_told_with_its_reason() -> None:
-    broken = replace(FILE, filename="run1.json", status=FileStatus.INTEGRITY_FAILED, group_id=None)
-    broken = replace(broken, error_message="has 0 bytes")
+    broken = FILE._replace(filename="run1.json", status=FileStatus.INTEGRITY_FAILED, group_id=None)
+    broken = broken._replace(error_message="has 0 bytes")
     assert says(strays=[broken]).endswith("; run1.json failed a check: it has 0 bytes")
 
 
 def test_a_group_whose_timeout_has_passed_says_when() -> None:
-    timed_out = replace(GROUP, deadline_at=None, timed_out_at=LATER)
+    timed_out = GROUP._replace(deadline_at=None, timed_out_at=LATER)
     assert says(timed_out) == "waits for .json; its timeout passed at 2026-01-01 14:00:00 UTC"
 
 
 def test_a_group_may_wait_without_a_timeout() -> None:
-    assert says(replace(GROUP, deadline_at=None)) == "waits for .json, without a timeout"
+    assert says(GROUP._replace(deadline_at=None)) == "waits for .json, without a timeout"
 
 
 def test_an_unsettled_file_holds_up_its_group_until_a_known_time() -> None:
-    wait = group_waits(GROUP, [replace(FILE, status=FileStatus.DETECTED)], RULES, WATCH, NOW)
+    wait = group_waits(GROUP, [FILE._replace(status=FileStatus.DETECTED)], RULES, WATCH, NOW)
     assert wait
     settles = "unchanged for 2 s, at 2026-01-01 12:00:02 UTC at the earliest"
     assert wait.says == f"waits for run1.dat to settle: {settles}"
@@ -90,27 +90,27 @@ def test_an_unsettled_file_holds_up_its_group_until_a_known_time() -> None:
 
 
 def test_so_does_one_that_has_not_joined_it_yet() -> None:
-    stray = replace(FILE, filename="run1.json", status=FileStatus.DETECTED, group_id=None)
+    stray = FILE._replace(filename="run1.json", status=FileStatus.DETECTED, group_id=None)
     assert says(strays=[stray]).startswith("waits for run1.json to settle")
 
 
 def test_what_has_settled_waits_for_a_look() -> None:
-    settled = replace(FILE, status=FileStatus.DETECTED, quiet_since=NOW - timedelta(minutes=1))
+    settled = FILE._replace(status=FileStatus.DETECTED, quiet_since=NOW - timedelta(minutes=1))
     assert says(file=settled) == "waits for the next look at its watch, as run1.dat has settled"
 
 
 def test_a_group_that_is_due_waits_for_a_run() -> None:
-    assert says(replace(GROUP, due_at=NOW)) == "is whole, and waits for a run since 2026-01-01 12:00:00 UTC"
+    assert says(GROUP._replace(due_at=NOW)) == "is whole, and waits for a run since 2026-01-01 12:00:00 UTC"
 
 
 def test_a_group_that_is_due_later_waits_for_its_next_attempt() -> None:
-    pending = replace(FILE, status=FileStatus.RETRY_PENDING, retry_at=LATER)
-    told = says(replace(GROUP, due_at=LATER), pending)
+    pending = FILE._replace(status=FileStatus.RETRY_PENDING, retry_at=LATER)
+    told = says(GROUP._replace(due_at=LATER), pending)
     assert told == "waits for its next attempt, at 2026-01-01 14:00:00 UTC"
 
 
 def test_a_group_that_a_batch_holds_names_batch_and_run() -> None:
-    held = replace(GROUP, batch_id="b1")
+    held = GROUP._replace(batch_id="b1")
     batch = BatchRow("b1", "incoming", "i", "offered", 1, "d", NOW, None, None, None)
     assert says(held, batch=batch) == (
         "waits for its run to start; it was offered as batch b1 at 2026-01-01 12:00:00 UTC"
@@ -120,7 +120,7 @@ def test_a_group_that_a_batch_holds_names_batch_and_run() -> None:
 
 
 def test_what_has_come_to_an_end_waits_for_nothing() -> None:
-    archived = replace(FILE, status=FileStatus.ARCHIVED)
+    archived = FILE._replace(status=FileStatus.ARCHIVED)
     assert group_waits(GROUP, [archived], RULES, WATCH, NOW) is None
     assert file_waits(archived, WATCH, NOW) is None
 
@@ -132,7 +132,7 @@ def test_a_watch_that_is_configured_no_more_is_named() -> None:
 
 
 def test_a_file_whose_key_could_not_be_asked_for_waits_for_its_next_attempt() -> None:
-    wait = file_waits(replace(FILE, status=FileStatus.RETRY_PENDING, retry_at=LATER), WATCH, NOW)
+    wait = file_waits(FILE._replace(status=FileStatus.RETRY_PENDING, retry_at=LATER), WATCH, NOW)
     assert wait
     assert wait.until == LATER
 
