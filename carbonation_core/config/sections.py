@@ -144,7 +144,9 @@ class ServiceSection(Section):
     heartbeat_interval: Duration = Field(
         timedelta(seconds=60), description="how often the service says that it lives"
     )
-    workers: int = Field(4, ge=1, le=1000, description="transfers at a time, of large files and between hosts")
+    workers: int = Field(
+        4, ge=1, le=1000, description="transfers at a time, of large files and between hosts"
+    )
     max_retries: int = Field(
         3, ge=0, le=1000, description="attempts after the first before a group has failed"
     )

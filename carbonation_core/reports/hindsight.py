@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -98,7 +98,7 @@ def _arrivals(project: Project, watch: Watch, since: datetime) -> list[tuple[dat
 
 
 def _as_it_came(file: Component) -> Component:
-    return replace(file, status=FileStatus.WAITING, in_delivery=True, in_archive=False, error_message=None)
+    return file._replace(status=FileStatus.WAITING, in_delivery=True, in_archive=False, error_message=None)
 
 
 def _keys(project: Project, came: Arrivals) -> dict[int | None, str]:

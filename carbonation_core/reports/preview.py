@@ -91,7 +91,7 @@ def _of_watch(context: StageContext) -> Iterator[Preview]:
             reason = f"{lists}, and so is no manifest"
             yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, reason)
         else:
-            by_key[key].append(replace(component, lists=lists))
+            by_key[key].append(component._replace(lists=lists))
     since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
     opened = [
         OpenGroup(-number, key, since.get(key, now), timed_out=False, files=files)
