@@ -89,9 +89,10 @@ def _judge_by_new_sums(
     rules = facts.rules
     if not rules.checksums:
         return set()
+    has_sums = rules.sidecars or rules.waits.manifest is not None
     found = [
         file
-        for members in components.of_groups(connection, joined if rules.sidecars else ()).values()
+        for members in components.of_groups(connection, joined if has_sums else ()).values()
         for file in members
         if file.status is FileStatus.INTEGRITY_FAILED
     ]

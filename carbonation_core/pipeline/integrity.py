@@ -122,7 +122,7 @@ class Contents:
     ) -> Iterator[Fault]:
         """What a file fails by its sidecars and manifests."""
         sidecars = self._sidecars(rule, file, there)
-        manifests = [] if rule.manifest is None else self._manifests_for(file, rule.manifest)
+        manifests = [] if rule.manifest is None else self._manifests_for(file, rule.manifest, there)
         expected: list[tuple[Sum, Component]] = []
         unclear: list[str] = []
         for one in sidecars:
@@ -219,11 +219,12 @@ class Contents:
         plain = [one for one in there if decide.sidecar_extension(one.filename, self._rules) is None]
         return only if only and only.name is None and plain == [file] else None
 
-    def _manifests_for(self, file: Component, pattern: str) -> list[Component]:
+    def _manifests_for(self, file: Component, pattern: str, there: Sequence[Component]) -> list[Component]:
+        """The lists of its directory; one that lists the members of the group is among its files."""
         directory = os.path.dirname(file.source_path)
         return [
             one
-            for one in self._manifests
+            for one in (*self._manifests, *there)
             if os.path.dirname(one.source_path) == directory and matches_any(one.filename, [pattern])
         ]
 

@@ -61,7 +61,7 @@ def stat_fault(filename: str, size: int, rules: RuleSet) -> str | None:
 
 def holds_for(rule: IntegrityRule, filename: str, rules: RuleSet) -> bool:
     """Whether an integrity rule of the rule set is about a file of that name."""
-    if is_manifest(filename, rules) or (rule.type == "checksum" and sidecar_extension(filename, rules)):
+    if _lists_sums(filename, rules) or (rule.type == "checksum" and sidecar_extension(filename, rules)):
         return False
     if rule.extensions:
         return _ends_with(filename, rule.extensions) is not None
@@ -74,7 +74,14 @@ def sidecar_extension(filename: str, rules: RuleSet) -> str | None:
 
 
 def is_manifest(filename: str, rules: RuleSet) -> bool:
-    """Whether a file lists the checksums of its directory, and so belongs to no group."""
+    """Whether a file lists the checksums of its directory, and so belongs to no group.
+
+    One that lists the members of its group, too, belongs to that.
+    """
+    return _lists_sums(filename, rules) and not lists_members(filename, rules)
+
+
+def _lists_sums(filename: str, rules: RuleSet) -> bool:
     return matches_any(filename, rules.manifests)
 
 

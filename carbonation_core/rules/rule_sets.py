@@ -377,9 +377,6 @@ def _faults(
     if manifest := rules.waits.manifest:
         fault = offered("member function", manifest.function, names.member_functions)
         checks.append((f"[{name}.completeness.manifest]", "function", fault))
-        shared = [one for one in rules.manifests if one == manifest.name or matches_any(manifest.name, [one])]
-        fault = f'"{shared[0]}" is that of checksums, which belongs to no group' if shared else None
-        checks.append((f"[{name}.completeness.manifest]", "name", fault))
     if rules.metadata:
         fault = offered("extractor", rules.metadata.extract, names.extractors)
         checks.append((f"[{name}.metadata]", "extract", fault))

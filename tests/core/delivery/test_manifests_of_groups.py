@@ -1,5 +1,6 @@
 """Files that list the members of their group, as a look meets them."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def test_a_manifest_that_cannot_be_understood_waits_for_a_better_one(make: SiteM
     site.deliver("a_list", content=b"0" * 64 + b"  a_1\n")
     site.one_pass()
     assert site.feed() == [("a", "completed")]
+
+
+@databases.one
+def test_a_list_of_checksums_may_list_the_members_too(make: SiteMaker) -> None:
+    checked = """
+    [[products.integrity]]
+    type = "checksum"
+    manifest = "*_list"
+    grace = "1s"
+    """
+    site = make(rules=RULES.replace("MORE", 'format = "checksums"') + checked, plugin=OWN)
+    right = hashlib.sha256(b"bytes").hexdigest()
+    site.deliver("a_list", content=f"{right}  a_1\n{right}  a_2\n".encode())
+    site.deliver("a_1")
+    site.one_pass()
+    assert site.feed() == []
+    site.deliver("a_2", content=b"other bytes")
+    site.one_pass()
+    assert site.component("a_2").status == "integrity_failed"
+    site.deliver("a_2")
+    site.one_pass()
+    assert site.feed() == [("a", "completed")]
+    assert set(site.archived()) == {"a_list", "a_1", "a_2"}
 
 
 @databases.one
