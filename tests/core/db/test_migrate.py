@@ -106,7 +106,7 @@ def fill(engine: Engine) -> dict[str, int]:
 def value_for(column: Column[Any]) -> object:
     if column.name == "status":
         return "archived"
-    if column.name in ("metadata", "details"):
+    if column.name in ("metadata", "details", "lists"):
         return {} if isinstance(column.type, JSON) else "{}"
     if isinstance(column.type, DateTime):
         return datetime(2026, 1, 1, tzinfo=UTC)
