@@ -9,13 +9,13 @@ from typing import Any, Literal, Self, overload
 from sqlalchemy.orm import Session
 
 from carbonation_core import feed
-from carbonation_core.db import catalog
-from carbonation_core.db.catalog import FileQuery
+from carbonation_core.db import catalog, queries
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.engine import reading
 from carbonation_core.db.filters import Filter
 from carbonation_core.db.models import FileBase
 from carbonation_core.db.orm import orm_session
+from carbonation_core.db.queries import Query
 from carbonation_core.project import Project, open_unchecked, require_database
 from carbonation_core.reports.status import service_state
 
@@ -105,8 +105,8 @@ class Database:
         query = self._query(filters, columns, order_by, limit)
         with reading(self.project.engine) as connection:
             if count_only:
-                return catalog.count(connection, query)
-            return list(catalog.stream(connection, query))
+                return queries.count(connection, query)
+            return list(queries.stream(connection, query))
 
     def iter_files(
         self,
@@ -190,7 +190,7 @@ class Database:
         columns: Sequence[str] | None,
         order_by: str | Sequence[str] | None,
         limit: int | None,
-    ) -> FileQuery:
+    ) -> Query:
         defaults = self.project.plugin.query_defaults
         return catalog.file_query(
             self.file_model,
@@ -200,9 +200,9 @@ class Database:
             defaults.limit if limit is None else limit,
         )
 
-    def _stream(self, query: FileQuery) -> Iterator[Row]:
+    def _stream(self, query: Query) -> Iterator[Row]:
         with reading(self.project.engine) as connection:
-            yield from catalog.stream(connection, query)
+            yield from queries.stream(connection, query)
 
 
 def connect(config: str | Path | None = None) -> Database:

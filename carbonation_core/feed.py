@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from carbonation_core.db import catalog, consumers, feed
+from carbonation_core.db import catalog, consumers, feed, queries
 from carbonation_core.db.consumers import ConsumerRow, Lag
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.feed import cursor_at, feed_end, position
@@ -20,7 +20,7 @@ def new_files(
     project: Project, cursor: str | None, watch_name: str | None, limit: int, *, retractions: bool
 ) -> tuple[list[dict[str, Any]], str]:
     """The entries after the cursor, `limit` at most, and the next cursor; raises `QueryError`."""
-    catalog.require_limit(limit, least=1)
+    queries.require_limit(limit, least=1)
     with reading(project.engine) as connection:
         if watch_name is not None:
             _require_watch(project, connection, watch_name)

@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import and_, func, insert, or_, select
 
-from carbonation_core.db.catalog import default_columns, rows_of, table_of
+from carbonation_core.db.catalog import default_columns, table_of
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import count_up
 from carbonation_core.db.models import FeedEntry, FileBase
+from carbonation_core.db.queries import rows_of
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.text import quoted

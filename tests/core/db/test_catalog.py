@@ -9,7 +9,7 @@ from sqlalchemy import DateTime, Double, Text, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core import FileBase, Plugin, QueryError
-from carbonation_core.db import catalog, counts, feed, tallies
+from carbonation_core.db import catalog, counts, feed, queries, tallies
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import FeedEntry
 from carbonation_core.lifecycle import FileStatus
@@ -43,9 +43,9 @@ def ask(site: Site) -> Any:
     def asked(columns: Sequence[str] = ("group_key",), /, **options: Any) -> list[Any]:
         query = catalog.file_query(Deed, columns=columns, **options)
         with reading(site.project.engine) as connection:
-            rows = list(catalog.stream(connection, query))
+            rows = list(queries.stream(connection, query))
             if query.limit is None:
-                assert catalog.count(connection, query) == len(rows)
+                assert queries.count(connection, query) == len(rows)
         return [row[columns[0]] for row in rows] if len(columns) == 1 else rows
 
     return asked
@@ -159,7 +159,7 @@ def test_order_is_by_columns_then_id_with_what_has_no_value_last(site: Site, ask
 def test_columns_default_to_the_public_ones_and_the_plugins(site: Site) -> None:
     fill(site, {})
     with reading(site.project.engine) as connection:
-        (row,) = catalog.stream(connection, catalog.file_query(Deed))
+        (row,) = queries.stream(connection, catalog.file_query(Deed))
     assert set(catalog.PUBLIC) < set(row)
     assert {"name", "quality", "good"} < set(row)
     assert not {"group_key_sha256", "batch_id", "due_at", "deadline_at", "attempts"} & set(row)
@@ -194,7 +194,7 @@ def test_a_long_list_is_asked_in_one_go(site: Site, ask: Any) -> None:
 def test_rows_are_fetched_in_portions(site: Site) -> None:
     fill(site, *({"name": "x"} for _ in range(3)))
     with reading(site.project.engine) as connection:
-        rows = catalog.stream(connection, catalog.file_query(Deed, columns=["id"]))
+        rows = queries.stream(connection, catalog.file_query(Deed, columns=["id"]))
         assert next(rows) == {"id": 1}
         rows.close()  # type: ignore[attr-defined]  # a generator
 
