@@ -17,6 +17,7 @@ from carbonation_core.db.models import FileBase
 from carbonation_core.db.orm import orm_session
 from carbonation_core.db.queries import Query
 from carbonation_core.project import Project, open_unchecked, require_database
+from carbonation_core.reports import component_list
 from carbonation_core.reports.status import service_state
 
 Row = dict[str, Any]
@@ -117,6 +118,59 @@ class Database:
     ) -> Iterator[Row]:
         """As `query_files`, without ever holding all rows; what is wrong is raised at once."""
         return self._stream(self._query(filters, columns, order_by, limit))
+
+    @overload
+    def query_components(
+        self,
+        filters: Mapping[str, object] | None = None,
+        columns: Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        count_only: Literal[False] = False,
+    ) -> list[Row]: ...
+
+    @overload
+    def query_components(
+        self,
+        filters: Mapping[str, object] | None = None,
+        columns: Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        *,
+        count_only: Literal[True],
+    ) -> int: ...
+
+    def query_components(
+        self,
+        filters: Mapping[str, object] | None = None,
+        columns: Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        count_only: bool = False,
+    ) -> list[Row] | int:
+        """The delivered files that fit all filters, one dict each; with `count_only` how many.
+
+        Such as `{"status": ["failed", "retry_pending"], "reason": "%sha256%"}`:
+        filters are as for `query_files`, on the columns that a row has.
+        `waits_for`, a sentence without its subject, and `waits_until` are told
+        of what goes on by itself; they cannot be asked for nor sorted by.
+        `since` is when it came to its status. Raises `QueryError`.
+        """
+        if count_only:
+            query = catalog.component_query(filters)
+            with reading(self.project.engine) as connection:
+                return queries.count(connection, query)
+        return list(self.iter_components(filters, columns, order_by, limit))
+
+    def iter_components(
+        self,
+        filters: Mapping[str, object] | None = None,
+        columns: Sequence[str] | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        """As `query_components`, without ever holding all rows; what is wrong is raised at once."""
+        return component_list.components(self.project, filters, columns, order_by, limit)
 
     def get_new_files(
         self,

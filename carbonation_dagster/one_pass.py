@@ -17,7 +17,7 @@ from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
-from carbonation_core.reports import heartbeat
+from carbonation_core.reports import heartbeat, waiting
 
 if TYPE_CHECKING:
     from carbonation_dagster.pass_runs import PassRuns
@@ -33,6 +33,7 @@ class Pass:
     reports: list[BatchReport] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     unsettled: int = 0
+    waiting: list[str] = field(default_factory=list)  # what waits for what, where nothing was ready
 
     def groups(self, *outcomes: Outcome) -> list[GroupReport]:
         """The groups that ended so in this pass."""
@@ -66,6 +67,8 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     with _heartbeat(project, done):
         try:
             _do(project, done, sleep, is_left_over)
+            if not done.reports:
+                done.waiting = waiting.summary(project, [watch.name for watch in project.config.watch])
         except KeyboardInterrupt:
             done.errors.append("stopped by a signal before its end; the next pass takes what is left")
     return done

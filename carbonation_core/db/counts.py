@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from sqlalchemy import Connection, Executable, case, func, or_, select
+from sqlalchemy import Connection, Executable, case, func, or_, select, true
 
 from carbonation_core.db import components, tallies
 from carbonation_core.db.batches import RUNNING
@@ -132,9 +132,12 @@ def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> O
 
 
 def overlong_groups(
-    connection: Connection, watch_names: Collection[str], before: datetime, limit: int
+    connection: Connection, watch_names: Collection[str], before: datetime | None, limit: int
 ) -> tuple[list[int], int]:
-    """Who waits since before that time, or after its timeout: the longest first; and how many."""
+    """Who waits since before that time, or after its timeout: the longest first; and how many.
+
+    None: all that wait.
+    """
     given_up = func.max(case((FileComponent.status == FileStatus.TIMED_OUT, 1), else_=0))
     waiting = (
         select(FileComponent.group_id, given_up.label("given_up"))
@@ -147,7 +150,8 @@ def overlong_groups(
         .subquery()
     )
     since = func.coalesce(Group.reopened_at, Group.created_at)
-    overlong = or_(waiting.c.given_up == 1, since <= before, Group.timed_out_at.is_not(None))
+    is_long = since <= before if before is not None else true()
+    overlong = or_(waiting.c.given_up == 1, is_long, Group.timed_out_at.is_not(None))
     query = (
         select(Group.id, func.count().over())
         .join(waiting, waiting.c.group_id == Group.id)
@@ -157,6 +161,18 @@ def overlong_groups(
     )
     rows = connection.execute(query).all()
     return [id_ for id_, _ in rows], rows[0][1] if rows else 0
+
+
+def held_up(
+    connection: Connection, watch_names: Collection[str], statuses: Collection[FileStatus]
+) -> dict[int, datetime]:
+    """The files in delivery that stand in one of these statuses, and since when."""
+    query = select(FileComponent.id, FileComponent.status_since).where(
+        FileComponent.watch_name.in_(watch_names),
+        FileComponent.status.in_(statuses),
+        FileComponent.in_delivery,
+    )
+    return {id_: at for id_, at in connection.execute(query) if at is not None}
 
 
 def overlong_files(

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Column, Date, DateTime, Enum, Float, Integer, Numeric, String, Uuid
+from sqlalchemy import Boolean, Date, DateTime, Enum, Float, Integer, Numeric, String, Uuid
+from sqlalchemy.sql.elements import KeyedColumnElement
 from sqlalchemy.types import TypeDecorator
 
 from carbonation_core.db.columns import python_type, storable
@@ -137,7 +138,7 @@ class Condition:
     alternatives: tuple[Exactly | Like | Between, ...]
 
 
-def kind_of(column: "Column[Any]") -> Kind | None:
+def kind_of(column: KeyedColumnElement[Any]) -> Kind | None:
     """What the column holds; None if nothing that a filter could ask for."""
     if python_type(column.type) is timedelta:
         return Kind.SPAN
@@ -157,7 +158,7 @@ def kind_of(column: "Column[Any]") -> Kind | None:
     return None
 
 
-def filters_of(columns: Iterable["Column[Any]"], short: Mapping[str, str]) -> dict[str, Filter]:
+def filters_of(columns: Iterable[KeyedColumnElement[Any]], short: Mapping[str, str]) -> dict[str, Filter]:
     """The filters of these columns, by each of their names.
 
     `short` gives columns a second, shorter name, which a column of that very

@@ -48,6 +48,7 @@ class FileStory:
     path: str
     status: FileStatus
     stands: str
+    reason: str | None
     waits_until: datetime | None
     on_disk: str
     in_delivery: bool
@@ -155,11 +156,13 @@ def explain(project: Project, asked: str, watch_name: str | None = None) -> Expl
         )
 
 
-def file_stands(file: Component, since: datetime | None, wait: Wait | None) -> str:
-    """Where a file stands, in a sentence without its subject."""
+def file_stands(
+    file: Component, since: datetime | None, wait: Wait | None, told: Collection[str] = ()
+) -> str:
+    """Where a file stands, in a sentence without its subject; a reason that was `told` is left out."""
     status = file.status
     at = f" since {shown(since)}" if since else ""
-    why = f": {file.error_message}" if file.error_message else ""
+    why = f": {file.error_message}" if file.error_message and file.error_message not in told else ""
     if wait is not None:
         return f"{wait.says}{why}"
     if status is FileStatus.ARCHIVED:
@@ -177,7 +180,8 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
     if wait is not None:
         since = group.reopened_at or group.created_at
         again = f"{done}, and has files again: it " if group.complete else ""
-        return f"{again}{wait.says}; it is open for {ago(now - since)}"
+        why = "".join(f": {reason}" for reason in _reasons_to_wait(files)[:1])
+        return f"{again}{wait.says}{why}; it is open for {ago(now - since)}"
     at_fault = [f for f in files if f.status not in (FileStatus.ARCHIVED, FileStatus.CLEARED)]
     if group.complete and not at_fault:
         return "; ".join(filter(None, [f"{done}, in archive {group.archive_name}", group.lacks]))
@@ -191,6 +195,12 @@ def group_stands(group: GroupRow, files: Sequence[Component], wait: Wait | None,
     else:
         so_far = "is not complete, and waits for nothing"
     return "; ".join([f"{so_far}: {counts or 'it has no files any more'}", *reasons])
+
+
+def _reasons_to_wait(files: Iterable[Component]) -> list[str]:
+    """Why the last attempt failed of a group that waits for its next."""
+    pending = (file.error_message for file in files if file.status is FileStatus.RETRY_PENDING)
+    return list(dict.fromkeys(filter(None, pending)))
 
 
 def verdict(watch: Watch, relative: str) -> tuple[bool, str]:
@@ -245,6 +255,7 @@ class _Teller:
         file_type, archive_path, rules_digest = story.extras(self._connection, group_id)
         if rules is not None:
             files = sorted(files, key=lambda file: decide.in_order(file.filename, rules))
+        told = _reasons_to_wait(files)[:1] if wait else []
         return GroupStory(
             watch_name=row.watch_name,
             group_key=row.group_key,
@@ -258,12 +269,12 @@ class _Teller:
             archive_name=row.archive_name,
             archive_path=archive_path,
             rules_digest=rules_digest,
-            files=tuple(self.file(file) for file in (*files, *strays)),
+            files=tuple(self.file(file, told) for file in (*files, *strays)),
             attempts=tuple(story.attempts(self._connection, group_id)),
             feed=tuple(story.announcements(self._connection, group_id)),
         )
 
-    def file(self, file: Component) -> FileStory:
+    def file(self, file: Component, told: Collection[str] = ()) -> FileStory:
         watch = self._watches.get(file.watch_name)
         history = story.history(self._connection, [file.id])
         copies = story.copies(self._connection, [file.id])
@@ -274,7 +285,8 @@ class _Teller:
             watch_name=file.watch_name,
             path=file.source_path,
             status=file.status,
-            stands=file_stands(file, history[-1].at if history else None, wait),
+            stands=file_stands(file, history[-1].at if history else None, wait, told),
+            reason=file.error_message,
             waits_until=wait.until if wait else file.retry_at,
             on_disk=_on_disk(file, watch),
             in_delivery=file.in_delivery,

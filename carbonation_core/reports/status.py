@@ -21,6 +21,7 @@ from carbonation_core.project import Project, require_database
 from carbonation_core.reports import health, heartbeat, notify
 from carbonation_core.reports.health import ArchiveHealth, Facts, WatchHealth
 from carbonation_core.reports.heartbeat import Worker
+from carbonation_core.reports.needs import Need, needs
 from carbonation_core.reports.waiting import Overlong, overlong
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
@@ -71,6 +72,7 @@ class Status:
     oldest_group: OldestGroup | None
     oldest_is_stale: bool
     overlong: Overlong
+    needs: tuple[Need, ...]
     consumers: tuple[Lag, ...]
     rules: Version | None
     refused_rules: Version | None
@@ -116,6 +118,7 @@ def status(project: Project) -> Status:
         oldest_is_stale=stored.oldest is not None
         and now - stored.oldest.since > config.service.stale_threshold,
         overlong=facts.overlong,
+        needs=needs(project, facts.overlong),
         consumers=stored.lags,
         rules=stored.rules,
         refused_rules=facts.refused,

@@ -79,9 +79,11 @@ def _use(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
         one.obj, one = value, one.parent
 
 
-def watch_name_option(help_text: str) -> Callable[[Any], Any]:
+def watch_name_option(help_text: str, *, multiple: bool = False) -> Callable[[Any], Any]:
     """`--watch-name`, which a shell completes from config.toml."""
-    return click.option("--watch-name", metavar="NAME", shell_complete=_watch_names, help=help_text)
+    return click.option(
+        "--watch-name", metavar="NAME", multiple=multiple, shell_complete=_watch_names, help=help_text
+    )
 
 
 def _watch_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -122,10 +122,14 @@ def _history(files: "tuple[FileStory, ...] | list[FileStory]") -> Iterator[str]:
     steps.sort(key=lambda one: one[0])
     width = max((len(printable(_name(file))) for file in files), default=0)
     yield "  history"
+    before: tuple[object, ...] = ()
     for at, file, step in steps:
         change = f"{step.from_status} → {step.to_status}" if step.from_status else step.to_status
-        reason = f": {printable(step.reason)}" if step.reason else ""
-        run = f" (run {step.run_id})" if step.run_id else ""
+        # What a pair went through together is told once.
+        this = (at, step.event, step.reason, step.run_id)
+        same, before = this == before, this
+        reason = f": {printable(step.reason)}" if step.reason and not same else ""
+        run = f" (run {step.run_id})" if step.run_id and not same else ""
         yield f"    {_time(at)}  {printable(_name(file)):{width}}  {change}, {step.event}{reason}{run}"
 
 

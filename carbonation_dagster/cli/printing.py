@@ -11,7 +11,7 @@ from typing import Any
 
 from carbonation_core.db.columns import jsonable
 from carbonation_core.text import shown
-from carbonation_dagster.cli.text_table import text_table
+from carbonation_dagster.cli.text_table import terminal_width, text_table
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -19,7 +19,7 @@ Rows = Iterable[Mapping[str, Any]]
 def as_table(columns: Sequence[str], rows: Rows) -> Iterator[str]:
     """Aligned columns under their names; times to the second, in UTC."""
     cells = ([_cell(row[name]) for name in columns] for row in rows)
-    for line in text_table(columns, cells):
+    for line in text_table(columns, cells, width=terminal_width()):
         yield f"{line}\n"
 
 

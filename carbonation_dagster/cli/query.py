@@ -1,13 +1,14 @@
-"""`carbonation query files`: the groups in the database."""
+"""`carbonation query`: the groups and the delivered files in the database."""
 
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbonation_dagster.cli.commands import Command, Group, config_option
+from carbonation_core.lifecycle import FileStatus
+from carbonation_dagster.cli.commands import Command, Group, config_option, watch_name_option
 from carbonation_dagster.cli.filter_options import filter_options, filters_from
 
 if TYPE_CHECKING:
@@ -76,6 +77,30 @@ def query() -> None:
     """Ask the database."""
 
 
+def _format_option(rows: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "csv", "json"]),
+        default="table",
+        show_default=True,
+        help=f"How {rows} are printed.",
+    )
+
+
+_columns_option = click.option(
+    "--columns", metavar="NAME,…", multiple=True, help="Columns, separated by commas; else the usual ones."
+)
+_order_option = click.option(
+    "--order-by",
+    metavar="[-]NAME,…",
+    multiple=True,
+    help="Columns to sort by, each with a leading - for descending.",
+)
+_count_option = click.option("--count", is_flag=True, help="Only how many there are, whatever the limit.")
+_limit_option = click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many.")
+
+
 @query.command(
     "files",
     cls=FilesCommand,
@@ -86,25 +111,11 @@ def query() -> None:
         "carbonation query files --columns group_key,archive_path --format json",
     ),
 )
-@click.option(
-    "--columns", metavar="NAME,…", multiple=True, help="Columns, separated by commas; else the usual ones."
-)
-@click.option(
-    "--order-by",
-    metavar="[-]NAME,…",
-    multiple=True,
-    help="Columns to sort by, each with a leading - for descending.",
-)
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many groups.")
-@click.option("--count", is_flag=True, help="Only how many groups there are, whatever the limit.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How groups are printed.",
-)
+@_columns_option
+@_order_option
+@_limit_option
+@_count_option
+@_format_option("groups")
 @click.pass_context
 def files(
     ctx: click.Context,
@@ -126,7 +137,6 @@ def files(
     from carbonation_core.errors import QueryError
     from carbonation_core.text import written
     from carbonation_dagster.cli.opening import begin_log
-    from carbonation_dagster.cli.printing import WRITERS
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     begin_log(ctx.obj)
@@ -140,12 +150,115 @@ def files(
                 click.echo(database.query_files(filters, names, order, count_only=True))
                 return
             found = database.iter_files(filters, names, order, limit)
-        rows = ({name: written(value) for name, value in row.items()} for row in found)
-        for portion in WRITERS[form](names, rows):
-            if form == "table":
-                click.echo(portion, nl=False)  # colour on a terminal only
-            else:
-                sys.stdout.write(portion)
+        _print(form, names, ({name: written(value) for name, value in row.items()} for row in found))
+
+
+@query.command(
+    "components",
+    examples=(
+        "carbonation query components --status failed --status retry_pending",
+        "carbonation query components --reason-like sha256 --since 2d",
+        "carbonation query components --group-key run1 --format json",
+        "carbonation query components --status missing --count",
+    ),
+)
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in FileStatus]),
+    multiple=True,
+    help="Those in one of these statuses; can be repeated.",
+)
+@watch_name_option("Only of this watch; can be repeated.", multiple=True)
+@click.option("--group-key", metavar="KEY", multiple=True, help="Of such a group; % stands for any text.")
+@click.option("--reason-like", metavar="TEXT", help="Whose reason has this text; % stands for any text.")
+@click.option(
+    "--since",
+    metavar="TIME|DURATION",
+    help="That came to their status since then.",
+)
+@_columns_option
+@_order_option
+@_limit_option
+@_count_option
+@_format_option("files")
+@click.pass_obj
+def components(
+    path: str | None,
+    status: Sequence[str],
+    watch_name: Sequence[str],
+    group_key: Sequence[str],
+    reason_like: str | None,
+    since: str | None,
+    columns: Sequence[str],
+    order_by: Sequence[str],
+    limit: int | None,
+    count: bool,
+    form: str,
+) -> None:
+    """Print delivered files: where each stands since when and why, and what it waits for until when.
+
+    What failed is `--status failed`; `carbonation explain` then tells its whole
+    story. Times are in UTC.
+    """
+    from carbonation_core.api import connect
+    from carbonation_core.errors import QueryError
+    from carbonation_core.reports.component_list import COMPONENT_COLUMNS
+    from carbonation_dagster.cli.opening import begin_log
+    from carbonation_dagster.cli.wrong_usage import wrong_usage
+
+    begin_log(path)
+    given = {"status": status, "watch_name": watch_name, "group_key": group_key}
+    filters: dict[str, object] = {name: list(values) for name, values in given.items() if values}
+    if reason_like is not None:
+        filters["reason"] = reason_like if "%" in reason_like else f"%{reason_like}%"
+    if since is not None:
+        filters["since_after"] = _since(since)
+    usual = COMPONENT_COLUMNS if form != "table" else _USUAL_OF_COMPONENTS
+    names = _split(columns) or list(usual)
+    with connect(path) as database, wrong_usage(QueryError):
+        if count:
+            click.echo(database.query_components(filters, count_only=True))
+            return
+        _print(form, names, database.iter_components(filters, names, _split(order_by) or None, limit))
+
+
+# What a person looks for; the widest come last.
+_USUAL_OF_COMPONENTS = (
+    "watch_name",
+    "group_key",
+    "filename",
+    "status",
+    "since",
+    "attempts",
+    "next_attempt",
+    "reason",
+    "waits_for",
+)
+
+
+def _since(text: str) -> datetime:
+    from carbonation_core.db.filters import parse_time
+    from carbonation_core.text import LONGEST_AGE, parse_duration
+
+    try:
+        return datetime.now(UTC) - parse_duration(text, longest=LONGEST_AGE)
+    except ValueError:
+        pass
+    try:
+        found = parse_time(text)
+    except ValueError as error:
+        raise click.UsageError(f'--since: "{text}" {error}, or a duration such as 2h or 7d') from None
+    return found if isinstance(found, datetime) else datetime.combine(found, time.min, UTC)
+
+
+def _print(form: str, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    from carbonation_dagster.cli.printing import WRITERS
+
+    for portion in WRITERS[form](names, rows):
+        if form == "table":
+            click.echo(portion, nl=False)  # colour on a terminal only
+        else:
+            sys.stdout.write(portion)
     sys.stdout.flush()  # that it cannot be written is still this command's to say
 
 

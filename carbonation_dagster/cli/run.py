@@ -153,7 +153,7 @@ def summary(done: "Pass") -> list[tuple[int, str]]:
     groups = [group for report in done.reports for group in report.groups]
     counts = Counter(group.outcome.value.replace("_", " ") for group in groups if group.outcome)
     said = f"{counted(len(groups), 'group')}: " + ", ".join(f"{n} {name}" for name, n in counts.items())
-    lines = [(logging.INFO, said if groups else "nothing was ready")]
+    lines = [(logging.INFO, said if groups else "; ".join(["nothing was ready", *done.waiting]))]
     if done.unsettled:
         lines.append(
             (logging.INFO, f"{counted(done.unsettled, 'file')} not settled yet; a later pass takes what has")

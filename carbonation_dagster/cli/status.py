@@ -1,7 +1,7 @@
 """`carbonation status`: how the service does."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,14 @@ import click
 
 from carbonation_core.text import counted, printable
 from carbonation_dagster.cli.commands import Command
-from carbonation_dagster.cli.text_table import text_table
+from carbonation_dagster.cli.text_table import terminal_width, text_table, wrapped
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
+    from carbonation_core.reports.needs import Need
     from carbonation_core.reports.status import Status
+
+MOST_NEEDS = 10  # that are told of; --json has all
 
 
 @click.command(cls=Command, examples=("carbonation status", "carbonation status --json | jq .problems"))
@@ -82,21 +85,27 @@ def _lines(found: "Status") -> Iterator[str]:
     if found.consumers:
         yield from _consumers(found)
         yield ""
-    yield from _totals(found)
-    yield from _rules(found)
-    yield from _overlong(found)
+    for line in (*_totals(found), *_rules(found)):
+        yield from wrapped(line, terminal_width())
+    yield from _needs(found)
 
 
 def _verdict(found: "Status") -> Iterator[str]:
     if found.is_healthy:
         yield click.style("healthy", fg="green", bold=True)
     for problem in found.problems:
-        yield f"{click.style('problem:', fg='red', bold=True)} {printable(problem)}"
+        yield from _sentence("problem", "red", problem)
     for warning in found.warnings:
-        yield f"{click.style('warning:', fg='yellow', bold=True)} {printable(warning)}"
+        yield from _sentence("warning", "yellow", warning)
     if found.service is not None and found.service.is_running:
         ui = f", UI {found.service.ui}" if found.service.ui else ""
         yield f"service: pid {found.service.pid} on {found.service.host}{ui}"
+
+
+def _sentence(kind: str, colour: str, text: str) -> Iterator[str]:
+    first, *others = wrapped(f"{kind}: {printable(text)}", terminal_width())
+    yield click.style(f"{kind}:", fg=colour, bold=True) + first.removeprefix(f"{kind}:")
+    yield from others
 
 
 def _parts(found: "Status") -> Iterator[str]:
@@ -105,7 +114,7 @@ def _parts(found: "Status") -> Iterator[str]:
         (part.name, part.state, _time(part.last_heartbeat), _ago(part.age), _time(part.started_at))
         for part in found.parts
     ]
-    return text_table(headings, rows)
+    return _table(headings, rows, spare=("started", "last heartbeat"))
 
 
 def _watches(found: "Status") -> Iterator[str]:
@@ -123,12 +132,13 @@ def _watches(found: "Status") -> Iterator[str]:
         )
         for watch in found.watches
     ]
-    return text_table(headings, rows)
+    spare = ("by event", "by scan", "last new file", "path", "last look")
+    return _table(headings, rows, spare)
 
 
 def _archives(found: "Status") -> Iterator[str]:
     rows = [(one.name, f"{one.share_free:.0%}", one.error or "well", one.path) for one in found.archives]
-    return text_table(("archive", "free", "health", "path"), rows)
+    return _table(("archive", "free", "health", "path"), rows, spare=("path",))
 
 
 def _components(found: "Status") -> Iterator[str]:
@@ -138,7 +148,7 @@ def _components(found: "Status") -> Iterator[str]:
         (state.value, *(str(numbers[window]) for window in (*WINDOWS, ALL)))
         for state, numbers in found.components.items()
     ]
-    return text_table(("components", *WINDOWS, ALL), rows)
+    return _table(("components", *WINDOWS, ALL), rows, spare=("4h", "30d", "7d", "1h"))
 
 
 def _consumers(found: "Status") -> Iterator[str]:
@@ -152,29 +162,37 @@ def _consumers(found: "Status") -> Iterator[str]:
         )
         for one in found.consumers
     ]
-    return text_table(("consumer", "watch", "behind", "since", "last ack"), rows)
+    return _table(("consumer", "watch", "behind", "since", "last ack"), rows, spare=("last ack", "watch"))
 
 
-def _overlong(found: "Status") -> Iterator[str]:
-    if not found.overlong.waiters:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], spare: Sequence[str]) -> Iterator[str]:
+    return text_table(headings, rows, width=terminal_width(), spare=spare)
+
+
+def _needs(found: "Status") -> Iterator[str]:
+    """The first of what needs somebody: where it stands, why, and the command that goes on."""
+    if not found.needs:
         return
     yield ""
-    yield from text_table(
-        ("waits too long", "watch", "for", "is", "what for"),
-        [
-            (
-                one.name,
-                one.watch_name,
-                _ago(found.at - one.since),
-                " ".join(("stale",) * one.is_stale + ("overdue",) * one.is_overdue),
-                one.waits_for,
-            )
-            for one in found.overlong.waiters
-        ],
-    )
-    more = found.overlong.number - len(found.overlong.waiters)
-    if more > 0:
-        yield f"and {more} more"
+    number = len(found.needs)
+    yield click.style(f"needs somebody: {counted(number, 'group')}", bold=True)
+    width = terminal_width()
+    for need in found.needs[:MOST_NEEDS]:
+        where = f"{printable(need.name)} of watch {need.watch_name}: {need.status}"
+        line = f"{where} for {_ago(found.at - need.since)}{_until(need, found.at)}"
+        yield from wrapped(line, width, indent=2)
+        yield from wrapped(printable(need.reason), width, indent=4)
+        yield f"    {printable(need.command)}"
+    if number > MOST_NEEDS:
+        yield f"  and {number - MOST_NEEDS} more: carbonation status --json has all of them"
+
+
+def _until(need: "Need", now: datetime) -> str:
+    if need.until is None:
+        return ""
+    if need.until <= now:
+        return f", due since {_time(need.until)}"
+    return f", {'again at' if need.status == 'retry_pending' else 'until'} {_time(need.until)}"
 
 
 def _totals(found: "Status") -> Iterator[str]:

@@ -50,3 +50,15 @@ def test_numbers_are_aligned_on_the_right() -> None:
         "-10.5  b",
         "       c",
     ]
+
+
+def test_a_narrow_table_has_fewer_columns_and_whole_words() -> None:
+    rows = [("incoming", "2026-01-01 12:00:00 UTC", "it waits for the second of its files to arrive")]
+    table = [*text_table(("watch", "seen", "why"), rows, width=60, spare=("seen",))]
+    assert click.unstyle(table[0]) == "watch     why"
+    assert table[1:] == ["incoming  it waits for the second of its files to arrive"]
+    assert [*text_table(("watch", "why"), [(row[0], row[2]) for row in rows], width=40)][1:] == [
+        "incoming  it waits for the second of its",
+        "          files to arrive",
+    ]
+    assert "2026" in [*text_table(("watch", "seen", "why"), rows, spare=("seen",))][1]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -358,3 +359,38 @@ def test_times_before_the_clock_was_wrong_do_not_disturb_the_feed(site: Site, da
     site.now = datetime(2020, 1, 1, tzinfo=UTC)
     complete(site, "run2")
     assert [row["group_key"] for row in database.get_new_files(cursor)[0]] == ["run2"]
+
+
+def test_delivered_files_are_asked_for_with_what_they_wait_for(site: Site, database: Database) -> None:
+    site.deliver("run1.dat", "run1.json", "run2.dat")
+    touch(site.incoming / "run3.dat", b"")
+    site.one_pass()
+    (waits,) = database.query_components({"status": "waiting"}, ["path", "group_key", "waits_for"])
+    assert waits["path"] == str(site.incoming / "run2.dat")
+    assert waits["group_key"] == "run2"
+    assert waits["waits_for"].startswith("waits for .json until 2026-01-01 14:00:03 UTC")
+
+    (refused,) = database.query_components({"reason": "%min_size%", "since_after": site.now})
+    assert (refused["status"], refused["group_key"], refused["waits_for"]) == ("integrity_failed", None, None)
+
+    archived = database.iter_components({"status": ["archived"]}, order_by="-filename")
+    assert [row["filename"] for row in archived] == ["run1.json", "run1.dat"]
+    by_path = {"path": str(site.incoming / "run1.dat")}
+    assert database.query_components(by_path, count_only=True) == 1
+
+
+@databases.one
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"filters": {"status": "fialed"}}, 'filter "status" takes one of .*"failed"'),
+        ({"filters": {"state": "failed"}}, 'did you mean "status"'),
+        ({"columns": ["waits"]}, 'known: .*"waits_for"'),
+        ({"order_by": "waits_for"}, "order_by: there is no column"),
+    ],
+)
+def test_what_no_delivered_file_has_is_an_error_at_once(
+    database: Database, options: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(QueryError, match=fault):
+        database.iter_components(**options)

@@ -258,7 +258,7 @@ def test_offers_that_a_service_is_about_to_run_are_left_to_it(once: Site) -> Non
     once.settle()
     assert claim(once.project, "incoming", "the service")
 
-    assert last_word(once) == (0, "nothing was ready")
+    assert last_word(once) == (0, "nothing was ready; 1 group waits for a run")
 
 
 def test_without_a_database_it_says_what_to_run(once: Site) -> None:

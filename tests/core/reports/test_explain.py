@@ -335,3 +335,14 @@ def test_what_timed_out_by_mistake_names_the_likely_cause(make: SiteMaker) -> No
         "waited 120 minutes for .dat, .json; A.DAT has the extension .DAT, and .dat is expected: "
         "they differ by case alone"
     )
+
+
+def test_why_a_pair_waits_for_another_attempt_is_told_once(make: SiteMaker) -> None:
+    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n')
+    site.deliver("run1.dat", "run1.json", content=b"broken")
+    site.one_pass()
+    group = only(explain(site.project, "run1"))
+    assert "waits for its next attempt, at 2026" in group.stands
+    assert 'UTC: extractor "broken" raised ValueError: the file says it is broken' in group.stands
+    assert [file.stands for file in group.files] == ["is retry_pending since 2026-01-01 12:00:03 UTC"] * 2
+    assert "the file says it is broken" in str(group.files[1].reason)

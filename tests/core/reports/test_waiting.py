@@ -13,10 +13,10 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports import waiting
-from carbonation_core.reports.waiting import file_waits, group_waits, overlong
+from carbonation_core.reports.waiting import file_waits, group_waits, overlong, summary
 from carbonation_core.rules.rule_sets import Completeness, RuleSet
 from carbonation_core.text import ago
-from tests.site import Site, SiteMaker
+from tests.site import PAIRS, Site, SiteMaker
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=2)
@@ -195,3 +195,13 @@ def test_a_file_that_never_settles_is_stale(site: Site) -> None:
     assert (waiter.group_key, waiter.is_stale) == (None, True)
     assert waiter.name.endswith("/incoming/log.dat")
     assert waiter.waits_for.startswith("waits for log.dat to settle")
+
+
+def test_a_summary_says_what_waits_for_what(make: SiteMaker) -> None:
+    site = make(PAIRS + '[pairs.metadata]\nextract = "broken"\n')
+    site.deliver("run1.dat", "run2.dat")
+    site.deliver("run3.dat", "run3.json", content=b"broken")
+    site.one_pass()
+    waits, attempt = summary(site.project, ["incoming"])
+    assert waits == "2 groups wait for .json, the first until 2026-01-01 14:00:03 UTC"
+    assert attempt.startswith("1 group waits for another attempt at 2026-01-01 12:")
