@@ -83,11 +83,12 @@ class Watcher:
             raise
 
     def wait(self, seconds: float) -> bool:
-        """Wait until there is a hint, at most so long; whether there is one."""
+        """Wait until there is a hint, at most so long; whether there is one, or all is to be looked at."""
         with self._condition:
-            return self._condition.wait_for(
+            has_hint = self._condition.wait_for(
                 lambda: bool(self._files or self._directories or self._doubt), seconds
             )
+            return has_hint or self._must_look_at_all()
 
     def stop(self) -> None:
         """Gather no more."""

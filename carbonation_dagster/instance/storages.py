@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from dagster import StringSource
 from dagster._config.config_schema import UserConfigSchema
@@ -25,6 +25,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.runs.base import RunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.schedules.base import ScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect
 from watchdog.events import FileSystemEvent, PatternMatchingEventHandler
@@ -33,7 +34,10 @@ from watchdog.observers import Observer
 BUSY_TIMEOUT = 30  # seconds; Dagster's own
 KEPT = 4  # connections that stay open when they are not in use
 
+_Local = TypeVar("_Local", SqliteRunStorage, SqliteScheduleStorage)
+
 _engines: dict[tuple[int, str], Engine] = {}
+_seen: set[tuple[str, int, int]] = set()  # files, by path, device and inode
 _lock = threading.Lock()
 
 
@@ -137,15 +141,36 @@ class _Modified(PatternMatchingEventHandler):
         self._storage.on_modified()  # type: ignore[no-untyped-call]
 
 
+def _opened(kind: type[_Local], directory: Path, name: str) -> _Local:
+    """A storage of that kind, with its tables.
+
+    Dagster opens its instance at each tick, and looks each time whether the tables
+    are of its release, for which it reads all revisions there ever were: three
+    quarters of a tick. A process that has seen it of a file knows it.
+    """
+    file = directory / f"{name}.db"
+    if file.exists() and _identity(file) in _seen:
+        return kind(create_db_conn_string(str(directory), name))
+    made = kind.from_local(str(directory))
+    _seen.add(_identity(file))
+    assert isinstance(made, kind)
+    return made
+
+
+def _identity(file: Path) -> tuple[str, int, int]:
+    found = file.stat()
+    return str(file), found.st_dev, found.st_ino
+
+
 class SqliteStorage(DagsterStorage, ConfigurableClass):
     """All of Dagster's storage in three SQLite files below `base_dir`, where Dagster's own would be."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
         history = Path(base_dir) / "history"
-        self._runs = KeptRuns.from_local(str(history))
+        self._runs = _opened(KeptRuns, history, "runs")
         self._events = KeptEvents(str(history))
-        self._schedules = KeptSchedules.from_local(str(Path(base_dir) / "schedules"))
+        self._schedules = _opened(KeptSchedules, Path(base_dir) / "schedules", "schedules")
         super().__init__()  # type: ignore[no-untyped-call]
 
     @property

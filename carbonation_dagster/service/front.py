@@ -13,7 +13,7 @@ from carbonation_core.project import Project
 from carbonation_dagster.logs.stream import ServiceLog
 from carbonation_dagster.service import orphans
 from carbonation_dagster.service.lock import alone
-from carbonation_dagster.service.processes import CODE_SERVER, Address
+from carbonation_dagster.service.processes import Address
 from carbonation_dagster.service.reload import Reread, Rereading
 from carbonation_dagster.service.started import Started, started
 from carbonation_dagster.service.supervisor import ServiceError
@@ -108,7 +108,7 @@ class Front:
         for sentence in read.sentences:
             log.info("read again: %s", sentence)
         if read.successor is not None:
-            parts.supervisor.succeed(CODE_SERVER, read.successor)
+            parts.succeed(read.successor)
         if read.project is not None:
             self._project = read.project
             parts.heart.follow(read.project)

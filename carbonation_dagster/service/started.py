@@ -54,6 +54,7 @@ class Setup:
     port: int
     service_log: ServiceLog
     line: code_server.Line | None = None
+    coming: subprocess.Popen[bytes] | None = None  # a code server that has not taken over yet
 
     @cached_property
     def has_workers(self) -> bool:
@@ -140,7 +141,7 @@ class Setup:
 
     def _successor(self, config: Config) -> subprocess.Popen[bytes]:
         before = self.line
-        process = self.start(self._code_server(config))
+        process = self.coming = self.start(self._code_server(config))
         assert self.line is not None
         try:
             self.line.require_loaded()
@@ -188,6 +189,11 @@ class Started:
         self.guard.keep()
         self.heart.beat_when_due(self.supervisor.reports())
 
+    def succeed(self, successor: subprocess.Popen[bytes]) -> None:
+        """Have another code server take over."""
+        self.setup.coming = None
+        self.supervisor.succeed(CODE_SERVER, successor)
+
     def renew_daemon(self) -> None:
         """Start our daemon anew, if there is one.
 
@@ -200,6 +206,8 @@ class Started:
         """End it all, and say in the database what made it end."""
         began, mark = time.monotonic(), self.setup.own.stop_mark
         mark.touch()
+        if self.setup.coming is not None:
+            self.setup.coming.terminate()
         self.supervisor.stop(began + PARTS_TIMEOUT)
         orphans.end(mark, began + STOP_TIMEOUT)
         if self._has_daemon:

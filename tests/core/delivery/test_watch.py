@@ -180,6 +180,18 @@ def test_how_long_a_file_has_been_quiet_is_told_by_its_last_event(
         assert hints.quiet == {}
 
 
+def test_where_no_events_come_a_wait_ends_when_all_is_to_be_looked_at_again(
+    watcher: Any, clock: Clock
+) -> None:
+    one = watcher(observer="polling")
+    assert not one.wait(0)
+    clock.now += 5.0  # its poll_interval
+    assert one.wait(0)
+    with one.hints() as hints:
+        assert hints.everything
+    assert not one.wait(0)
+
+
 def test_every_few_minutes_everything_is_looked_at(watcher: Any, clock: Clock) -> None:
     one = watcher()
     clock.now += FULL_LOOK_EVERY

@@ -9,6 +9,8 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import event
 
 from carbonation_dagster.instance import storages
@@ -44,6 +46,26 @@ def test_what_dagster_opens_is_ours(instance: dg.DagsterInstance) -> None:
     assert type(instance.run_storage) is KeptRuns
     assert type(instance.event_log_storage) is KeptEvents
     assert type(instance.schedule_storage) is KeptSchedules
+
+
+def test_what_was_opened_before_is_not_looked_through_again_until_it_is_another_file(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it looks")
+
+    for module in (sqlite_run_storage, sqlite_schedule_storage):
+        monkeypatch.setattr(module, "check_alembic_revision", refuse)
+    result = small.execute_in_process(instance=instance)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as again:
+        assert again.get_run_by_id(result.run_id)
+        assert type(again.schedule_storage) is KeptSchedules
+
+    other = tmp_path / "schedules" / "schedules.db"
+    other.rename(tmp_path / "gone")
+    other.touch()
+    with pytest.raises(AssertionError, match="it looks"):
+        dg.DagsterInstance.from_config(str(tmp_path))
 
 
 def test_a_run_opens_few_connections_and_is_recorded_whole(instance: dg.DagsterInstance) -> None:
