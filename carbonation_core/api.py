@@ -186,11 +186,13 @@ class Database:
         it is now, with the feed's `sequence` and its `event`: "completed",
         "replaced" when other bytes were delivered, "updated" when a late file
         joined it; with `events` also "retracted" when its archived files are
-        gone. Nothing is left out and nothing comes twice, if each call is given
+        gone, and of what is expected "late", "missed" and "arrived" with its time as
+        `expected_at`; where no group came, all else but watch and expected key is
+        None. Nothing is left out and nothing comes twice, if each call is given
         the cursor of the last one with the same `watch_name`. Raises
         `QueryError` for a cursor that is none, or is from another database.
         """
-        return feed.new_files(self.project, cursor, watch_name, limit, retractions=events)
+        return feed.new_files(self.project, cursor, watch_name, limit, events=events)
 
     def ack(self, consumer: str, cursor: str, watch_name: str | None = None) -> None:
         """Keep that a consumer has dealt with all that comes before the cursor.

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
 def new_files(
-    project: Project, cursor: str | None, watch_name: str | None, limit: int, *, retractions: bool
+    project: Project, cursor: str | None, watch_name: str | None, limit: int, *, events: bool
 ) -> tuple[list[dict[str, Any]], str]:
     """The entries after the cursor, `limit` at most, and the next cursor; raises `QueryError`."""
     queries.require_limit(limit, least=1)
@@ -28,7 +28,7 @@ def new_files(
         end = feed_end(connection)
         after = position(connection, cursor, end)
         model = project.plugin.file_model
-        rows = feed.entries(connection, model, after, end, watch_name, limit, retractions)
+        rows = feed.entries(connection, model, after, end, watch_name, limit, events)
         last = rows[-1][feed.SEQUENCE] if len(rows) == limit else end
         return rows, cursor_at(connection, last)
 

@@ -62,6 +62,26 @@ class FeedEvent(StrEnum):
     RETRACTED = (
         "retracted"  # is complete no more: files of it are gone from the archive, or another group's now
     )
+    LATE = "late"  # was expected, and did not come in time, or not whole
+    MISSED = "missed"  # was expected, and has not come by the time that the next one was late
+    ARRIVED = "arrived"  # has come, whole, after it was told as late or missed
+
+
+OF_COMPLETE = (FeedEvent.COMPLETED, FeedEvent.REPLACED, FeedEvent.UPDATED)  # there is something to take
+OF_ARRIVALS = (FeedEvent.LATE, FeedEvent.MISSED, FeedEvent.ARRIVED)  # told of what was expected
+
+
+class ArrivalState(StrEnum):
+    """Where an expected arrival stands."""
+
+    EXPECTED = "expected"  # is to come, and is not late
+    AT_RISK = "at_risk"  # has not come, when 95 of 100 of its feed had; not late yet
+    LATE = "late"  # did not come in time
+    INCOMPLETE = "incomplete"  # came in part, and was not whole in time
+    ARRIVED = "arrived"  # came whole, early, in time or late
+    MISSED = "missed"  # did not come by the time that the next one was late
+    EXCUSED = "excused"  # somebody said that it need not come
+    UNEXPECTED = "unexpected"  # came, and nothing of the kind was expected then
 
 
 S, E = FileStatus, Event

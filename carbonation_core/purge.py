@@ -1,11 +1,11 @@
-"""Forgets what is older than `history_retention`: changes of status, and batches that have ended."""
+"""Forgets what is older than `history_retention`: changes of status, ended batches, arrivals in time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from carbonation_core.db import retention
+from carbonation_core.db import arrivals, retention
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.project import Project
 
@@ -20,6 +20,7 @@ class Purged:
 
     changes: int
     batches: int
+    arrivals: int = 0
 
 
 def purge_history(
@@ -31,11 +32,11 @@ def purge_history(
 ) -> Purged:
     """Forget history older than that, `history_retention` unless given, in many short transactions.
 
-    No file, group, copy or place in the feed is ever forgotten, and each file keeps
-    its last change. `stop` is asked between two transactions.
+    No file, group, copy or place in the feed is ever forgotten, no arrival of which the
+    feed tells, and each file keeps its last change. `stop` is asked between two transactions.
     """
     before = project.clock() - (older_than or project.config.service.history_retention)
-    changes, batches = 0, 0
+    changes, batches, came = 0, 0, 0
     for page in _pages(
         project, lambda reader, last: retention.old_changes(reader, before, last, PAGE), 0, stop
     ):
@@ -48,7 +49,11 @@ def purge_history(
         if not dry_run:
             _forget(project, retention.delete_batches, found)
         batches += len(found)
-    return Purged(changes, batches)
+    for old in _pages(project, lambda reader, last: arrivals.old(reader, before, last, PAGE), 0, stop):
+        if not dry_run:
+            _forget(project, arrivals.forget, old)
+        came += len(old)
+    return Purged(changes, batches, came)
 
 
 def _pages(

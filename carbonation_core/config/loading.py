@@ -151,6 +151,9 @@ def _faults(config: Config) -> Iterator[tuple[str, str, str]]:
     archives = [archive.name for archive in config.archive]
     for watch in config.watch:
         table = f'[[watch]] "{watch.name}"'
+        labels = [expected.label for expected in watch.expect]
+        for label in sorted({label for label in labels if labels.count(label) > 1}):
+            yield f"{table}: expect", "name", f'{labels.count(label)} are called "{label}"; give each a name'
         if watch.archive is not None and watch.archive not in archives:
             yield table, "archive", f'there is no archive "{watch.archive}"; known: {listing(archives)}'
         for archive in config.archive:

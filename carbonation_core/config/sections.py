@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
+from carbonation_core.config.expectations import Expect
 from carbonation_core.config.labels import Owner, Tags
 from carbonation_core.config.rotation import parse_retention, parse_rotation
 from carbonation_core.config.templates import check_template, constant_directory
@@ -316,6 +317,7 @@ class Watch(Section):
     )
     tags: Tags = Field({}, description="tags in Dagster, to search and select by")
     url: Url | None = Field(None, description="where a browser finds this directory; a link in Dagster")
+    expect: tuple[Expect, ...] = Field((), strict=False)
 
     @property
     def root(self) -> str:

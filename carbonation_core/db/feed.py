@@ -16,13 +16,13 @@ from carbonation_core.db.catalog import default_columns, table_of
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import count_up
-from carbonation_core.db.models import FeedEntry, FileBase
+from carbonation_core.db.models import ExpectedArrival, FeedEntry, FileBase
 from carbonation_core.db.queries import rows_of
 from carbonation_core.errors import QueryError
-from carbonation_core.lifecycle import FeedEvent
+from carbonation_core.lifecycle import OF_COMPLETE, FeedEvent
 from carbonation_core.text import quoted
 
-SEQUENCE, EVENT = "sequence", "event"  # what a row of the feed has besides
+SEQUENCE, EVENT, EXPECTED_AT = "sequence", "event", "expected_at"  # what a row of the feed has besides
 _CURSOR = re.compile(r"feed:(\d{1,18})(?:-([0-9a-f]{16}))?", re.ASCII)
 _EARLIER_CURSOR = re.compile(r"(.+):(\d{1,18})", re.ASCII)  # <iso time>:<id> of time-based releases
 _ELSEWHERE = (
@@ -92,27 +92,37 @@ def entries(
     end: int,
     watch_name: str | None,
     limit: int,
-    retractions: bool,
+    events: bool,
 ) -> list[dict[str, Any]]:
     """The feed's entries after that sequence and up to `end`, each with its group as it is now.
 
-    The keys "sequence" and "event" are the feed's, even if the plugin has such
-    columns. What was retracted is told only if asked for.
+    The keys "sequence", "event" and "expected_at" are the feed's, even if the plugin
+    has such columns. What was retracted, and what became of expected arrivals, is
+    told only if asked for; where no group came, the row has watch and key alone.
     """
     table = table_of(model)
-    columns = [name for name in default_columns(model) if name not in (SEQUENCE, EVENT)]
+    own = (SEQUENCE, EVENT, EXPECTED_AT) if events else (SEQUENCE, EVENT)
+    columns = [name for name in default_columns(model) if name not in own]
+    told: dict[str, Any] = {name: table.c[name] for name in columns}
+    of_feed: list[Any] = [FeedEntry.sequence, FeedEntry.event]
+    if events:
+        told["watch_name"] = FeedEntry.watch_name
+        told["group_key"] = func.coalesce(table.c.group_key, ExpectedArrival.group_key)
+        of_feed.append(ExpectedArrival.at)
+    statement = select(*told.values(), *of_feed).select_from(FeedEntry)
+    statement = statement.join(table, table.c.id == FeedEntry.group_id, isouter=events)
+    if events:
+        statement = statement.outerjoin(ExpectedArrival, ExpectedArrival.id == FeedEntry.arrival_id)
+    else:
+        statement = statement.where(FeedEntry.event.in_(OF_COMPLETE))
+    if watch_name is not None:
+        statement = statement.where(FeedEntry.watch_name == watch_name)
     statement = (
-        select(*(table.c[name] for name in columns), FeedEntry.sequence, FeedEntry.event)
-        .join(FeedEntry, FeedEntry.group_id == table.c.id)
-        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
+        statement.where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
         .order_by(FeedEntry.sequence)
         .limit(limit)
     )
-    if watch_name is not None:
-        statement = statement.where(FeedEntry.watch_name == watch_name)
-    if not retractions:
-        statement = statement.where(FeedEntry.event != FeedEvent.RETRACTED)
-    return list(rows_of(connection, statement, table, (*columns, SEQUENCE, EVENT)))
+    return list(rows_of(connection, statement, table, (*columns, *own)))
 
 
 FEED = "feed"  # the counter whose row lock makes sequence order commit order
@@ -120,19 +130,41 @@ FEED = "feed"  # the counter whose row lock makes sequence order commit order
 
 def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]], now: datetime) -> None:
     """Give what became of these groups its places in the feed."""
-    if not news:
+    _append(
+        connection,
+        [
+            {"group_id": group.id, "arrival_id": None, "watch_name": group.watch_name, "event": event}
+            for group, event in news
+        ],
+        now,
+    )
+
+
+def announce_arrivals(
+    connection: Connection,
+    watch_name: str,
+    news: Sequence[tuple[int, int | None, FeedEvent]],
+    now: datetime,
+) -> None:
+    """Give what became of expected arrivals its places in the feed.
+
+    Each is the arrival's id, that of the group that came for it if one did, and the event.
+    """
+    _append(
+        connection,
+        [
+            {"group_id": group_id, "arrival_id": arrival_id, "watch_name": watch_name, "event": event}
+            for arrival_id, group_id, event in news
+        ],
+        now,
+    )
+
+
+def _append(connection: Connection, entries: Sequence[dict[str, Any]], now: datetime) -> None:
+    if not entries:
         return
-    last = count_up(connection, FEED, len(news))
+    first = count_up(connection, FEED, len(entries)) - len(entries) + 1
     connection.execute(
         insert(FeedEntry),
-        [
-            {
-                "sequence": last - len(news) + number,
-                "group_id": group.id,
-                "watch_name": group.watch_name,
-                "event": event,
-                "at": now,
-            }
-            for number, (group, event) in enumerate(news, 1)
-        ],
+        [{"sequence": first + number, "at": now, **entry} for number, entry in enumerate(entries)],
     )

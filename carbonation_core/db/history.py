@@ -185,9 +185,9 @@ def attempts(connection: Connection, group_id: int) -> list[Attempt]:
 
 def announcements(connection: Connection, group_id: int) -> list[Entry]:
     """The group's places in the feed, in order."""
-    query = select(FeedEntry.group_id, FeedEntry.sequence, FeedEntry.event, FeedEntry.at)
+    query = select(FeedEntry.sequence, FeedEntry.event, FeedEntry.at)
     query = query.where(FeedEntry.group_id == group_id).order_by(FeedEntry.sequence)
-    return [Entry(*row) for row in connection.execute(query)]
+    return [Entry(group_id, *row) for row in connection.execute(query)]
 
 
 def extras(connection: Connection, group_id: int) -> tuple[str | None, str | None, str | None]:

@@ -298,18 +298,54 @@ class BatchGroup(Base):
 
 
 class FeedEntry(Base):
-    """What became of a group, in the order of commits. Sequences have no gaps."""
+    """What became of a group, in the order of commits. Sequences have no gaps.
+
+    What is told of an expected arrival has the group that came for it, if one did.
+    """
 
     __tablename__ = "feed"
-    __table_args__ = (Index(None, "watch_name", "sequence"), Index(None, "group_id"))
+    __table_args__ = (
+        Index(None, "watch_name", "sequence"),
+        Index(None, "group_id"),
+        Index(None, "arrival_id"),
+    )
 
     sequence: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
-    group_id: Mapped[int] = mapped_column(Id, ForeignKey("files.id"))
+    group_id: Mapped[int | None] = mapped_column(Id, ForeignKey("files.id"))
+    arrival_id: Mapped[int | None] = mapped_column(Id, ForeignKey("arrivals.id"))
     watch_name: Mapped[str] = mapped_column(String(255))
     event: Mapped[str] = mapped_column(String(32))  # a FeedEvent
     at: Mapped[datetime]
     # No other entry has it, not even one of the same number in a copy of the database.
     token: Mapped[str | None] = mapped_column(String(16), default=lambda: secrets.token_hex(8))
+
+
+class ExpectedArrival(Base):
+    """An arrival that is expected at a time, or one that came and was not expected then."""
+
+    __tablename__ = "arrivals"
+    __table_args__ = (
+        UniqueConstraint("watch_name", "expectation", "at"),
+        Index(None, "watch_name", "at"),
+        Index(None, "watch_name", "due_at"),
+        Index(None, "watch_name", "group_key_sha256"),
+        Index(None, "group_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    watch_name: Mapped[str] = mapped_column(String(255))
+    expectation: Mapped[str | None] = mapped_column(String(255))  # None: it was not expected
+    at: Mapped[datetime]  # when it is expected; of an unexpected one, when it came
+    opens_at: Mapped[datetime | None]  # what comes before is not meant by it
+    late_at: Mapped[datetime | None]
+    missed_at: Mapped[datetime | None]
+    group_key: Mapped[str | None] = mapped_column(Text)  # that is expected; None: only the time is known
+    group_key_sha256: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(32))  # an ArrivalState
+    due_at: Mapped[datetime | None]  # when time alone changes its state; None: never
+    group_id: Mapped[int | None] = mapped_column(Id, ForeignKey("files.id"))  # that came for it
+    arrived_at: Mapped[datetime | None]  # the last file of that group, once it was whole
+    reason: Mapped[str | None] = mapped_column(Sentence)  # why it is excused
 
 
 class Consumer(Base):

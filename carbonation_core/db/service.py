@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, update
 from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import ServiceState
 
-_TIMES = frozenset({"counted_at", "last_new"})  # of a watch's details, in ISO 8601
+_TIMES = frozenset({"counted_at", "last_new", "board_due_at"})  # of a watch's details, in ISO 8601
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class WatchState:
     `last_new`: when something was last delivered. `found_by_event` deliveries were
     told of by a file event, `found_by_scan` only found by a look. `listens`: whether
     events come, None before anybody listened; `trouble` says why not if they should.
-    `unrecorded` says which files the database refuses.
+    `unrecorded` says which files the database refuses. `board_digest`: of what was
+    expected, `board_due_at`: when time alone next changes something on the board.
     """
 
     rules_digest: str | None = None
@@ -50,6 +51,8 @@ class WatchState:
     listens: bool | None = None
     trouble: str | None = None
     unrecorded: str | None = None
+    board_digest: str | None = None
+    board_due_at: datetime | None = None
 
     @classmethod
     def from_details(cls, details: Mapping[str, Any]) -> Self:

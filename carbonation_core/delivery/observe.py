@@ -10,6 +10,7 @@ from carbonation_core.db import groups, service, tallies
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.service import WatchState, part_of_watch
+from carbonation_core.delivery import board
 from carbonation_core.delivery.diff import CHANGES, DELIVERIES, Diff, Facts, Kind, diff
 from carbonation_core.delivery.gather import Before, gather, known_before, seen_by
 from carbonation_core.delivery.grouping import expire, key_of, lists_of
@@ -124,6 +125,8 @@ def _state(before: Before, facts: Facts, found: Diff, rules_digest: str | None) 
         listens=last.listens if hints.by_events is None else hints.by_events,
         trouble=last.trouble if hints.by_events is None else hints.trouble,
         unrecorded=_unrecorded(found) if facts.whole or found.refused else last.unrecorded,
+        board_digest=last.board_digest,
+        board_due_at=last.board_due_at,
     )
 
 
@@ -137,6 +140,7 @@ def _is_idle(
         and before.state == state
         and before.is_kept
         and timedelta(0) <= facts.now - before.last.last_heartbeat < project.config.service.heartbeat_interval
+        and not board.is_due(facts.watch, state, facts.now)
         and not groups.overdue(connection, facts.watch.name, facts.now)
     )
 
@@ -153,9 +157,12 @@ def _recorded(
         postponed: set[int] = set()
         if last is not None and now < last.last_heartbeat:  # the clock went back
             postponed = groups.postponed(connection, name, now)
-        found = found.without(record(connection, facts, found, postponed))
+        recorded = record(connection, facts, found, postponed)
+        found = found.without(recorded.refused)
         state = _state(before, facts, found, state.rules_digest)
         expire(connection, facts.watch, facts.rules, now)
+        retention = project.config.service.history_retention
+        state = board.keep(connection, facts.watch, state, recorded.group_ids, now, retention)
         if state.counted_at is None or now - state.counted_at >= _between_counts(project):
             tallies.recount(connection, [name])
             state = replace(state, counted_at=now)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -20,12 +20,19 @@ LONGEST_REFUSAL = 500  # characters of what a database has against a row
 NOTHING = Stamp(0, 0, 0, "")  # of a file of which nothing else can be stored
 
 
-def record(connection: Connection, facts: Facts, found: Diff, touched: Collection[int]) -> dict[str, str]:
-    """Write down what follows from a look, and how the groups stand now, those `touched` otherwise, too.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of it: which groups may stand otherwise now, and which files the database refuses, and why.
 
-    Returns the files whose rows the database refuses, by path, and why. They have
-    failed a check, if they can have a row at all.
+    These have failed a check, if they can have a row at all.
     """
+
+    group_ids: frozenset[int]
+    refused: dict[str, str]
+
+
+def record(connection: Connection, facts: Facts, found: Diff, touched: Collection[int]) -> Recorded:
+    """Write down what follows from a look, and how the groups stand now, those `touched` otherwise, too."""
     watch, now = facts.watch, facts.now
     applied: list[Change] = []
     effects = store_each(connection, found.effects, partial(_store, connection, facts, applied))
@@ -40,7 +47,7 @@ def record(connection: Connection, facts: Facts, found: Diff, touched: Collectio
     by_name = groups.by_key(connection, watch.name, found.touched_keys)
     told = found.touched | joined | {row.id for row in by_name.values()} | set(touched)
     refresh(connection, watch.root, facts.rules, told, found.unsettled_keys, now)
-    return refused
+    return Recorded(frozenset(told), refused)
 
 
 def _store(connection: Connection, facts: Facts, applied: list[Change], effects: Sequence[Effect]) -> None:

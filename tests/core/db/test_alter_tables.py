@@ -272,7 +272,7 @@ def test_an_upgrade_that_would_leave_rows_without_their_group_is_taken_back(
     with pytest.raises(DatabaseError) as raised:
         upgrade(engine, migrations)
     assert str(raised.value) == (
-        'the tables stay as they were: rows of "batch_groups", "feed", "file_components" '
+        'the tables stay as they were: rows of "arrivals", "batch_groups", "feed", "file_components" '
         "would refer to rows that are no more"
     )
     assert rows(engine) == before

@@ -101,7 +101,7 @@ FAULTS = [
         WATCH + 'action = "move"\n' + ARCHIVE,
         (
             '[[watch]] "incoming": there is no key "action"; known: "archive", '
-            '"expect_every", "ignore_patterns", "name", "observer", "owners", "path", "patterns", '
+            '"expect", "expect_every", "ignore_patterns", "name", "observer", "owners", "path", "patterns", '
             '"recursive", "redelivery", "rules", "settle_seconds", "symlinks", "tags", "type", "url"'
         ),
     ),
