@@ -1,7 +1,9 @@
 """The front door for programs: questions about the groups, the feed, and sessions of the ORM."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -18,6 +20,7 @@ from carbonation_core.db.orm import orm_session
 from carbonation_core.db.queries import Query
 from carbonation_core.project import Project, open_unchecked, require_database
 from carbonation_core.reports import component_list
+from carbonation_core.reports.arrivals import board
 from carbonation_core.reports.status import service_state
 
 Row = dict[str, Any]
@@ -216,6 +219,29 @@ class Database:
     def forget(self, consumer: str) -> None:
         """Remove a consumer that takes the feed no more; raises `QueryError` if there is none."""
         feed.forget(self.project, consumer)
+
+    def arrivals(
+        self,
+        watch_name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        states: Collection[str] = (),
+    ) -> list[Row]:
+        """What was expected, and what came, by watch, expectation and time; one dict each.
+
+        `since` is 30 days ago unless given. Keys are those of
+        `carbonation_core.reports.arrivals.Arrival`: `state` is its text, `delay` seconds.
+        Raises `QueryError` for a watch or a state that is not known.
+        """
+        found = board(self.project, watch_name, since, until, states)
+        return [
+            asdict(one)
+            | {
+                "state": str(one.state),
+                "delay": None if one.delay is None else one.delay.total_seconds(),
+            }
+            for one in found
+        ]
 
     def get_service_status(self) -> Row | None:
         """What the service last said of itself; None before anything ever ran.

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from carbonation_core.db.engine import chunks, insert_new
-from carbonation_core.db.models import ExpectedArrival, FeedEntry, FileComponent, path_digest
+from carbonation_core.db.models import ExpectedArrival, FeedEntry, FileComponent, Group, path_digest
 from carbonation_core.lifecycle import ArrivalState, FileStatus
 
 E = ExpectedArrival
@@ -235,6 +235,15 @@ def on_board(
     if states:
         query = query.where(E.state.in_(states))
     return _rows(connection, query.order_by(E.watch_name, E.expectation, E.at, E.id))
+
+
+def keys_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, str]:
+    """The keys of these groups, by their ids."""
+    found: dict[int, str] = {}
+    for chunk in chunks(group_ids):
+        rows: Iterable[Any] = connection.execute(select(Group.id, Group.group_key).where(Group.id.in_(chunk)))
+        found |= {row.id: row.group_key for row in rows}
+    return found
 
 
 def delays(connection: Connection, watch_name: str, expectation: str) -> list[timedelta]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "carbonation_dagster.cli.explain:explain",
     "query": "carbonation_dagster.cli.query:query",
     "retry": "carbonation_dagster.cli.retry:retry",
+    "arrivals": "carbonation_dagster.cli.arrivals:arrivals",
     "reconcile": "carbonation_dagster.cli.reconcile:reconcile",
     "watch": "carbonation_dagster.cli.watch:watch",
     "completion": "carbonation_dagster.cli.completion:completion",

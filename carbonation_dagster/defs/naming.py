@@ -30,6 +30,7 @@ FAILED_GROUPS_CHECK = "failed_groups"
 AGREEMENT_CHECK = "agreement"
 COMPLETENESS_CHECK = "completeness"
 FRESHNESS_CHECK = "freshness"
+ARRIVALS_CHECK = "arrivals"
 
 VERIFIED_CHECK = "verified_transfers"
 RULES_CHECK = "accepted"

@@ -16,14 +16,16 @@ import dagster as dg
 
 from carbonation_core.config.loading import dagster_name
 from carbonation_core.config.sections import Watch
-from carbonation_core.lifecycle import FAILING, FileStatus
+from carbonation_core.lifecycle import FAILING, ArrivalState, FileStatus
 from carbonation_core.project import Project
+from carbonation_core.reports.arrivals import Arrival, board, needing_notice
 from carbonation_core.reports.status import feed_health
 from carbonation_core.reports.stuck import stuck
 from carbonation_core.reports.waiting import Waiter, overlong
 from carbonation_core.text import format_duration, shown
 from carbonation_dagster.defs.messages import LONGEST_TABLE, sentence, stuck_table, stuck_with_reasons
 from carbonation_dagster.defs.naming import (
+    ARRIVALS_CHECK,
     COMPLETENESS_CHECK,
     FAILED_GROUPS_CHECK,
     FRESHNESS_CHECK,
@@ -42,6 +44,7 @@ class Verdict:
     description: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     about: tuple[str, ...] = ()
+    severity: dg.AssetCheckSeverity | None = None  # None: that of its check
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Check:
             "asset_key": self.key(names, watch.name),
             "check_name": self.name,
             "passed": verdict.passed,
-            "severity": self.severity,
+            "severity": verdict.severity or self.severity,
             "description": verdict.description,
             "metadata": verdict.metadata,
         }
@@ -73,7 +76,8 @@ class Check:
 
 def checks_of(watch: Watch) -> list[Check]:
     """The checks of a watch; one that expects no files cannot be late."""
-    return [check for check in CHECKS if check.name != FRESHNESS_CHECK or watch.expect_every is not None]
+    senseless = {FRESHNESS_CHECK: watch.expect_every is None, ARRIVALS_CHECK: not watch.expect}
+    return [check for check in CHECKS if not senseless.get(check.name, False)]
 
 
 def watch_checks(watch: Watch, names: Names) -> dg.AssetChecksDefinition:
@@ -151,6 +155,51 @@ def _is_not_silent(project: Project, watch: Watch) -> Verdict:
     )
 
 
+def _what_is_expected_came(project: Project, watch: Watch) -> Verdict:
+    found = board(project, watch.name)
+    amiss = needing_notice(found, project.clock())
+    expected = [one for one in found if one.expected_at]
+    named = [
+        f"{plain(one.group_key or one.expectation or '')}, expected at {shown(one.expected_at)}, "
+        f"is {one.state}"
+        for one in amiss
+        if one.expected_at
+    ]
+    grave = {expect.label for expect in watch.expect if expect.severity == "error"}
+    return Verdict(
+        not amiss,
+        sentence(named, len(named)) or None,
+        {
+            **{
+                str(state): dg.MetadataValue.int(sum(one.state is state for one in expected))
+                for state in (ArrivalState.ARRIVED, ArrivalState.LATE, ArrivalState.MISSED)
+            },
+            "came late": dg.MetadataValue.int(sum(bool(one.is_late and one.arrived_at) for one in expected)),
+            **({"table": _arrivals_table(amiss)} if amiss else {}),
+        },
+        tuple(f"{one.expectation} {one.expected_at} {one.state}" for one in amiss),
+        dg.AssetCheckSeverity.ERROR if any(one.expectation in grave for one in amiss) else None,
+    )
+
+
+def _arrivals_table(rows: Collection[Arrival]) -> dg.TableMetadataValue:
+    columns = ("expected at", "group", "state", "expectation")
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "expected at": shown(one.expected_at) if one.expected_at else "",
+                    "group": plain(one.group_key or ""),
+                    "state": str(one.state),
+                    "expectation": plain(one.expectation or ""),
+                }
+            )
+            for one in list(rows)[-LONGEST_TABLE:]
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
+    )
+
+
 CHECKS = (
     Check(
         INTEGRITY_CHECK,
@@ -183,6 +232,15 @@ CHECKS = (
         Names.delivery_key,
         dg.AssetCheckSeverity.WARN,
         _is_not_silent,
+        by_time=True,
+    ),
+    Check(
+        ARRIVALS_CHECK,
+        "Nothing that the watch expects is late or incomplete, and nothing of the last day is missed. What "
+        "need not come is excused by `carbonation arrivals excuse`.",
+        Names.delivery_key,
+        dg.AssetCheckSeverity.WARN,
+        _what_is_expected_came,
         by_time=True,
     ),
 )

@@ -4,7 +4,7 @@ import inspect
 import re
 from enum import StrEnum
 
-from carbonation_core.lifecycle import TRANSITIONS, Event, FeedEvent, FileStatus
+from carbonation_core.lifecycle import TRANSITIONS, ArrivalState, Event, FeedEvent, FileStatus
 from tests.docs.pages import table
 
 WORDS = {
@@ -23,6 +23,8 @@ WORDS = {
     "consumer": "a program that takes the feed and acknowledges how far it has come, under a name",
     "retracted": "of a group: it was complete, and files of it are gone from the archive or another group's",
     "late": "of a watch: it brought nothing for longer than its `expect_every`",
+    "expected arrival": "a group that a watch expects at a known time (`[[watch.expect]]`, table `arrivals`)",
+    "board": "all expected arrivals and how each stands",
     "stale": "of a group: it waits for longer than `stale_threshold`",
     "overdue": "of a group: its rule set's timeout has passed",
     "pass": "one `carbonation run --once`: look, and do all that is ready",
@@ -69,6 +71,12 @@ def page() -> str:
         table(
             ("event", "the group …"),
             [(f"`{event}`", text) for event, text in comments(FeedEvent).items()],
+        ),
+        "\n## Expected arrivals\n",
+        "Where an expected arrival stands; see [Expected arrivals](arrivals.md).\n",
+        table(
+            ("state", "it …"),
+            [(f"`{state}`", text) for state, text in comments(ArrivalState).items()],
         ),
     ]
     return "\n".join(parts) + "\n"
