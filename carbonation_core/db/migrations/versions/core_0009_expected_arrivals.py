@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision: str = "core_0008"
-down_revision: str | None = "core_0007"
+revision: str = "core_0009"
+down_revision: str | None = "core_0008"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
