@@ -204,7 +204,7 @@ def test_the_feeds_own_keys_win_over_columns_of_that_name(site: Site) -> None:
     with writing(site.project.engine) as connection:
         entry = {"sequence": 5, "group_id": 1, "watch_name": "incoming", "event": "completed", "at": T0}
         connection.execute(insert(FeedEntry).values(entry))
-        (row,) = feed.entries(connection, Deed, 0, 5, None, 10, retractions=False)
+        (row,) = feed.entries(connection, Deed, 0, 5, None, 10, events=False)
     assert (row["sequence"], row["event"]) == (5, "completed")
 
 
