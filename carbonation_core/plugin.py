@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import inspect
+import logging
 import reprlib
 import sys
 import traceback
@@ -25,6 +26,8 @@ from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault
 from carbonation_core.process import is_told_to_end
 from carbonation_core.rules.rule_sets import Kind, PluginNames
 from carbonation_core.text import listing, nearest
+
+log = logging.getLogger(__name__)
 
 ENTRY_POINTS = "carbonation.plugin"
 LONGEST_ERROR = 2000  # characters of what a plugin raised; the rest is in the log
@@ -154,6 +157,7 @@ class Plugin:
             function = getattr(function, "func", function)  # of a partial
             modules = (getattr(function, "__module__", None), self.file_model.__module__)
             told = _told(error, modules, getattr(function, "__code__", None))
+            log.debug('%s "%s" raised %s', kind, name, type(error).__name__, exc_info=error)
             raise failed(f'{kind} "{name}" raised {told}') from error
 
 

@@ -26,7 +26,9 @@ ABOUT = ("watch", "group_key", "run_id")
 HIDDEN = "***"
 _NAME = "carbonation"  # of the handler that `begin` set
 # What these tell of themselves is no news of a file: it shows one level further down.
-CHATTY = frozenset(("alembic", "asyncio", "dagster", "dagster-webserver", "grpc", "urllib3", "uvicorn"))
+CHATTY = frozenset(("asyncio", "dagster", "dagster-webserver", "grpc", "urllib3", "uvicorn"))
+# Says at each question that it looked, which only TRACE wants to hear.
+TALKATIVE = "alembic"
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/]+@")
 
 log = logging.getLogger(__name__)
@@ -67,8 +69,10 @@ class AtLeast(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is wanted."""
-        is_chatty = record.name.partition(".")[0] in CHATTY
-        return record.levelno >= (self._of_chatty if is_chatty else self._level)
+        name = record.name.partition(".")[0]
+        if name == TALKATIVE:
+            return record.levelno >= (logging.INFO if self._level <= TRACE else logging.WARNING)
+        return record.levelno >= (self._of_chatty if name in CHATTY else self._level)
 
 
 def of_chatty(level: int) -> int:

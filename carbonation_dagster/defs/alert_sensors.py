@@ -24,6 +24,7 @@ from carbonation_core.reports.notify import Failure
 from carbonation_core.text import counted, shown
 from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
+    FAILED_GROUPS_CHECK,
     GROUP_KEY_TAG,
     GROUPS_TAG,
     RULES_CHECK,
@@ -37,6 +38,8 @@ from carbonation_dagster.defs.runs import Ours, failed_runs, last_evaluation
 from carbonation_dagster.defs.watch_checks import checks_of
 
 log = logging.getLogger(__name__)
+
+OF_FAILED_RUNS = (FAILED_GROUPS_CHECK, VERIFIED_CHECK)  # checks that fail only where a run did
 
 Sender = Callable[[Config, Sequence[Failure]], None]
 
@@ -84,14 +87,18 @@ def failures_since(
     since = before.get("since", project.clock().timestamp())
     wanted, ui = project.config.notify.on, _address_of_ui(project)
     runs, runs_cursor = failed_runs(instance, since, before.get("runs"))
-    failing = {key.to_user_string(): failure for key, failure in _failing(instance, project, names, ui)}
+    failing = dict(_failing(instance, project, names, ui))
     failures = []
     if "run_failure" in wanted:
         ours = Ours(names, project.config)
         failures += [_of_run(run, reason, at, ui) for run, reason, at in runs if ours.has(run)]
     if "check_failure" in wanted:
-        failures += [one for name, one in failing.items() if name not in before.get("checks", ())]
-    return failures, json.dumps({"since": since, "runs": runs_cursor, "checks": sorted(failing)})
+        # A group that fails fails its run, which says why: that is one message, and not three.
+        of_runs = OF_FAILED_RUNS if "run_failure" in wanted else ()
+        new = [key for key in failing if key.to_user_string() not in before.get("checks", ())]
+        failures += [failing[key] for key in new if key.name not in of_runs]
+    checks = sorted(key.to_user_string() for key in failing)
+    return failures, json.dumps({"since": since, "runs": runs_cursor, "checks": checks})
 
 
 def _of_run(run: dg.DagsterRun, reason: str, at: float, ui: str | None) -> Failure:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
+from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
 from carbonation_core.text import counted
@@ -71,7 +72,7 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
     )
     def bring_up_to_stage(
         context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
-    ) -> Iterator[dg.Output[None] | dg.AssetObservation]:
+    ) -> Iterator[dg.Output[None] | dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         batches = _batches(context, config.watch)
         if stage is Stage.INTEGRITY and not batches:
             batches = _look_and_claim(context, config.watch, carbonation)
@@ -87,6 +88,10 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
             groups = sum(len(report.groups) for report in reports)
             delivered = carbonation.names.delivery_key(config.watch)
             yield dg.AssetObservation(delivered, metadata={"groups": groups})
+        if _is_for_an_offer(context) and _is_one_group_that_failed(reports):
+            # The step that is red is then the one in which it failed.
+            done = list(_finish_all(context, carbonation, config.watch))
+            yield from _events(context, config.watch, carbonation, done)
         yield dg.Output(None, metadata=stage_metadata(reports))
 
     return bring_up_to_stage
@@ -109,12 +114,25 @@ def archive_op(
     begun = [] if _is_executed_again(context) else _batches(context, config.watch)[:1]
     reports = list(_finish_all(context, carbonation, config.watch))
     for report in reports:
-        carbonation.told(report)
         for line in decisions([report], ORDER[-2:] if report.batch_id in begun else (None, *ORDER)):
             context.log.info(line)
+    yield from _events(context, config.watch, carbonation, reports)
+
+
+def _is_one_group_that_failed(reports: Sequence[BatchReport]) -> bool:
+    groups = [group for report in reports for group in report.groups]
+    return len(groups) == 1 and groups[0].outcome in FAILED_OUTCOMES
+
+
+def _events(
+    context: dg.OpExecutionContext, watch: str, carbonation: Carbonation, reports: Sequence[BatchReport]
+) -> Iterator[dg.Output[None] | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    """What came of these batches; raises the failure of the run if groups of it failed."""
+    for report in reports:
+        carbonation.told(report)
     now = carbonation.project.clock()
     summary = RunSummary(
-        config.watch,
+        watch,
         batches=len(reports),
         groups=tuple(group for report in reports for group in report.groups),
         rules_digests=tuple(sorted({report.rules_digest for report in reports})),
@@ -122,11 +140,11 @@ def archive_op(
         now=now,
     )
     if not summary.groups:
-        context.log.info(f"nothing to do for {config.watch}")
+        context.log.info(f"nothing to do for {watch}")
         return
     project, names = carbonation.project, carbonation.names
     yield from materialisations(summary, names, project.config)
-    yield from evaluations(project, names, config.watch)
+    yield from evaluations(project, names, watch)
     yield from transfer_evaluations(project, names, summary)
     if summary.archived or not summary.failed:
         yield dg.Output(None, metadata=metadata(summary))

@@ -47,6 +47,8 @@ _STORAGE = re.compile(
 _ENDING = re.compile(r"^dagster\._core\.errors\.\w+: Location \S+ does not exist in workspace$", re.MULTILINE)
 # Of each later step of a run that failed; the failure itself has its own line.
 _NOT_EXECUTED = re.compile(r"- Dependencies for step \S+ .*Not executing\.$")
+# Of groups that failed, each of which has its own line already; it is that of a run in Dagster.
+_OF_GROUPS = re.compile(r"\. Mend the cause, then re-execute this run from failure")
 _LETTERS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
 
 
@@ -166,6 +168,7 @@ def _record(whole: _OpenRecord) -> logging.LogRecord:
         level, message = logging.DEBUG, text
     elif match := _SENTENCE.search(text):
         message = match["sentence"]
+        level = logging.DEBUG if _OF_GROUPS.search(message) else level
     elif sentence := _of_storage(text):
         message = f"{first.rstrip(': ')}: {sentence}"
     elif "Traceback (most" in text or "Stack Trace:" in text:

@@ -76,6 +76,8 @@ class Front:
     def _keep(self, parts: Started) -> None:
         rereading: Rereading | None = None
         is_announced = False
+        names = ", ".join(report.name for report in parts.supervisor.reports())
+        log.info("Carbonation starts: %s. That takes some seconds.", names)
         parts.heart.begin(())
         while not self._stop_asked:
             parts.step()

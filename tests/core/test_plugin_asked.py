@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ import pytest
 from carbonation_core import Plugin
 from carbonation_core.errors import AttemptFailed, EnvironmentFault
 from carbonation_core.rules.rule_sets import Kind
-from tests.site import PLUGIN, SiteMaker
+from tests.site import PLUGIN, File, SiteMaker
 
 FINE: Mapping[Kind, object] = {
     "extractor": {},
@@ -225,3 +226,17 @@ def test_so_is_what_a_signal_raises_while_a_plugin_is_at_work() -> None:
             plugin_with("extractor", works).asked("extractor", "f")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_the_traceback_of_what_a_function_raised_is_there_for_whoever_wants_all(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(file_paths: list[Path]) -> dict[str, Any]:
+        raise KeyError("start")
+
+    plugin = Plugin(File, extractors={"fails": fails})
+    with caplog.at_level(logging.DEBUG), pytest.raises(AttemptFailed):
+        plugin.asked("extractor", "fails", [])
+    (record,) = [one for one in caplog.records if one.name == "carbonation_core.plugin"]
+    assert (record.levelname, record.getMessage()) == ("DEBUG", 'extractor "fails" raised KeyError')
+    assert record.exc_info

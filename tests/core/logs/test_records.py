@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.db.engine import make_engine, writing
 from carbonation_core.logs import records
-from carbonation_core.logs.records import SUCCESS, TRACE, JsonForm, TextForm, about
+from carbonation_core.logs.records import SUCCESS, TRACE, AtLeast, JsonForm, TextForm, about
 
 ROOT = Path(__file__).parents[3]
 
@@ -213,3 +213,8 @@ def test_warnings_and_exceptions_that_nobody_caught_are_lines_of_the_log() -> No
     assert thread["message"] == "worker ended by a fault of its own: ZeroDivisionError: division by zero"
     assert (last["level"], last["message"]) == ("CRITICAL", "ended by a fault of its own: RuntimeError: oh")
     assert last["exception"].startswith("Traceback")
+
+
+def test_alembic_says_nothing_of_its_looks_at_debug() -> None:
+    record = logging.makeLogRecord({"name": "alembic.runtime.migration", "levelno": logging.INFO})
+    assert [AtLeast(level).filter(record) for level in (TRACE, logging.DEBUG)] == [True, False]

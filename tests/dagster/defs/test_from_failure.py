@@ -113,3 +113,20 @@ def test_a_run_of_the_button_can_be_repeated_too(
 
     assert result.success
     assert failed.archived()["bad.dat"] == b"broken"
+
+
+def test_a_group_that_failed_alone_goes_on_from_the_step_that_is_red(
+    make: SiteMaker, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(BROKEN, more=PLUGIN_SECTION)
+    site.deliver("bad.dat", content=b"broken")
+    site.settle()
+    projects.append(site.project)
+    (offer,) = claim(site.project, "incoming", "here")
+    first = execute(instance, tags=run_tags(offer))
+    assert [one.step_key for one in first.all_events if one.is_step_failure] == ["catalog__incoming.extract"]
+
+    monkeypatch.setitem(PLUGIN.extractors, "broken", sizes)
+    assert again(instance, first.run_id).success
+    projects.clear()
+    assert set(site.archived()) == {"bad.dat"}

@@ -83,6 +83,11 @@ def test_a_batch_in_which_none_was_archived_is_not_materialised(shown: Shown) ->
     result = one_batch(shown, bad=b"broken")
 
     assert not result.success
+    # One group: the step that is red is that in which it failed, and says why.
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_key == "catalog__incoming.extract"
+    assert failure.step_failure_data.user_failure_data.description.startswith("the group failed: bad.dat: ")
+    assert [report.groups[0].outcome for report in shown.reports] == ["retry_pending"]
     assert shown.materialised(result) == {}
     assert shown.checks(result) == {"integrity": True, "failed_groups": False, "completeness": True}
 

@@ -10,6 +10,7 @@ from dagster._core.errors import DagsterCodeLocationNotFoundError
 from dagster._core.workspace.context import WorkspaceProcessContext
 
 from carbonation_core.logs.records import JsonForm
+from carbonation_dagster.defs.messages import WHAT_TO_DO
 from carbonation_dagster.logs.lines import WITHIN, Lines, Repeats
 
 RUN = "f42a739f-2a76-45c3-913e-ad7d8aeebdd8"
@@ -71,6 +72,12 @@ def test_a_run_in_which_groups_failed_is_a_sentence_with_its_run() -> None:
 
     assert record.getMessage() == 'the group failed: a: extractor "sidecar" raised ValueError: x'
     assert (record.levelname, record.__dict__["run_id"], record.exc_text) == ("ERROR", RUN, None)
+
+
+def test_a_run_in_which_groups_failed_adds_no_line_to_theirs() -> None:
+    (record,) = records(STEP_FAILURE.replace("ValueError: x", f"ValueError: x. {WHAT_TO_DO}"))
+
+    assert (record.levelname, record.__dict__["run_id"]) == ("DEBUG", RUN)
 
 
 def test_what_the_user_can_mend_is_a_sentence_when_a_tick_fails_by_it() -> None:
