@@ -5,7 +5,7 @@ all that it does.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,12 +17,16 @@ from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Project, rules_in_force, rules_on_disk
+from carbonation_core.reconcile.archive import Progress
 from carbonation_core.reports import heartbeat, waiting
 
 if TYPE_CHECKING:
     from carbonation_dagster.pass_runs import PassRuns
 
 LOOKS = 3  # at most: the first, one at what it saw and has settled, one at what changed till then
+READY = (
+    "groups done"  # what a pass tells of its progress, of those that are ready; how each ends is in the log
+)
 SLACK = 0.05  # seconds that a look is late; the file system's clock is coarse
 
 
@@ -52,7 +56,11 @@ class Pass:
         return 3 if self.failed else 0
 
 
-def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> Pass:
+def run_pass(
+    project: Project,
+    sleep: Callable[[float], None] = time.sleep,
+    progress: Progress = lambda what, done, of: None,
+) -> Pass:
     """Look, wait till what was seen has settled, look again, and do all that is ready.
 
     What lies unfinished from processes that died is given back first. A watch
@@ -66,7 +74,7 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     is_left_over = _is_left_over(project)
     with _heartbeat(project, done):
         try:
-            _do(project, done, sleep, is_left_over)
+            _do(project, done, sleep, is_left_over, progress)
             if not done.reports:
                 done.waiting = waiting.summary(project, [watch.name for watch in project.config.watch])
         except KeyboardInterrupt:
@@ -74,12 +82,15 @@ def run_pass(project: Project, sleep: Callable[[float], None] = time.sleep) -> P
     return done
 
 
-def _do(project: Project, done: Pass, sleep: Callable[[float], None], is_left_over: bool) -> None:
+def _do(
+    project: Project, done: Pass, sleep: Callable[[float], None], is_left_over: bool, progress: Progress
+) -> None:
     with ExitStack() as stack:
         runs = _runs(project, done, stack) if is_left_over else None
         if runs is not None:
             runs.recover()
-        looked_at = _look_until_settled(project, done, sleep)
+        looked_at = _look_until_settled(project, done, sleep, progress)
+        progress(READY, 0, sum(look.ready for _, look in looked_at))
         looked = project.clock()
         for watch, look in looked_at:
             if runs is None and not look.ready:
@@ -116,12 +127,13 @@ def _heartbeat(project: Project, done: Pass) -> Iterator[None]:
 
 
 def _look_until_settled(
-    project: Project, done: Pass, sleep: Callable[[float], None]
+    project: Project, done: Pass, sleep: Callable[[float], None], progress: Progress
 ) -> list[tuple[Watch, Observation]]:
     """The watches that could be looked at, and their last looks."""
     watches = {watch.name: watch for watch in project.config.watch}
     seen = {name: look for name in watches if (look := _look(project, name, done)) is not None}
     for _ in range(LOOKS - 1):
+        _tell_settled(seen.values(), progress)
         waits = {name: look.all_settled_in for name, look in seen.items() if look.all_settled_in is not None}
         if not waits:
             break
@@ -132,8 +144,14 @@ def _look_until_settled(
                 del seen[name]
             else:
                 seen[name] = look
+    _tell_settled(seen.values(), progress)
     done.unsettled = sum(look.unsettled for look in seen.values())
     return [(watches[name], look) for name, look in seen.items()]
+
+
+def _tell_settled(seen: Collection[Observation], progress: Progress) -> None:
+    files = sum(look.files for look in seen)
+    progress("files settled", files - sum(look.unsettled for look in seen), files)
 
 
 def _look(project: Project, watch_name: str, done: Pass) -> Observation | None:

@@ -21,6 +21,7 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
 from carbonation_core.project import Project
+from carbonation_core.reconcile.archive import Progress
 from carbonation_core.text import counted
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,9 @@ class DeliveryReconciliation:
     rechecked: int
 
 
-def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliation:
+def reconcile_delivery(
+    project: Project, watch_name: str, progress: Progress = lambda what, done, of: None
+) -> DeliveryReconciliation:
     """Compare all that lies in delivery, and judge anew what failed an integrity check.
 
     Memory grows with what differs, not with what lies there. Raises `ScanError`
@@ -47,7 +50,7 @@ def reconcile_delivery(project: Project, watch_name: str) -> DeliveryReconciliat
     watch = project.config.watch_named(watch_name)
     require_ours(project, watch)
     with pool(project.config.service.workers) as threads:
-        differing = _compared(project, watch, threads)
+        differing = _compared(project, watch, threads, progress)
     _take_up_left_behind(project, watch, differing.left_behind)
     found = observe(project, watch_name, Hints(files=frozenset(differing.paths)))
     rechecked = _have_failed_judged_again(project, watch_name)
@@ -80,7 +83,7 @@ class _Differing:
     left_behind: list[int] = field(default_factory=list)
 
 
-def _compared(project: Project, watch: Watch, threads: Pool) -> _Differing:
+def _compared(project: Project, watch: Watch, threads: Pool, progress: Progress) -> _Differing:
     differing = _Differing()
     root = watch.root
     look = _Looking(watch, _moving(project.config))
@@ -89,9 +92,11 @@ def _compared(project: Project, watch: Watch, threads: Pool) -> _Differing:
     for paths, left_behind in threads.each(look.at, delivered.pages(project.engine, watch.name)):
         differing.paths |= {path.removeprefix(root) for path in paths}
         differing.left_behind += left_behind
+        progress("that differ from the database", len(differing.paths), None)
     for entries in threads.walk(str(watch.path), lambda path: watch.enters(to_text(os.path.basename(path)))):
         wanted = _wanted(entries, watch)
         differing.files += len(wanted)
+        progress("looked at", differing.files, None)
         with reading(project.engine) as connection:
             there = delivered.known(connection, watch.name, wanted)
         differing.paths |= {path.removeprefix(root) for path in wanted if path not in there}

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from carbonation_dagster.cli.commands import Group
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
+    from carbonation_core.reconcile.archive import Progress
     from carbonation_core.reports.hindsight import Fate
     from carbonation_core.reports.replay import Difference, Replayed
     from carbonation_core.rules.rule_sets import Rules
@@ -100,7 +101,8 @@ def rules(path: str | None, file: Path, form: str, diff: bool, since: str) -> No
     elsewhere, or not at all.
     """
     from carbonation_core.project import open_project
-    from carbonation_core.reports.replay import candidate_rules, left_out, replay
+    from carbonation_core.reports.replay import Replayed, candidate_rules, left_out, replay
+    from carbonation_dagster.cli.progress import is_drawn, progress
 
     project = open_project(path)
     candidate = candidate_rules(project, file)
@@ -109,8 +111,13 @@ def rules(path: str | None, file: Path, form: str, diff: bool, since: str) -> No
         return
     notes = left_out(project, candidate)
     counts: Counter[Difference] = Counter()
-    changes = _changes(replay(project, candidate), counts)
-    for portion in (_as_json if form == "json" else _as_text)(changes, counts, notes):
+    replayed = replay(project, candidate)
+    changes: Iterable[Replayed]
+    with progress() as advance:
+        changes = _changes(_told_of(replayed, advance, _number(project)), counts)
+        if is_drawn():
+            changes = list(changes)  # lines among the bar's would be read by nobody
+    for portion in (_as_json if form == "json" else _as_text)(iter(changes), counts, notes):
         click.echo(portion, nl=False)  # colour on a terminal only
 
 
@@ -156,6 +163,20 @@ def _fate(fate: "Fate | None") -> dict[str, object] | None:
     return {"archived_at": at if where else None, "to": where, "lacks": fate.without, "files": fate.files}
 
 
+def _number(project: "Project") -> int:
+    from carbonation_core.api import Database
+
+    watches = [watch.name for watch in project.config.watch]
+    return Database(project).query_files({"watch_name": watches}, count_only=True)
+
+
+def _told_of(replayed: "Iterator[Replayed]", advance: "Progress", of: int) -> "Iterator[Replayed]":
+    for number, one in enumerate(replayed, 1):
+        if number % 100 == 0 or number == of:
+            advance("groups tried", number, of)
+        yield one
+
+
 def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "Iterator[Replayed]":
     from carbonation_core.reports.replay import Difference
 
@@ -167,7 +188,7 @@ def _changes(replayed: "Iterator[Replayed]", counts: "Counter[Difference]") -> "
 
 def _as_text(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes: list[str]) -> Iterator[str]:
     from carbonation_core.reports.replay import Difference
-    from carbonation_dagster.cli.text_table import text_table
+    from carbonation_dagster.cli.text_table import terminal_width, text_table
 
     first = next(changes, None)
     if first is not None:
@@ -177,7 +198,7 @@ def _as_text(changes: "Iterator[Replayed]", counts: "Counter[Difference]", notes
             for one in group
         )
         headings = ("would be", "watch", "group", "from", "to", "why")
-        yield from (f"{line}\n" for line in text_table(headings, rows))
+        yield from (f"{line}\n" for line in text_table(headings, rows, width=terminal_width()))
         yield "\n"
     numbers = [str(counts[difference]) for difference in Difference]
     yield from (f"{line}\n" for line in text_table(tuple(Difference), [numbers]))

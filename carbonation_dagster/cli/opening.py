@@ -9,14 +9,16 @@ from carbonation_core.project import open_project as open_checked_project
 from carbonation_core.project import open_unchecked as open_unchecked_project
 
 
-def begin_log(path: str | None, *, as_service: bool = False) -> None:
+def begin_log(path: str | None, *, as_service: bool = False, level: int | None = None) -> None:
     """Log to standard error, in the form that is configured.
 
     From the configured level on where the log is all that is told, `as_service`;
     a command that prints what it did logs warnings only, unless more is asked for.
+    `level` is one that was asked for on the command line.
     """
     config = load_config(path)
-    level = records.level_number(config.logging.level)
+    configured = records.level_number(config.logging.level)
+    level = configured if level is None else level
     if not as_service and level >= logging.INFO:
         level = max(level, logging.WARNING)
     handler = records.ToStandardError()
@@ -24,9 +26,9 @@ def begin_log(path: str | None, *, as_service: bool = False) -> None:
     records.begin(level, handler)
 
 
-def open_project(path: str | None, *, as_service: bool = False) -> Project:
+def open_project(path: str | None, *, as_service: bool = False, level: int | None = None) -> Project:
     """The project with its schema current, after the log has begun; raises as the core does."""
-    begin_log(path, as_service=as_service)
+    begin_log(path, as_service=as_service, level=level)
     return open_checked_project(path)
 
 

@@ -16,10 +16,12 @@ from carbonation_dagster.cli.text_table import terminal_width, text_table
 Rows = Iterable[Mapping[str, Any]]
 
 
-def as_table(columns: Sequence[str], rows: Rows) -> Iterator[str]:
-    """Aligned columns under their names; times to the second, in UTC."""
+def as_table(
+    columns: Sequence[str], rows: Rows, spare: Sequence[str] = (), beneath: int = 1
+) -> Iterator[str]:
+    """Aligned columns under their names; times to the second, in UTC. See `text_table`."""
     cells = ([_cell(row[name]) for name in columns] for row in rows)
-    for line in text_table(columns, cells, width=terminal_width()):
+    for line in text_table(columns, cells, width=terminal_width(), spare=spare, beneath=beneath):
         yield f"{line}\n"
 
 

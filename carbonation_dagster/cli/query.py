@@ -150,7 +150,8 @@ def files(
                 click.echo(database.query_files(filters, names, order, count_only=True))
                 return
             found = database.iter_files(filters, names, order, limit)
-        _print(form, names, ({name: written(value) for name, value in row.items()} for row in found))
+        rows = ({name: written(value) for name, value in row.items()} for row in found)
+        _print(form, names, rows, spare=() if given else names[:1:-1])
 
 
 @query.command(
@@ -219,7 +220,11 @@ def components(
         if count:
             click.echo(database.query_components(filters, count_only=True))
             return
-        _print(form, names, database.iter_components(filters, names, _split(order_by) or None, limit))
+        found = database.iter_components(filters, names, _split(order_by) or None, limit)
+        if columns:
+            _print(form, names, found)
+        else:
+            _print(form, names, found, _SPARE_OF_COMPONENTS, beneath=2)
 
 
 # What a person looks for; the widest come last.
@@ -234,6 +239,7 @@ _USUAL_OF_COMPONENTS = (
     "reason",
     "waits_for",
 )
+_SPARE_OF_COMPONENTS = ("attempts", "watch_name", "next_attempt", "group_key")
 
 
 def _since(text: str) -> datetime:
@@ -251,13 +257,20 @@ def _since(text: str) -> datetime:
     return found if isinstance(found, datetime) else datetime.combine(found, time.min, UTC)
 
 
-def _print(form: str, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    from carbonation_dagster.cli.printing import WRITERS
+def _print(
+    form: str,
+    names: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    spare: Sequence[str] = (),
+    beneath: int = 1,
+) -> None:
+    from carbonation_dagster.cli.printing import WRITERS, as_table
 
-    for portion in WRITERS[form](names, rows):
-        if form == "table":
-            click.echo(portion, nl=False)  # colour on a terminal only
-        else:
+    if form == "table":
+        for line in as_table(names, rows, spare, beneath):
+            click.echo(line, nl=False)  # colour on a terminal only
+    else:
+        for portion in WRITERS[form](names, rows):
             sys.stdout.write(portion)
     sys.stdout.flush()  # that it cannot be written is still this command's to say
 

@@ -1,9 +1,7 @@
 """`carbonation reconcile`: what the database says against what is there."""
 
-import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,13 @@ from carbonation_dagster.cli.commands import OLD_NAMES, Group, watch_name_option
 
 if TYPE_CHECKING:
     from carbonation_core.project import Project
-    from carbonation_core.reconcile.archive import ArchiveReconciliation, Progress
+    from carbonation_core.reconcile.archive import ArchiveReconciliation
     from carbonation_core.reconcile.scope import Scope
+
+
+_no_progress_option = click.option(
+    "--no-progress", is_flag=True, help="Without a progress bar, which only a terminal shows."
+)
 
 
 @click.group(cls=Group)
@@ -29,8 +32,9 @@ def reconcile() -> None:
     examples=("carbonation reconcile delivery", "carbonation reconcile delivery --watch-name incoming"),
 )
 @watch_name_option("Only this watch.")
+@_no_progress_option
 @click.pass_obj
-def delivery(path: str | None, watch_name: str | None) -> None:
+def delivery(path: str | None, watch_name: str | None, no_progress: bool) -> None:
     """Look at all that lies in delivery.
 
     Files never seen are recorded, vanished ones cleared, and what failed a check
@@ -40,6 +44,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     from carbonation_core.errors import ScanError
     from carbonation_core.reconcile.delivery import DeliveryReconciliation, reconcile_delivery
     from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.cli.progress import progress
     from carbonation_dagster.cli.text_table import text_table
 
     project = open_project(path)
@@ -48,7 +53,9 @@ def delivery(path: str | None, watch_name: str | None) -> None:
     rows, failed = [], False
     for name in names:
         try:
-            rows.append([str(value) for value in astuple(reconcile_delivery(project, name))])
+            with progress(f"{name}: files ", shown=not no_progress) as advance:
+                found = reconcile_delivery(project, name, advance)
+            rows.append([str(value) for value in astuple(found)])
         except ScanError as error:
             _echo_error(f"watch {name}: {error}")
             failed = True
@@ -76,7 +83,7 @@ def delivery(path: str | None, watch_name: str | None) -> None:
 @click.option(
     "--workers", type=click.IntRange(1, 1000), metavar="N", help="Threads; else `workers` of config.toml."
 )
-@click.option("--no-progress", is_flag=True, help="Without a progress bar, which only a terminal shows.")
+@_no_progress_option
 @click.option("--adopt", is_flag=True, help="Register files that the database knows nothing of.")
 @click.option("--force", is_flag=True, help="Whatever share of an archive would be called missing.")
 @click.pass_obj
@@ -103,13 +110,14 @@ def archive(
     from carbonation_core.errors import ScanError
     from carbonation_core.reconcile.archive import reconcile_archive
     from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.cli.progress import progress
 
     project = open_project(path)
     scopes = _scopes(project, archive_names, watch_name, paths, adopt)
     done: list[ArchiveReconciliation] = []
     for name, scope in scopes.items():
         try:
-            with _progress(name, shown=not no_progress) as progress:
+            with progress(f"{name}: files ", shown=not no_progress) as advance:
                 found = reconcile_archive(
                     project,
                     name,
@@ -118,7 +126,7 @@ def archive(
                     adopt=adopt,
                     force=force,
                     workers=workers,
-                    progress=progress,
+                    progress=advance,
                 )
         except ScanError as error:
             _echo_error(f"archive {name}: {error}")
@@ -193,29 +201,3 @@ def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
         for found in done
     ]
     yield from text_table(headings, rows)
-
-
-@contextmanager
-def _progress(name: str, shown: bool) -> "Iterator[Progress]":
-    """Tells on a terminal how far an archive's reconciliation has come."""
-    if not shown or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda _what, _done, _of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks = {}
-
-        def advance(what: str, done: int, of: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"{name}: files {what}", total=of)
-            bar.update(tasks[what], completed=done, total=of)
-
-        yield advance

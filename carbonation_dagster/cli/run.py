@@ -16,6 +16,7 @@ from carbonation_dagster.cli.commands import Command
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
+    from carbonation_core.reconcile.archive import Progress
     from carbonation_dagster.one_pass import Pass
 
 log = logging.getLogger(__name__)
@@ -32,22 +33,38 @@ log = logging.getLogger(__name__)
 @click.option("--no-ui", is_flag=True, help="Without the web UI.")
 @click.option("--once", is_flag=True, help="One pass over all watches in this process, then end.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen to each group; write nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="With --once: only warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="With --once: lines from DEBUG on, and no bar.")
 @click.pass_obj
-def run(config: str | None, host: str, port: int, no_ui: bool, once: bool, dry_run: bool) -> None:
+def run(
+    config: str | None,
+    host: str,
+    port: int,
+    no_ui: bool,
+    once: bool,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Run the service: Dagster's daemon, code server, web UI and workers for its runs.
 
     SIGTERM and Ctrl-C end it within 20 s, SIGHUP has it read its configuration again.
 
-    With --once the exit code is 0 when all is well, 3 when an attempt failed in
+    With --once a terminal shows bars instead of a line for each group; what fails
+    has its line. The exit code is 0 when all is well, 3 when an attempt failed in
     this pass, and 1 for an error such as a watch directory that is missing, or
     when a signal ended it.
     """
     if once and dry_run:
         raise click.UsageError("--dry-run says what would happen; it does not go with --once")
+    if quiet and verbose:
+        raise click.UsageError("-q asks for less and -v for more; take one of them")
+    if (quiet or verbose) and not once:
+        raise click.UsageError("-q and -v go with --once; the service logs as [logging] says")
     if dry_run:
         _dry_run(config)
     elif once:
-        _once(config)
+        _once(config, logging.WARNING if quiet else logging.DEBUG if verbose else None)
     else:
         _serve(config, host, port, with_ui=not no_ui)
 
@@ -102,15 +119,55 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _once(config: str | None) -> None:
+def _once(config: str | None, level: int | None) -> None:
     from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.cli.progress import progress
     from carbonation_dagster.one_pass import run_pass
 
     with _interruptible():
-        done = run_pass(open_project(config, as_service=True))
+        project = open_project(config, as_service=True, level=level)
+        with progress(shown=level is None) as advance, _groups_counted(advance, shown=level is None) as told:
+            done = run_pass(project, progress=told)
     for level, line in summary(done):
         log.log(level, line)
     sys.exit(done.exit_code)
+
+
+@contextmanager
+def _groups_counted(advance: "Progress", *, shown: bool) -> "Iterator[Progress]":
+    """On a terminal, groups that end well move a bar instead of having a line each in the log."""
+    from carbonation_core.logs import records
+    from carbonation_core.pipeline import outcomes
+    from carbonation_dagster.cli.progress import is_drawn
+    from carbonation_dagster.one_pass import READY
+
+    handler = records.begun()
+    if not shown or not is_drawn() or handler is None:
+        yield advance
+        return
+    ready, ended, failed = 0, 0, 0
+
+    def told(what: str, done: int, of: int | None) -> None:
+        nonlocal ready
+        ready = of or 0 if what == READY else ready
+        if what != READY or ready:
+            advance(what, done, of)
+
+    def count(record: logging.LogRecord) -> bool:
+        nonlocal ended, failed
+        if record.name != outcomes.__name__:
+            return True
+        ended, failed = ended + 1, failed + (record.levelno >= logging.WARNING)
+        advance(READY, ended, max(ready, ended))
+        if failed:
+            advance("groups failed", failed, max(ready, ended))
+        return record.levelno >= logging.WARNING
+
+    handler.addFilter(count)
+    try:
+        yield told
+    finally:
+        handler.removeFilter(count)
 
 
 @contextmanager

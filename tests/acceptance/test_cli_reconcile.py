@@ -119,13 +119,42 @@ def test_paths_choose_a_part_of_the_archive(archive: Desk) -> None:
     assert int(table(archive.good("reconcile", "archive", below, "--dry-run"))[1][1]) >= 1
 
 
-@pytest.mark.parametrize(("options", "shown"), [((), True), (("--no-progress",), False)])
-def test_a_terminal_sees_a_progress_bar(archive: Desk, options: tuple[str, ...], shown: bool) -> None:
+BAR = b"main: files compared"
+
+
+@pytest.mark.parametrize(
+    ("words", "bar"),
+    [
+        (("reconcile", "archive", "--dry-run"), BAR),
+        (("reconcile", "archive", "--dry-run", "--no-progress"), None),
+        (("reconcile", "delivery"), b"incoming: files looked at"),
+        (("check", "rules", "rules.toml"), b"groups tried"),
+    ],
+)
+def test_a_terminal_sees_a_progress_bar(archive: Desk, words: tuple[str, ...], bar: bytes | None) -> None:
+    told = on_a_terminal(archive, *words)
+    assert bar in told if bar else BAR not in told
+
+
+def test_on_a_terminal_a_pass_shows_bars_and_a_line_only_for_what_fails(desk: Desk) -> None:
+    desk.good("db", "init")
+    deliver(desk, "run1", "lidar", 1)
+    deliver(desk, "run2", "", 1)  # of no instrument: its extractor raises
+    told = on_a_terminal(desk, "run", "--once", code=3)
+    assert b"files settled" in told
+    assert b"groups done" in told
+    assert b"group run1: archived" not in told
+    assert b"run2: retry_pending" in told
+    assert b"2 groups: " in told
+
+
+def on_a_terminal(desk: Desk, *words: str, code: int = 0) -> bytes:
+    """What a command writes to standard error when that is a terminal."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "reconcile", "archive", "--dry-run", *options],
-        cwd=archive.directory,
-        env={**archive.environment(), "TERM": "xterm"},
+        [*COMMAND, *words],
+        cwd=desk.directory,
+        env={**desk.environment(), "TERM": "xterm", "COLUMNS": "200"},
         stdout=subprocess.DEVNULL,
         stderr=its,
     )
@@ -140,5 +169,5 @@ def test_a_terminal_sees_a_progress_bar(archive: Desk, options: tuple[str, ...],
             break
         told += part
     os.close(ours)
-    assert process.wait() == 0
-    assert (b"main: files compared" in told) is shown
+    assert process.wait() == code
+    return told

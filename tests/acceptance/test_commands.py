@@ -65,3 +65,10 @@ def _help(*words: str) -> str:
     done = CliRunner().invoke(main, [*words, "--help"], terminal_width=60)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+@pytest.mark.parametrize("words", [("run", "-q"), ("run", "--once", "-q", "-v"), ("run", "--dry-run", "-v")])
+def test_to_say_less_or_more_is_for_a_pass(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "-q" in done.output

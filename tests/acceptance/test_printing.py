@@ -62,3 +62,20 @@ def test_a_narrow_table_has_fewer_columns_and_whole_words() -> None:
         "          files to arrive",
     ]
     assert "2026" in [*text_table(("watch", "seen", "why"), rows, spare=("seen",))][1]
+
+
+def test_where_sentences_have_no_room_they_stand_beneath_their_row() -> None:
+    headings = ("file", "tries", "why", "waits")
+    rows = [("run1.dat", "2", "the file says it is broken", "for another attempt"), ("run2.dat", "0", "", "")]
+    table = [
+        click.unstyle(line) for line in text_table(headings, rows, width=20, spare=("tries",), beneath=2)
+    ]
+    assert table == [
+        "file      tries",
+        "run1.dat      2",
+        "    the file says it",
+        "    is broken",
+        "    for another",
+        "    attempt",
+        "run2.dat      0",
+    ]
