@@ -22,6 +22,7 @@ from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat, notify
 from carbonation_core.reports.notify import Failure
 from carbonation_core.text import counted, shown
+from carbonation_dagster.defs.messages import WHAT_TO_DO
 from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
     FAILED_GROUPS_CHECK,
@@ -160,7 +161,9 @@ def _iso(at: float) -> str:
 def _to_log(config: Config, failures: Sequence[Failure]) -> None:
     for one in failures:
         known = {"run_id": one.name} if one.kind == "run_failure" else {}
-        log.error("%s: %s", one.title, one.reason, extra={**known, **(one.labels or {})})
+        # Groups that failed have had their lines, one each, when they did.
+        level = logging.DEBUG if one.reason.endswith(WHAT_TO_DO) else logging.ERROR
+        log.log(level, "%s: %s", one.title, one.reason, extra={**known, **(one.labels or {})})
 
 
 def _to_command(config: Config, failures: Sequence[Failure]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from carbonation_core.reports.notify import NotifyError, unreached
+from carbonation_core.reports.notify import Failure, NotifyError, unreached
 from carbonation_dagster.defs import alert_sensors
 from carbonation_dagster.defs.resources import RESOURCE
 from tests.core.reports.test_notify import Hook
@@ -129,17 +129,21 @@ def test_runs_of_others_in_the_same_dagster_are_theirs(told: Told) -> None:
     assert told.tick() == "nothing failed"
 
 
-def test_the_log_gets_a_line_each(
+def test_the_log_gets_a_line_for_what_has_none_yet(
     make: SiteMaker, instance: dg.DagsterInstance, hook: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = Told(show(make(BROKEN, more=PLUGIN_SECTION), instance), hook)
     told.tick("log")
     (run,) = told.fail("run7.dat")
-    with caplog.at_level(logging.ERROR, logger=alert_sensors.__name__):
+    with caplog.at_level(logging.DEBUG, logger=alert_sensors.__name__):
         told.tick("log")
-    lines = [record.getMessage() for record in caplog.records if record.name == alert_sensors.__name__]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"run {run[:8]} of watch_incoming (run7.dat) failed: the group failed: run7")
+        died = Failure("run_failure", "run-2", "run run-2 failed", "its process is gone", "2026-01-01")
+        alert_sensors.SENDERS["log"](told.shown.site.project.config, [died])
+    lines = [one for one in caplog.records if one.name == alert_sensors.__name__]
+    assert [one.levelname for one in lines] == ["DEBUG", "ERROR"]
+    said = lines[0].getMessage()
+    assert said.startswith(f"run {run[:8]} of watch_incoming (run7.dat) failed: the group failed: run7")
+    assert lines[1].getMessage() == "run run-2 failed: its process is gone"
 
 
 def test_only_what_is_asked_for_is_told(make: SiteMaker, instance: dg.DagsterInstance, hook: Hook) -> None:
