@@ -1,7 +1,7 @@
 """Expected arrivals: made ahead, found by what came, closed in bulk."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,7 +96,11 @@ def make(connection: Connection, watch_name: str, expectation: str, rows: Iterab
                 {
                     "watch_name": watch_name,
                     "expectation": expectation,
-                    **asdict(row),
+                    "at": row.at,
+                    "opens_at": row.opens_at,
+                    "late_at": row.late_at,
+                    "missed_at": row.missed_at,
+                    "group_key": row.group_key,
                     "group_key_sha256": None if row.group_key is None else path_digest(row.group_key),
                     "state": ArrivalState.EXPECTED,
                     "due_at": row.late_at,
@@ -196,8 +200,13 @@ def store(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def due(connection: Connection, watch_name: str, now: datetime) -> list[ArrivalRow]:
-    """All whose state time alone has changed, the oldest first."""
-    query = select(*_COLUMNS).where(E.watch_name == watch_name, E.due_at <= now).order_by(E.at, E.id)
+    """Those whose state time alone has changed, the longest due first; a portion of them."""
+    query = (
+        select(*_COLUMNS)
+        .where(E.watch_name == watch_name, E.due_at <= now)
+        .order_by(E.due_at, E.id)
+        .limit(PORTION)
+    )
     return _rows(connection, query)
 
 
@@ -234,7 +243,9 @@ def on_board(
         query = query.where(E.at < until)
     if states:
         query = query.where(E.state.in_(states))
-    return _rows(connection, query.order_by(E.watch_name, E.expectation, E.at, E.id))
+    # By time, as an index has it: in the order of expectations all rows of a watch would be read.
+    rows = _rows(connection, query.order_by(E.watch_name, E.at, E.id))
+    return sorted(rows, key=lambda row: (row.watch_name, row.expectation or ""))
 
 
 def keys_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, str]:
@@ -275,6 +286,11 @@ def forget(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(delete(E).where(E.id.in_(chunk)))
 
 
+_STATE = [column.key for column in _COLUMNS].index("state")
+
+
 def _rows(connection: Connection, query: Executable) -> list[ArrivalRow]:
-    found = (row._asdict() for row in connection.execute(query))
-    return [ArrivalRow(**{**row, "state": ArrivalState(row["state"])}) for row in found]
+    rows: list[list[Any]] = [list(row) for row in connection.execute(query)]
+    for row in rows:
+        row[_STATE] = ArrivalState(row[_STATE])
+    return [ArrivalRow(*row) for row in rows]

@@ -217,11 +217,7 @@ def _tell(news: Sequence[tuple[ArrivalRow, int | None, FeedEvent]]) -> None:
         rows = [row for row, _, its in news if its is event]
         level = logging.INFO if event is FeedEvent.ARRIVED else logging.WARNING
         for row in rows[:FEW]:
-            what = (
-                f"{row.group_key}, expected at"
-                if row.group_key
-                else f"what was expected ({row.expectation}) at"
-            )
+            what = row.group_key or f"what is expected by {row.expectation}"
             log.log(level, "%s %s; its time was %s", what, says, shown(row.at))
         if len(rows) > FEW:
             log.log(level, "and %d more: each %s", len(rows) - FEW, says)

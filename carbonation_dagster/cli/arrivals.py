@@ -89,7 +89,10 @@ def show(path: str | None, watch_name: str | None, since: str, states: Sequence[
     names = [field.name for field in fields(Arrival)]
     rows = ({name: _written(getattr(one, name)) for name in names} for one in found)
     for portion in WRITERS[form](names, rows):
-        sys.stdout.write(portion)
+        if form == "table":
+            click.echo(portion, nl=False)  # colour on a terminal only
+        else:
+            sys.stdout.write(portion)
     sys.stdout.flush()
 
 

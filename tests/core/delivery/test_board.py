@@ -64,6 +64,7 @@ def come(site: Site, *names: str) -> None:
     site.settle()
 
 
+@pytest.mark.long
 def test_a_station_day_over_the_change_to_summer_time_with_two_missed_and_one_late(make: SiteMaker) -> None:
     midnight = datetime(2025, 3, 29, 23, tzinfo=UTC)  # 2025-03-30 00:00 in Berlin
     site = expecting(make, STATION, now=midnight - timedelta(minutes=1))
