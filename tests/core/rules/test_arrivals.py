@@ -18,7 +18,7 @@ def at(minutes: float) -> datetime:
 def of_day(day: datetime, cron: str) -> list[str]:
     expect = Expect(cron=cron, timezone="Europe/Berlin", within=WITHIN)
     last = day + timedelta(days=1, hours=2)
-    times = (slot.at.astimezone(expect.zone) for slot in slots(expect, day - timedelta(hours=2), last))
+    times = (slot.at.astimezone(expect.zone) for slot in slots(expect, day - timedelta(hours=3), last))
     return [f"{time:%H:%M}" for time in times if time.date() == day.date()]
 
 
