@@ -2,7 +2,7 @@
 # and again when what it holds changes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench bench-database soak clean requirements
+.PHONY: help demo test test-long check docs bench bench-database soak clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make test    the tests'
 	@echo 'make test-long   those that hurt a service for minutes'
 	@echo 'make check   ruff, mypy, import-linter'
+	@echo 'make docs    the documentation as a site, in build/site'
 	@echo 'make bench   how long archiving takes, against cp and sync, and what many files cost'
 	@echo 'make bench-database   how long questions take with a million components; some minutes'
 	@echo 'make soak    half an hour of load, with kills; SOAK="--minutes 5 --kills 3" for less'
@@ -38,6 +39,11 @@ check: $(VENV)/made
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A link that leads nowhere is an error. The search needs a server, any one.
+docs: $(VENV)/made
+	$(BIN)/zensical build --strict --clean
+	@echo 'to read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000'
 
 bench: $(VENV)/made
 	@$(BIN)/python tests/bench/against_cp.py
@@ -72,6 +78,6 @@ $(VENV)/made: requirements.txt pyproject.toml plugins/shapefile/pyproject.toml p
 
 # Needs uv. Newer versions: remove requirements.txt first.
 requirements:
-	printf 'hatchling\neditables\n' | uv pip compile - pyproject.toml --extra test --universal --python-version 3.11 \
+	printf 'hatchling\neditables\n' | uv pip compile - pyproject.toml --extra test --extra docs --universal --python-version 3.11 \
 		--quiet --no-annotate --no-header --no-emit-index-url --output-file requirements.txt
 	sed -i "/== 'win32'$$/d; 1i # All that make installs, exactly, for Python 3.11 to 3.13. Written by: make requirements" requirements.txt
