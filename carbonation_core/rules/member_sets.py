@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import product
 from zoneinfo import ZoneInfo
 
@@ -42,14 +43,17 @@ class Slot:
 
     def times(self, begin: datetime, step: timedelta) -> frozenset[Combination]:
         """The times that a clock shows in a slot, one each `step`, less those that spring leaves out."""
-        end = begin + self.length
-        found, at = set(), begin.replace(tzinfo=self.zone).timestamp()
-        last = end.replace(tzinfo=self.zone).timestamp()
-        while at < last:
-            shown = datetime.fromtimestamp(at, self.zone).replace(tzinfo=None, fold=0)
-            found.add((shown,))
-            at += step.total_seconds()
-        return frozenset(found)
+        return _times(self.zone, begin, begin + self.length, step)
+
+
+@lru_cache(maxsize=64)  # it is asked for each look and for each member
+def _times(zone: ZoneInfo, begin: datetime, end: datetime, step: timedelta) -> frozenset[Combination]:
+    found, at = set(), begin.replace(tzinfo=zone).timestamp()
+    last = end.replace(tzinfo=zone).timestamp()
+    while at < last:
+        found.add((datetime.fromtimestamp(at, zone).replace(tzinfo=None, fold=0),))
+        at += step.total_seconds()
+    return frozenset(found)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def readiness(
     """Whether a group with these files, last opened at that time, is whole.
 
     `unsettled`: a file that belongs to it has not settled yet. `timed_out`: its
-    timeout has passed, which under "archive_partial" makes it whole.
+    timeout has passed, which under "archive_partial" makes it whole, and so does
+    it that a part of it is archived already.
     """
     if not any(member.status in ASKING for member in members):
         return Readiness(ready=False, idle=True)
@@ -96,12 +97,12 @@ def readiness(
     names = lacks.names + tuple(name for name in sums if not name.endswith(lacks.names))
     lacks = Shortfall(names, lacks.tallies, lacks.wanted)
     unsettled = unsettled or any(m.status is FileStatus.DETECTED and m.in_delivery for m in members)
-    partial = (
-        timed_out and rules.completeness is not None and rules.completeness.on_timeout == "archive_partial"
-    )
+    is_begun = any(m.in_archive for m in done)
+    partial = (timed_out or is_begun) and rules.waits.on_timeout == "archive_partial"
+    partial = partial and rules.completeness is not None
     ready = (not lacks.is_required or partial) and not unsettled
     # What comes to a group that is archived without it joins at once.
-    waits = ready and bool(lacks.wanted) and not timed_out and not any(m.in_archive for m in done)
+    waits = ready and bool(lacks.wanted) and not timed_out and not is_begun
     not_before = opened_at + rules.waits.patience if waits else None
     return Readiness(ready, idle=False, lacks=lacks, not_before=not_before)
 

@@ -87,3 +87,11 @@ def test_an_expected_extension_may_be_that_of_the_sidecars() -> None:
     both = rule_set(completeness=listed.completeness, integrity=[{"type": "checksum", "sidecar": ".sha256"}])
     assert lacking(["run1.dat", "run1.dat.sha256"], both) == ()
     assert lacking(["run1.dat", "run1.sha256"], both) == ()
+
+
+def test_what_comes_late_to_a_group_archived_in_part_waits_for_nothing_else() -> None:
+    late = grouped(expected_extensions=[".dat", ".json", ".xml"], on_timeout="archive_partial")
+    there = [member("a.dat", FileStatus.ARCHIVED, in_archive=True), member("a.json")]
+    assert stands(there, late).ready
+    assert stands(there, late).lacks.in_words == "lacks .xml"
+    assert not stands(there, grouped(expected_extensions=[".dat", ".json", ".xml"])).ready
