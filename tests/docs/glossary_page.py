@@ -12,7 +12,8 @@ WORDS = {
     "site": "one service with its own Dagster, on one host or on several; `[service] site` names it",
     "component": "one delivered file (table `file_components`)",
     "group": "components of one watch under one group key (table `files`, one row per group)",
-    "group key": "what the components of a group have in common: their stem, fields of their paths, or what the plugin says",
+    "group key": "what the components of a group have in common: their stem, fields of their paths, "
+    "or what the plugin says",
     "rule set": "a named table of rules.toml",
     "archive": "a configured destination",
     "plugin": "the installed package that gives the typed columns and the callables",
