@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 
 ENTRY_POINTS = "carbonation.plugin"
 LONGEST_ERROR = 2000  # characters of what a plugin raised; the rest is in the log
+_EARLIER_RELEASE = "carbonation"  # the package of carbonation 0.0.x
+_IMPORTS_EARLIER = (
+    'imports "carbonation", which is the earlier release; write "from carbonation_core import Plugin" and '
+    '"from carbonation_core import FileBase" where it imports these two'
+)
 
 
 class Extractor(Protocol):
@@ -258,6 +263,9 @@ def load_plugin(config: Config) -> Plugin:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if _package(error.name) == _EARLIER_RELEASE != _package(module_name):
+            line = _told(error, [module_name]).rpartition(" (")[2].rstrip(")")
+            raise ConfigError(f'{where}: plugin "{target}" {_IMPORTS_EARLIER} ({line})') from None
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise ConfigError(
                 f'{where}: plugin "{target}" needs a module that is not installed: {error.name}'
@@ -275,6 +283,8 @@ def load_plugin(config: Config) -> Plugin:
     if plugin is None:
         raise ConfigError(f'{where}: package "{module_name}" has no "{attribute or "plugin"}"')
     if not isinstance(plugin, Plugin):
+        if _package(type(plugin).__module__) == _EARLIER_RELEASE:
+            raise ConfigError(f'{where}: plugin "{target}" {_IMPORTS_EARLIER}')
         raise ConfigError(
             f'{where}: "{target}" should be a carbonation_core.Plugin, not {type(plugin).__name__}'
         )

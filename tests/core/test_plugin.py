@@ -115,6 +115,12 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
             "import not_installed_here",
             'plugin "my_wrong" needs a module that is not installed: not_installed_here',
         ),
+        (
+            "from pathlib import Path\nfrom carbonation.plugin import Plugin",
+            'plugin "my_wrong" imports "carbonation", which is the earlier release; write "from '
+            'carbonation_core import Plugin" and "from carbonation_core import FileBase" where it imports '
+            "these two (FILE, line 2)",
+        ),
         ("1 / 0", 'plugin "my_wrong" cannot be imported: ZeroDivisionError: division by zero (FILE, line 1)'),
         (
             "import json\n\njson.loads('{')",
@@ -171,6 +177,14 @@ def test_a_plugin_that_is_none_says_why(tmp_path: Path, source: str, sentence: s
     (tmp_path / f"{module}.py").write_text(source)
     sentence = sentence.replace("my_wrong", module).replace("FILE", str(tmp_path / f"{module}.py"))
     assert fault(config(tmp_path, module)).startswith(sentence)
+
+
+def test_a_plugin_of_the_earlier_release_is_told_so_though_that_is_installed_too(tmp_path: Path) -> None:
+    (tmp_path / "carbonation.py").write_text("class Plugin: pass")
+    (tmp_path / "my_earlier.py").write_text("from carbonation import Plugin\nplugin = Plugin()")
+    assert fault(config(tmp_path, "my_earlier")).startswith(
+        'plugin "my_earlier" imports "carbonation", which is the earlier release; write "from carbonation_core'
+    )
 
 
 @pytest.mark.parametrize(
