@@ -23,6 +23,7 @@ from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
+Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
 
 
 def utc_now() -> datetime:

@@ -16,8 +16,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
-from carbonation_core.project import Project, rules_in_force, rules_on_disk
-from carbonation_core.reconcile.archive import Progress
+from carbonation_core.project import Progress, Project, rules_in_force, rules_on_disk
 from carbonation_core.reports import heartbeat, waiting
 
 if TYPE_CHECKING:

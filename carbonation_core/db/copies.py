@@ -17,13 +17,14 @@ from carbonation_core.lifecycle import FileStatus
 class Copy:
     """A copy that should lie in an archive, and where its component stands.
 
-    `is_current`: it is the component's newest; `in_work`: somebody owns its group.
+    `is_current`: it is the component's newest; `in_work`: somebody owns its group;
+    `digest`: None as long as nobody has read it.
     """
 
     id: int
     component_id: int
     path: str
-    digest: str
+    digest: str | None
     size: int
     mtime_ns: int
     status: FileStatus
@@ -47,17 +48,21 @@ _COPY = (
 
 
 def live(
-    engine: Engine, archive_name: str, watch_name: str | None, below: Sequence[str]
+    engine: Engine,
+    archive_name: str,
+    watch_name: str | None,
+    below: Sequence[str],
+    *,
+    unread: bool = False,
 ) -> Iterator[list[Copy]]:
-    """The current copies of an archive in pages, each read by itself; `below`: these paths, else all."""
+    """The current copies of an archive in pages, each read by itself.
+
+    `below`: these paths, else all; `unread`: only those without a digest.
+    """
     last = 0
     while True:
-        query = (
-            _copies(archive_name, watch_name, below)
-            .where(ArchiveCopy.id > last)
-            .order_by(ArchiveCopy.id)
-            .limit(PAGE)
-        )
+        query = _copies(archive_name, watch_name, below, unread=unread)
+        query = query.where(ArchiveCopy.id > last).order_by(ArchiveCopy.id).limit(PAGE)
         with reading(engine) as connection:
             rows = connection.execute(query).all()
         if not rows:
@@ -76,10 +81,15 @@ def live_by_id(connection: Connection, ids: Iterable[int]) -> dict[int, Copy]:
 
 
 def count(
-    connection: Connection, archive_name: str, watch_name: str | None = None, below: Sequence[str] = ()
+    connection: Connection,
+    archive_name: str,
+    watch_name: str | None = None,
+    below: Sequence[str] = (),
+    *,
+    unread: bool = False,
 ) -> int:
-    """How many current copies there are."""
-    query = _copies(archive_name, watch_name, below)
+    """How many current copies there are; `unread`: only those without a digest."""
+    query = _copies(archive_name, watch_name, below, unread=unread)
     return connection.execute(query.with_only_columns(func.count(ArchiveCopy.id))).scalar_one()
 
 
@@ -125,6 +135,33 @@ def record(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(
             insert(ArchiveCopy), [{**row, "path_key": path_digest(row["path"])} for row in rows]
         )
+
+
+def learn(connection: Connection, read: Sequence[tuple[Copy, str, int]]) -> None:
+    """Keep digest and mtime of copies that had none, unless they were superseded meanwhile."""
+    if not read:
+        return
+    rows = [
+        {
+            "b_id": copy.id,
+            "b_component": copy.component_id,
+            "b_path": copy.path,
+            "b_digest": digest,
+            "b_mtime": mtime_ns,
+        }
+        for copy, digest, mtime_ns in read
+    ]
+    told: dict[str, Any] = {"digest": bindparam("b_digest")}
+    of_copy = (ArchiveCopy.id == bindparam("b_id"), ArchiveCopy.digest.is_(None))
+    connection.execute(
+        update(ArchiveCopy).where(*of_copy).values(**told, mtime_ns=bindparam("b_mtime")), rows
+    )
+    of_file = (
+        FileComponent.id == bindparam("b_component"),
+        FileComponent.archive_path == bindparam("b_path"),
+        FileComponent.digest.is_(None),
+    )
+    connection.execute(update(FileComponent).where(*of_file).values(**told), rows)
 
 
 def hand_over(connection: Connection, givers: Mapping[int, int]) -> None:
@@ -177,10 +214,14 @@ def _joined() -> "Select[*tuple[Any, ...]]":
     return joined
 
 
-def _copies(archive_name: str, watch_name: str | None, below: Sequence[str]) -> "Select[*tuple[Any, ...]]":
+def _copies(
+    archive_name: str, watch_name: str | None, below: Sequence[str], *, unread: bool = False
+) -> "Select[*tuple[Any, ...]]":
     query = _joined().where(ArchiveCopy.archive_name == archive_name, ArchiveCopy.path_key.is_not(None))
     if watch_name is not None:
         query = query.where(FileComponent.watch_name == watch_name)
+    if unread:
+        query = query.where(ArchiveCopy.digest.is_(None))
     if below:
         query = query.where(or_(*(_is_below(path) for path in below)))
     return query

@@ -40,12 +40,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy that was made of a file; `digest` is SHA-256 in hexadecimal."""
+    """A copy that was made of a file; `digest` is SHA-256 in hexadecimal; None: it was never read."""
 
     component_id: int
     archive_name: str
     path: str
-    digest: str
+    digest: str | None
     size_bytes: int
     copied_at: datetime
     run_id: str | None

@@ -235,9 +235,9 @@ class ArchiveCopy(Base):
     archive_name: Mapped[str] = mapped_column(String(255))
     path: Mapped[str] = mapped_column(Text)
     path_key: Mapped[str | None] = mapped_column(String(64))
-    digest: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(64))  # None: it was imported, and is still to be read
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)  # 0 as long as there is no digest
     copied_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
     superseded_at: Mapped[datetime | None]

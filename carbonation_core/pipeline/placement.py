@@ -201,8 +201,9 @@ class _Planner:
         if not file.in_archive and decide.is_set_aside(file.filename, self._context.rules):
             return SetAside(file)
         policy = self._context.watch.redelivery
-        if file.in_archive and file.digest is not None:
-            if transfer.digest_source(order) == file.digest:
+        archived = _archived_digest(file) if file.in_archive else None
+        if archived is not None:
+            if transfer.digest_source(order) == archived:
                 return Kept(order, "the same bytes again", same_bytes=True)
             if policy in ("ignore", "error"):
                 reason = f'other bytes were delivered; redelivery = "{policy}"'
@@ -251,6 +252,18 @@ class _Planner:
         del self._gone[giver.id]
         self._givers[order.component_id] = giver
         return written or taking
+
+
+def _archived_digest(file: Component) -> str | None:
+    """SHA-256 of a file's copy, which is read where nobody has done so; None: it is not there."""
+    if file.digest is not None or file.archive_path is None:
+        return file.digest
+    try:
+        return file_system.digest_of(to_path(file.archive_path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_system.explained(error, f'"{file.archive_path}" cannot be read') from error
 
 
 def _versioned(context: StageContext, name: str, number: int) -> str:

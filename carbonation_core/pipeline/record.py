@@ -90,7 +90,10 @@ def _record_copies(
         written.order.component_id
         for _, written, giver in made
         if (written.order.supersedes and giver is None)
-        or (current[written.order.component_id].digest is not None and context.watch.redelivery == "replace")
+        or (
+            current[written.order.component_id].archive_path is not None
+            and context.watch.redelivery == "replace"
+        )
     ]
     superseded = copies.supersede(connection, superseding, now)
     givers = {written.order.component_id: giver.id for _, written, giver in made if giver is not None}

@@ -7,7 +7,7 @@ whole.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -24,15 +24,15 @@ from carbonation_core.disk.walk import Entry, Pool, look_at, own_stamp, pool
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import Event, may
 from carbonation_core.names import to_path, to_text
-from carbonation_core.project import Project, rules_accepted, rules_in_force
+from carbonation_core.project import Progress, Project, rules_accepted, rules_in_force
 from carbonation_core.reconcile.adoption import Adopter, adopter_of
+from carbonation_core.reconcile.digests import read_digests
 from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
 from carbonation_core.reconcile.scope import ALL, Scope
 from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
 from carbonation_core.text import counted
 
-Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
 COMPARED, WALKED = "compared", "walked"
 APPLIED_AT_ONCE = 200  # findings under one lock
 _CHANGING = (Kind.MISSING, Kind.RETURNED)
@@ -43,7 +43,8 @@ class ArchiveReconciliation:
     """What a reconciliation of one archive found, and did unless it was a trial or was refused.
 
     `compared` are the copies that were looked for, `expected` those that should
-    lie in the whole archive. `refused` says why nothing was changed.
+    lie in the whole archive. Of copies without a digest some were read, and some are
+    `unread` still. `refused` says why nothing was changed.
     """
 
     archive_name: str
@@ -52,10 +53,20 @@ class ArchiveReconciliation:
     findings: Findings = field(compare=False)
     dry_run: bool = False
     refused: str | None = None
+    read: int = 0
+    unread: int = 0
 
     def number(self, *kinds: Kind) -> int:
         """How many findings there are of these kinds."""
         return sum(self.findings.tally.get(kind, 0) for kind in kinds)
+
+    @property
+    def digests(self) -> str | None:
+        """What there is to say of digests in words; None if all were known."""
+        if not self.read and not self.unread:
+            return None
+        left = f", {self.unread:,} left for the next time" if self.unread else ""
+        return f"{counted(self.read, 'digest')} read{left}"
 
 
 def _told_to_nobody(_what: str, _done: int, _of: int | None) -> None:
@@ -94,7 +105,11 @@ def reconcile_archive(
         found = task.gathered()
         if found.refused is not None and not force:
             return replace(found, dry_run=dry_run)
-        return task.applied(found, dry_run, adopter)
+        done = task.applied(found, dry_run, adopter)
+        if dry_run:
+            return done
+        read, unread = read_digests(project, archive_name, scope, threads, progress)
+        return replace(done, read=read, unread=unread)
 
 
 def _require_mounted(project: Project, archive: Archive) -> None:

@@ -20,8 +20,7 @@ from carbonation_core.disk.walk import Entry, Pool, own_stamp, pool
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
-from carbonation_core.project import Project
-from carbonation_core.reconcile.archive import Progress
+from carbonation_core.project import Progress, Project
 from carbonation_core.text import counted
 
 log = logging.getLogger(__name__)

@@ -118,6 +118,7 @@ def is_doubtful(copy: Copy, finding: Finding) -> bool:
     """Whether only its digest can say that what has returned is what was archived."""
     return (
         finding.kind is Kind.RETURNED
+        and copy.digest is not None
         and finding.stamp is not None
         and finding.stamp.mtime_ns != copy.mtime_ns
     )

@@ -12,8 +12,7 @@ from carbonation_core.text import counted
 from carbonation_dagster.cli.commands import Group
 
 if TYPE_CHECKING:
-    from carbonation_core.project import Project
-    from carbonation_core.reconcile.archive import Progress
+    from carbonation_core.project import Progress, Project
     from carbonation_core.reports.hindsight import Fate
     from carbonation_core.reports.replay import Difference, Replayed
     from carbonation_core.rules.rule_sets import Rules

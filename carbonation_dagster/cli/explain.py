@@ -104,7 +104,8 @@ def _described(file: "FileStory") -> Iterator[str]:
         until = f", superseded {_time(copy.superseded_at)}" if copy.superseded_at else ""
         until += ", and not there" if copy.path in file.missing_copies else ""
         yield f"    archived in {copy.archive_name} {_time(copy.copied_at)}{until}: {printable(copy.path)}"
-        yield f"      {counted(copy.size_bytes, 'byte')}, SHA-256 {copy.digest}, run {copy.run_id or '-'}"
+        digest = copy.digest or "not read yet"
+        yield f"      {counted(copy.size_bytes, 'byte')}, SHA-256 {digest}, run {copy.run_id or '-'}"
 
 
 def _attempts(group: "GroupStory") -> Iterator[str]:

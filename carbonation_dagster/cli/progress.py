@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from carbonation_core.reconcile.archive import Progress as Advance
+    from carbonation_core.project import Progress as Advance
 
 
 def is_drawn() -> bool:

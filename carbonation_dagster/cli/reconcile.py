@@ -201,3 +201,6 @@ def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
         for found in done
     ]
     yield from text_table(headings, rows)
+    for found in done:
+        if found.digests:
+            yield f"archive {found.archive_name}: {found.digests}"

@@ -16,7 +16,7 @@ from carbonation_dagster.cli.commands import Command
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
-    from carbonation_core.reconcile.archive import Progress
+    from carbonation_core.project import Progress
     from carbonation_dagster.one_pass import Pass
 
 log = logging.getLogger(__name__)

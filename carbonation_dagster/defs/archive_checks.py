@@ -148,9 +148,9 @@ def unreadable_verdict(names: Names, archive_name: str, reason: str) -> Mapping[
 def in_words(found: ArchiveReconciliation) -> str:
     """The numbers of a comparison in one sentence."""
     counts = [f"{number} {kind}" for kind in Kind if (number := found.number(kind))]
-    return f"{counted(found.compared, 'file')} compared" + (
-        f": {', '.join(counts)}" if counts else ", all is well"
-    )
+    told = f": {', '.join(counts)}" if counts else ", all is well"
+    digests = f"; {found.digests}" if found.digests else ""
+    return f"{counted(found.compared, 'file')} compared{told}{digests}"
 
 
 def agreement_metadata(found: ArchiveReconciliation) -> MetadataMapping:

@@ -183,7 +183,7 @@ def test_a_plugin_of_the_earlier_release_is_told_so_though_that_is_installed_too
     (tmp_path / "carbonation.py").write_text("class Plugin: pass")
     (tmp_path / "my_earlier.py").write_text("from carbonation import Plugin\nplugin = Plugin()")
     assert fault(config(tmp_path, "my_earlier")).startswith(
-        'plugin "my_earlier" imports "carbonation", which is the earlier release; write "from carbonation_core'
+        'plugin "my_earlier" imports "carbonation", which is the earlier release; write "from '
     )
 
 
