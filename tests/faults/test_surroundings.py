@@ -83,7 +83,7 @@ def test_when_its_disk_has_filled_up_since_the_last_pass_the_next_one_archives_t
 def test_a_broken_storage_of_dagster_keeps_nothing_from_the_archive(site: Site) -> None:
     site.deliver("before.dat")
     assert once(site).exit_code == 0
-    for file in (site.directory / ".dagster").rglob("*.db"):
+    for file in (site.directory / ".dagster").rglob("*.db*"):
         file.write_bytes(b"no database" * 1000)
     site.deliver("a.dat")
 

@@ -173,7 +173,7 @@ def test_who_logs_never_waits_for_a_front_process_that_does_not_read(monkeypatch
     front.close()
     handler._to.close()
 
-    lost = [message for message in found if "were lost" in message]
+    lost = [message for message in found if "lost, as nobody" in message]
     kept = [message for message in found if message.startswith("line")]
     assert kept == [f"line {n}" for n in range(len(kept))]
     assert sum(int(message.split()[0]) for message in lost) == number - len(kept)
