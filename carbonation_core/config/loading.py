@@ -27,6 +27,8 @@ ENVIRONMENT_VARIABLE = "CARBONATION_CONFIG"
 # Set by `carbonation run` for its processes: a copy of that config.toml as it was
 # when the service read it. A change holds for all of them at once, or for none.
 ACCEPTED_VARIABLE = "CARBONATION_ACCEPTED_CONFIG"
+# The assets of a watch are <watch>/delivery and <watch>/catalog; these begin others.
+RESERVED_NAMES = ("archive", "report")
 
 
 class Config(Section):
@@ -154,6 +156,8 @@ def _faults(config: Config) -> Iterator[tuple[str, str, str]]:
         labels = [expected.label for expected in watch.expect]
         for label in sorted({label for label in labels if labels.count(label) > 1}):
             yield f"{table}: expect", "name", f'{labels.count(label)} are called "{label}"; give each a name'
+        if watch.name in RESERVED_NAMES:
+            yield table, "name", f"other assets in Dagster begin with {watch.name}/; give it another name"
         if watch.archive is not None and watch.archive not in archives:
             yield table, "archive", f'there is no archive "{watch.archive}"; known: {listing(archives)}'
         for archive in config.archive:

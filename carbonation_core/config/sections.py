@@ -281,7 +281,7 @@ class NotifySection(Section):
 class Watch(Section):
     """A directory that is watched, with its rule set."""
 
-    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`")
+    name: Name = Field(description="unique; letters, digits, `_`, `-`, `.`; not `archive` or `report`")
     type: str | None = Field(None, description="label, stored as `file_type`")
     path: DirectoryPath = Field(description="the directory that is watched")
     recursive: bool = Field(False, description="look into its directories, too")

@@ -69,11 +69,11 @@ class Names:
 
     def delivery_key(self, watch: str) -> dg.AssetKey:
         """The asset that stands for what lies in a watch's directory."""
-        return dg.AssetKey([*self.prefix, "delivery", dagster_name(watch)])
+        return dg.AssetKey([*self.prefix, dagster_name(watch), "delivery"])
 
     def catalog_key(self, watch: str) -> dg.AssetKey:
         """The asset that stands for a watch's complete groups."""
-        return dg.AssetKey([*self.prefix, "catalog", dagster_name(watch)])
+        return dg.AssetKey([*self.prefix, dagster_name(watch), "catalog"])
 
     def archive_key(self, archive: str) -> dg.AssetKey:
         """The asset that stands for the files of an archive."""

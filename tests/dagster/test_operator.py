@@ -203,7 +203,7 @@ def test_one_of_200_groups_fails_and_the_failure_names_it(operator: Operator) ->
     )
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assert (tags["carbonation/groups"], tags["carbonation/failed"]) == ("200", "run7")
-    assert operator.checks("catalog", "incoming") == {
+    assert operator.checks("incoming", "catalog") == {
         "completeness": "SUCCEEDED",
         "failed_groups": "FAILED",
         "integrity": "SUCCEEDED",
@@ -236,7 +236,7 @@ def test_the_graph_of_assets_shows_the_way_from_delivery_to_archive(
     browser.click("Catalog")
     said = browser.wait_for("archive / main", "catalog / incoming", "delivery / incoming")
     assert "Groups of `incoming` that are complete, checked, described and archived" in said
-    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/catalog/incoming")
+    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/incoming/catalog")
     browser.wait_for("ops@example.org", "instrument", "seconds to archive p95", "batch size", "Description")
 
 
@@ -271,11 +271,11 @@ def test_an_operator_finds_why_run7_is_not_archived_repairs_it_and_sees_all_turn
     after = archived_files(site)
     assert {Path(path).name for path in after.keys() - before.keys()} == {"run7.dat", "run7.json"}
     assert {path: when for path, when in after.items() if path in before} == before
-    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/catalog/incoming?view=checks")
+    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/incoming/catalog?view=checks")
     browser.wait_for("failed_groups Succeeded")
-    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/catalog/incoming")
+    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/incoming/catalog")
     browser.wait_for("Latest materialization")
-    assert operator.checks("catalog", "incoming") == dict.fromkeys(
+    assert operator.checks("incoming", "catalog") == dict.fromkeys(
         ("completeness", "failed_groups", "integrity"), "SUCCEEDED"
     )
 
@@ -344,9 +344,9 @@ def test_a_bad_delivery_turns_a_check_and_no_run(operator: Operator, browser: Br
     operator.service.wait_for(lambda: site.statuses().get("run300.dat") == "integrity_failed")
     failed = operator.runs_of("watch_incoming", "FAILURE")
     site.deliver("run301.dat", "run301.json")
-    operator.service.wait_for(lambda: operator.checks("catalog", "incoming").get("integrity") == "FAILED")
+    operator.service.wait_for(lambda: operator.checks("incoming", "catalog").get("integrity") == "FAILED")
     assert operator.runs_of("watch_incoming", "FAILURE") == failed
 
-    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/catalog/incoming?view=checks")
+    browser.go(f"http://127.0.0.1:{operator.service.port}/assets/incoming/catalog?view=checks")
     browser.click("integrity")
     browser.wait_for("run300", "has 0 bytes", "Failed")

@@ -50,7 +50,7 @@ def test_its_asset_depends_on_what_carbonation_archives(project: Path, way: str)
 
     graph = defs.resolve_asset_graph()
     assert graph.get(REPORT).parent_keys == {ARCHIVE}
-    assert graph.get(ARCHIVE).parent_keys == {dg.AssetKey(["catalog", "incoming"])}
+    assert graph.get(ARCHIVE).parent_keys == {dg.AssetKey(["incoming", "catalog"])}
     assert graph.get(REPORT).group_name == "reports"
     assert {sensor.name for sensor in defs.sensors or ()} >= {"watch_incoming", "changes"}
     dg.Definitions.validate_loadable(defs)

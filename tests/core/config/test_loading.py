@@ -132,6 +132,13 @@ def test_a_watch_beside_an_archive_of_like_name_is_no_fault(tmp_path: Path) -> N
     load(tmp_path, WATCH.replace('path = "incoming"', 'path = "archive-in"') + ARCHIVE)
 
 
+@pytest.mark.parametrize("name", ["archive", "report"])
+def test_a_watch_does_not_take_the_names_of_other_assets(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f'"{name}": key "name": other assets in Dagster begin with {name}/'):
+        load(tmp_path, WATCH.replace('name = "incoming"', f'name = "{name}"') + ARCHIVE)
+    load(tmp_path, WATCH + ARCHIVE.replace('name = "main"', f'name = "{name}"'))
+
+
 def test_values_never_change(tmp_path: Path) -> None:
     config = load(tmp_path, WATCH + ARCHIVE)
     with pytest.raises(ValidationError):

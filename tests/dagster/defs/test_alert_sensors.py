@@ -95,7 +95,7 @@ def test_a_check_is_told_again_only_after_it_passed(
     assert told.tick() == "nothing failed"
     told.fail("run9.dat")
     told.tick()
-    assert [one["name"] for one in told.hook.got[1]["failures"]] == ["catalog/incoming:failed_groups"]
+    assert [one["name"] for one in told.hook.got[1]["failures"]] == ["incoming/catalog:failed_groups"]
 
 
 def test_what_does_not_get_through_fails_the_tick_and_comes_again_with_what_failed_since(told: Told) -> None:

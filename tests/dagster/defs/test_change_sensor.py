@@ -54,26 +54,26 @@ def test_each_verdict_is_told_once_until_it_changes(hourly: Shown) -> None:
     site.deliver("run1.dat")
     site.settle()
     well = (True, None)
-    assert tick() == {"catalog/incoming completeness": well, "delivery/incoming freshness": well}
+    assert tick() == {"incoming/catalog completeness": well, "incoming/delivery freshness": well}
     assert tick() == {}
 
     site.tick(3601)
     assert tick() == {
-        "delivery/incoming freshness": (False, "nothing new since 2026-01-01 12:00:00 UTC; expected every 1h")
+        "incoming/delivery freshness": (False, "nothing new since 2026-01-01 12:00:00 UTC; expected every 1h")
     }
     site.tick(3600)
-    (passed, description) = tick()["catalog/incoming completeness"]
+    (passed, description) = tick()["incoming/catalog completeness"]
     assert not passed
     assert description == "run1 waits for .json; its timeout passed at 2026-01-01 14:00:04 UTC"
     assert tick() == {}
 
     site.deliver("run1.json")
     site.one_pass()
-    assert tick() == {"catalog/incoming completeness": well, "delivery/incoming freshness": well}
+    assert tick() == {"incoming/catalog completeness": well, "incoming/delivery freshness": well}
 
 
 def test_a_watch_that_expects_nothing_has_no_freshness(shown: Shown) -> None:
-    assert set(Ticking(shown)()) == {"catalog/incoming completeness"}
+    assert set(Ticking(shown)()) == {"incoming/catalog completeness"}
 
 
 def test_it_says_nothing_while_the_service_stops(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:

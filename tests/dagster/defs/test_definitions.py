@@ -170,7 +170,7 @@ def test_what_a_run_tells_goes_to_the_prefixed_assets(make: SiteMaker, instance:
         for event in result.all_events
         if event.event_type_value in ("ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_CHECK_EVALUATION")
     }
-    assert told == {"station/delivery/incoming", "station/catalog/incoming", "station/archive/main"}
+    assert told == {"station/incoming/delivery", "station/incoming/catalog", "station/archive/main"}
 
 
 def test_without_a_configuration_they_say_what_is_missing(
@@ -200,7 +200,7 @@ def test_refused_rules_do_not_stop_what_goes_on_with_the_earlier_ones(
     defs = build_defs(site.directory / "config.toml")
 
     parents = defs.resolve_asset_graph().get(dg.AssetKey(["archive", "other_one"])).parent_keys
-    assert {key.to_user_string() for key in parents} == {"catalog/incoming", "catalog/site_a"}
+    assert {key.to_user_string() for key in parents} == {"incoming/catalog", "site_a/catalog"}
     assert "rules.toml" in caplog.text
 
 

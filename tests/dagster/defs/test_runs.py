@@ -41,11 +41,11 @@ def test_a_batch_that_was_archived_is_materialised_in_catalog_and_archive(packed
 
     assert result.success
     made = packed.materialised(result)
-    assert set(made) == {"catalog/incoming", "archive/main"}
-    assert made["catalog/incoming"]["groups"].value == 2
+    assert set(made) == {"incoming/catalog", "archive/main"}
+    assert made["incoming/catalog"]["groups"].value == 2
     assert made["archive/main"]["files"].value == 2
     assert made["archive/main"]["bytes"].value == 3
-    catalog = {name: value.value for name, value in made["catalog/incoming"].items()}
+    catalog = {name: value.value for name, value in made["incoming/catalog"].items()}
     assert {name: catalog[name] for name in ("groups", "files", "bytes", "failures", "batch size")} == {
         "groups": 2,
         "files": 2,
@@ -55,8 +55,8 @@ def test_a_batch_that_was_archived_is_materialised_in_catalog_and_archive(packed
     }
     # The test's clock: first seen, and three seconds later settled and archived.
     assert catalog["seconds to archive p50"] == catalog["seconds to archive p95"] == 3
-    assert len(made["catalog/incoming"]["table"].records) == 2
-    assert made["catalog/incoming"]["rules digest"].value == packed.reports[0].rules_digest
+    assert len(made["incoming/catalog"]["table"].records) == 2
+    assert made["incoming/catalog"]["rules digest"].value == packed.reports[0].rules_digest
     assert packed.checks(result) == ALL_WELL
     assert set(packed.site.archived()) == {"a.dat", "b.dat"}
 
@@ -67,7 +67,7 @@ def test_a_batch_in_which_one_failed_is_materialised_with_a_failed_check_and_a_f
     result = one_batch(packed, good=b"1", bad=b"broken")
 
     assert not result.success
-    assert set(packed.materialised(result)) == {"catalog/incoming", "archive/main"}
+    assert set(packed.materialised(result)) == {"incoming/catalog", "archive/main"}
     assert packed.checks(result) == {**ALL_WELL, "failed_groups": False}
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_key == "catalog__incoming.archive"
@@ -100,7 +100,7 @@ def test_the_button_looks_and_processes_what_is_ready(shown: Shown) -> None:
 
     assert result.success
     assert set(shown.site.archived()) == {"0.dat", "1.dat", "2.dat"}
-    assert shown.materialised(result)["catalog/incoming"]["groups"].value == 3
+    assert shown.materialised(result)["incoming/catalog"]["groups"].value == 3
 
 
 def test_the_button_takes_all_batches_however_many(shown: Shown) -> None:
@@ -223,7 +223,7 @@ def test_a_delivery_is_observed_by_the_run_that_takes_from_it(shown: Shown) -> N
     result = one_batch(shown, a=b"1")
 
     (observed,) = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
-    assert observed.asset_key.to_user_string() == "delivery/incoming"
+    assert observed.asset_key.to_user_string() == "incoming/delivery"
 
 
 def test_each_decision_is_a_line_of_its_run_and_what_was_archived_shares_one(packed: Shown) -> None:

@@ -63,7 +63,7 @@ def test_files_are_archived_failures_shown_and_executed_again(service: Running) 
     assert service.runs()["bad.dat"]["runId"] == again
     assert set(site.archived()) == {"good.dat", "bad.dat"}
 
-    shown = service.ask(ASSET, key={"path": ["catalog", "incoming"]})["assetNodeOrError"]
+    shown = service.ask(ASSET, key={"path": ["incoming", "catalog"]})["assetNodeOrError"]
     assert shown["assetMaterializations"][0]["runId"] == again
     checks = shown["assetChecksOrError"]["checks"]
     assert {check["name"] for check in checks} == {"integrity", "failed_groups", "completeness"}
