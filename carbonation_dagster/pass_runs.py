@@ -1,5 +1,6 @@
 """The runs of a pass: batches that are executed in its own process, as Dagster records them."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.defs.naming import PASS_TAG, Names, run_tags
 from carbonation_dagster.defs.recovery import pass_name, recover, report_dead_passes
 from carbonation_dagster.defs.resources import Carbonation
+from carbonation_dagster.instance.launcher import HOST_TAG
 from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 
 # Dagster tells every step to stderr, failures with their stack; what a person
@@ -107,7 +109,7 @@ class PassRuns:
         return self._defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
             run_config=SILENT,
             instance=self._instance,
-            tags={**run_tags(offer), PASS_TAG: self._name},
+            tags={**run_tags(offer), PASS_TAG: self._name, HOST_TAG: socket.gethostname()},
             raise_on_error=False,
         )
 

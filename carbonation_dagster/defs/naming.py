@@ -12,14 +12,17 @@ from carbonation_core.pipeline.claim import Offer
 
 LOCATION = "carbonation"
 
-WATCH_TAG = "carbonation/watch"
-BATCH_TAG = "carbonation/batch"
-GROUPS_TAG = "carbonation/groups"
+# What a person wants to see of a run in the list, with the host: its group's key, or how many it has.
 GROUP_KEY_TAG = "carbonation/group_key"
-ATTEMPT_TAG = "carbonation/attempt"
-SERVICE_TAG = "carbonation/service"
+GROUPS_TAG = "carbonation/groups"
 FAILED_TAG = "carbonation/failed"
-PASS_TAG = "carbonation/pass"  # noqa: S105  # whose process a run is in that nobody launched
+
+# What programs find runs by. The UI does not show tags that begin so.
+WATCH_TAG = ".dagster/carbonation_watch"
+BATCH_TAG = ".dagster/carbonation_batch"
+ATTEMPT_TAG = ".dagster/carbonation_attempt"
+SERVICE_TAG = ".dagster/carbonation_service"
+PASS_TAG = ".dagster/carbonation_pass"  # noqa: S105  # whose process a run is in that nobody launched
 
 # Giving back is the one mechanism that repeats work; Dagster's own retries
 # would run beside a batch that was given back.
@@ -118,12 +121,11 @@ def run_tags(offer: Offer) -> dict[str, str]:
         **NO_RETRIES,
         WATCH_TAG: offer.watch_name,
         BATCH_TAG: offer.batch_id,
-        GROUPS_TAG: str(offer.size),
         ATTEMPT_TAG: str(offer.attempt),
     }
-    if offer.group_key is not None:
-        tags[GROUP_KEY_TAG] = tag_value(offer.group_key)
-    return tags
+    if offer.group_key is None:
+        return {**tags, GROUPS_TAG: str(offer.size)}
+    return {**tags, GROUP_KEY_TAG: tag_value(offer.group_key)}
 
 
 def tag_value(text: str) -> str:

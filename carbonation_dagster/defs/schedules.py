@@ -13,6 +13,7 @@ from carbonation_dagster.defs.runs import last_start_of
 
 PURGE_INTERVAL = timedelta(days=1)
 OFTEN = timedelta(hours=2)  # what is due more often than this is asked for each minute
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def schedules(config: Config, jobs: Mapping[str, dg.JobDefinition]) -> list[dg.ScheduleDefinition]:
@@ -25,14 +26,27 @@ def schedules(config: Config, jobs: Mapping[str, dg.JobDefinition]) -> list[dg.S
     ]
 
 
+def cron_line(interval: timedelta) -> str | None:
+    """The cron line that ticks at this interval; None where there is none, as for 7 minutes or 36 hours."""
+    minutes, rest = divmod(interval, MINUTE)
+    if rest or not minutes:
+        return None
+    if HOUR % interval == timedelta(0):
+        return "0 * * * *" if interval == HOUR else f"*/{minutes} * * * *"
+    if DAY % interval == timedelta(0) and interval % HOUR == timedelta(0):
+        return "0 0 * * *" if interval == DAY else f"0 */{interval // HOUR} * * *"
+    return "0 0 * * 0" if interval == 7 * DAY else None
+
+
 def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
-    """Launches a job at an interval, which no cron line can say in general."""
+    """Launches a job at an interval: by the clock where a cron line says it, else so long after its last run."""
+    line = cron_line(interval)
 
     @dg.schedule(
         name=job.name,
         job=job,
         # The UI's timeline shows each tick that is to come.
-        cron_schedule="* * * * *" if interval < OFTEN else "*/10 * * * *",
+        cron_schedule=line or ("* * * * *" if interval < OFTEN else "*/10 * * * *"),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"{does} every {format_duration(interval)}.",
     )
@@ -41,6 +55,8 @@ def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleD
     ) -> dg.RunRequest | dg.SkipReason:
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
+        if line is not None:
+            return dg.RunRequest()
         last = last_start_of(context.instance, job.name)
         now = context.scheduled_execution_time.timestamp()
         due_in = 0.0 if last is None else last + interval.total_seconds() - now

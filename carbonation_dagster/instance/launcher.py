@@ -31,6 +31,7 @@ SOCKET = "workers.socket"  # in DAGSTER_HOME
 LONGEST_WORD = 4096  # bytes
 PATIENCE = 5.0  # seconds; a pool that is renewed is back in three
 STEP = 0.1  # seconds between two tries
+HOST_TAG = "carbonation/host"  # where a run is executed
 WORKER_TAG = ".dagster/carbonation_worker"  # which process executes a run; hidden in the UI
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from dagster._cli.api import _execute_run_command_body
 from dagster._utils.interrupts import capture_interrupts
 
 from carbonation_core.process import this_process
-from carbonation_dagster.instance.launcher import DEFINITIONS, LONGEST_WORD, WORKER_TAG
+from carbonation_dagster.instance.launcher import DEFINITIONS, HOST_TAG, LONGEST_WORD, WORKER_TAG
 
 _SIGNALS = tuple(signal.Signals)
 
@@ -45,7 +45,8 @@ def serve(pool: socket.socket) -> None:
         def execute(run_id: str) -> None:
             # Not by the launcher: Dagster writes a run's row as it has read it, and of two
             # processes that do so at once one takes back what the other wrote.
-            instance.add_run_tags(run_id, {WORKER_TAG: this_process(run_id)})
+            tags = {WORKER_TAG: this_process(run_id), HOST_TAG: socket.gethostname()}
+            instance.add_run_tags(run_id, tags)
             _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)
 
         Worker(pool, execute).serve()

@@ -52,10 +52,9 @@ def test_a_ready_group_becomes_a_request_tagged_with_all_that_finds_it(shown: Sh
 
     assert request.run_key == request.tags[BATCH_TAG]
     assert {k: v for k, v in request.tags.items() if k != BATCH_TAG} == {
-        "carbonation/watch": "incoming",
-        "carbonation/groups": "1",
+        ".dagster/carbonation_watch": "incoming",
         "carbonation/group_key": "a.dat",
-        "carbonation/attempt": "1",
+        ".dagster/carbonation_attempt": "1",
         "dagster/max_retries": "0",
     }
 
@@ -83,7 +82,7 @@ def test_an_offer_whose_run_was_cancelled_comes_again_under_another_key(shown: S
     (again,) = shown.tick().run_requests
 
     assert again.run_key != request.run_key
-    assert again.tags["carbonation/attempt"] == "1"
+    assert again.tags[".dagster/carbonation_attempt"] == "1"
 
 
 def test_an_offer_whose_run_failed_before_it_began_comes_again_after_a_pause(shown: Shown) -> None:
@@ -95,7 +94,7 @@ def test_an_offer_whose_run_failed_before_it_began_comes_again_after_a_pause(sho
     (again,) = shown.tick().run_requests
 
     assert again.run_key != request.run_key
-    assert again.tags["carbonation/attempt"] == "1"
+    assert again.tags[".dagster/carbonation_attempt"] == "1"
 
 
 def test_a_group_whose_run_died_alone_has_used_an_attempt(shown: Shown) -> None:
@@ -122,7 +121,7 @@ def test_a_group_whose_run_lost_its_database_comes_again_at_once(
     (again,) = shown.tick().run_requests
 
     assert again.run_key != request.run_key
-    assert again.tags["carbonation/attempt"] == "1"
+    assert again.tags[".dagster/carbonation_attempt"] == "1"
 
 
 def test_a_batch_that_died_is_halved(shown: Shown) -> None:
@@ -210,7 +209,7 @@ def test_an_offer_of_a_pass_that_died_before_its_run_began_is_made_again(shown: 
     (again,) = shown.tick().run_requests
 
     assert again.run_key != request.run_key
-    assert again.tags["carbonation/attempt"] == "1"
+    assert again.tags[".dagster/carbonation_attempt"] == "1"
     found = shown.instance.get_run_by_id(dead.run_id)
     assert found is not None
     assert found.status is Status.FAILURE
