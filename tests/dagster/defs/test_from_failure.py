@@ -124,7 +124,7 @@ def test_a_group_that_failed_alone_goes_on_from_the_step_that_is_red(
     projects.append(site.project)
     (offer,) = claim(site.project, "incoming", "here")
     first = execute(instance, tags=run_tags(offer))
-    assert [one.step_key for one in first.all_events if one.is_step_failure] == ["catalog__incoming.extract"]
+    assert [one.step_key for one in first.all_events if one.is_step_failure] == ["incoming__catalog.extract"]
 
     monkeypatch.setitem(PLUGIN.extractors, "broken", sizes)
     assert again(instance, first.run_id).success

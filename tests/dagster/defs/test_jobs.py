@@ -10,6 +10,7 @@ import pytest
 from carbonation_core.project import rules_in_force
 from carbonation_dagster.defs.naming import LONGEST_TAG, plain, tag_value
 from carbonation_dagster.defs.resources import RESOURCE
+from carbonation_dagster.defs.schedules import cron_line
 from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.site import PLUGIN, SiteMaker
@@ -264,8 +265,13 @@ def test_the_agreement_of_an_archive_can_be_checked_alone(shown: Shown) -> None:
     assert shown.site.statuses()["a.dat"] == "archived"
 
 
+def scheduled(shown: Shown, name: str) -> dg.ScheduleDefinition:
+    found = {one.name: one for one in shown.defs.schedules or ()}[name]
+    assert isinstance(found, dg.ScheduleDefinition)
+    return found
+
+
 def due(shown: Shown, after: timedelta = timedelta(0), name: str = "reconcile_delivery") -> Any:
-    (schedule,) = [one for one in shown.defs.schedules or () if one.name == name]
     last = shown.instance.get_run_records(limit=1)
     start = last[0].create_timestamp if last else shown.site.now
     context = dg.build_schedule_context(
@@ -273,16 +279,44 @@ def due(shown: Shown, after: timedelta = timedelta(0), name: str = "reconcile_de
         resources={RESOURCE: shown.carbonation},
         scheduled_execution_time=start + after,
     )
-    return schedule(context)
+    return scheduled(shown, name)(context)
 
 
-def test_reconciliation_is_due_at_once_and_then_each_interval(shown: Shown) -> None:
+@pytest.mark.parametrize(
+    ("minutes", "line"),
+    [
+        (1, "*/1 * * * *"),
+        (15, "*/15 * * * *"),
+        (60, "0 * * * *"),
+        (360, "0 */6 * * *"),
+        (24 * 60, "0 0 * * *"),
+        (7 * 24 * 60, "0 0 * * 0"),
+        (0.5, None),
+        (7, None),
+        (90, None),
+        (36 * 60, None),
+    ],
+)
+def test_an_interval_that_the_clock_can_say_is_a_cron_line(minutes: float, line: str | None) -> None:
+    assert cron_line(timedelta(minutes=minutes)) == line
+
+
+def test_a_schedule_with_a_cron_line_launches_at_each_tick(shown: Shown) -> None:
+    assert scheduled(shown, "reconcile_delivery").cron_schedule == "0 0 * * *"
+    shown.run(job="reconcile_delivery")
+
+    assert isinstance(due(shown), dg.RunRequest)
+
+
+def test_an_interval_without_a_cron_line_is_due_at_once_and_then_so_long_after_its_last_run(
+    make: SiteMaker, instance: dg.DagsterInstance
+) -> None:
+    shown = show(make(service={"reconcile_interval": '"36h"'}, more=PLUGIN_SECTION), instance)
     assert isinstance(due(shown), dg.RunRequest)
     shown.run(job="reconcile_delivery")
 
-    waiting = due(shown, timedelta(hours=23))
-    assert waiting.skip_message == "due in 60 min"
-    assert isinstance(due(shown, timedelta(hours=24)), dg.RunRequest)
+    assert due(shown, timedelta(hours=35)).skip_message == "due in 60 min"
+    assert isinstance(due(shown, timedelta(hours=36)), dg.RunRequest)
     assert isinstance(due(shown, name="reconcile_archive"), dg.RunRequest)
 
 

@@ -70,7 +70,7 @@ def test_a_batch_in_which_one_failed_is_materialised_with_a_failed_check_and_a_f
     assert set(packed.materialised(result)) == {"incoming/catalog", "archive/main"}
     assert packed.checks(result) == {**ALL_WELL, "failed_groups": False}
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert failure.step_key == "catalog__incoming.archive"
+    assert failure.step_key == "incoming__catalog.archive"
     told = failure.step_failure_data.user_failure_data
     assert told.description.startswith("1 of 2 groups failed: bad.dat: ")
     assert "the file says it is broken" in told.description
@@ -85,7 +85,7 @@ def test_a_batch_in_which_none_was_archived_is_not_materialised(shown: Shown) ->
     assert not result.success
     # One group: the step that is red is that in which it failed, and says why.
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert failure.step_key == "catalog__incoming.extract"
+    assert failure.step_key == "incoming__catalog.extract"
     assert failure.step_failure_data.user_failure_data.description.startswith("the group failed: bad.dat: ")
     assert [report.groups[0].outcome for report in shown.reports] == ["retry_pending"]
     assert shown.materialised(result) == {}

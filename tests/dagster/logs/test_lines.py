@@ -15,8 +15,8 @@ from carbonation_dagster.logs.lines import WITHIN, Lines, Repeats
 
 RUN = "f42a739f-2a76-45c3-913e-ad7d8aeebdd8"
 STEP_FAILURE = f"""\
-2026-11-25 17:18:47 +0000 - dagster - ERROR - watch_incoming - {RUN} - 2776 - catalog__incoming.archive \
-- STEP_FAILURE - Execution of step "catalog__incoming.archive" failed.
+2026-11-25 17:18:47 +0000 - dagster - ERROR - watch_incoming - {RUN} - 2776 - incoming__catalog.archive \
+- STEP_FAILURE - Execution of step "incoming__catalog.archive" failed.
 
 dagster._core.definitions.events.Failure: the group failed: a: extractor "sidecar" raised ValueError: x
 
