@@ -39,7 +39,7 @@ def cron_line(interval: timedelta) -> str | None:
 
 
 def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
-    """Launches a job at an interval: by the clock where a cron line says it, else so long after its last run."""
+    """Launches a job at an interval: by the clock if a cron line says it, else so long after its last run."""
     line = cron_line(interval)
 
     @dg.schedule(

@@ -8,7 +8,7 @@ from tests.dagster.conftest import PLUGIN_SECTION, Shown, show
 from tests.dagster.defs.test_change_sensor import Ticking
 from tests.site import SINGLE, SiteMaker
 
-NAME = f"delivery/incoming {ARRIVALS_CHECK}"
+NAME = f"incoming/delivery {ARRIVALS_CHECK}"
 EXPECT = '[{ every = "1h", within = "5m", severity = "error", group_key = "f_{start:%H}" }]'
 
 
