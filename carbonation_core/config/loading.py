@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, PrivateAttr
 
@@ -93,7 +94,11 @@ def find_config(path: str | Path | None = None) -> Path:
 def load_config(path: str | Path | None = None) -> Config:
     """config.toml, checked by itself; raises `ConfigError`."""
     file = find_config(path)
-    data = parse_toml(read_toml(_accepted(file) or file), str(file))
+    return config_from(parse_toml(read_toml(_accepted(file) or file), str(file)), file)
+
+
+def config_from(data: dict[str, Any], file: Path) -> Config:
+    """The configuration that `data` is, as if it stood in that file; raises `ConfigError`."""
     for table in KEYS:
         model = section_in(Config.model_fields[table].annotation)
         if model is not None and isinstance(data.get(table, {}), dict):

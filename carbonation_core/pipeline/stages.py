@@ -6,7 +6,6 @@ A stage decides; `work` records. Nothing here writes to disk or database.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,8 @@ def _each(groups: Iterable[OpenGroup], decide_of: Callable[[OpenGroup], OpenGrou
     )
 
 
-def integrity(
-    context: StageContext, groups: Iterable[OpenGroup], manifests: Sequence[Component], now: datetime
-) -> StageResult:
-    """All checks again, on the files as they are now; `manifests` are the watch's that have settled."""
-    contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
+def integrity(context: StageContext, groups: Iterable[OpenGroup], contents: Contents) -> StageResult:
+    """All checks again, on the files as they are now."""
     faults: dict[int, list[Fault]] = {}
 
     def looked_at(group: OpenGroup) -> OpenGroup | Closing:

@@ -30,6 +30,7 @@ from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes, placement, publish, record, stages
 from carbonation_core.pipeline.claim import give_back
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, open_group
+from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.process import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
@@ -260,7 +261,7 @@ class Work:
         self, stage: Stage, opened: Sequence[OpenGroup], one_by_one: Iterator[OpenGroup]
     ) -> StageResult:
         if stage is Stage.INTEGRITY:
-            return stages.integrity(self._context, one_by_one, self._manifests(), self._project.clock())
+            return stages.integrity(self._context, one_by_one, self._contents())
         if stage is Stage.COMPLETENESS:
             return stages.completeness(self._context, one_by_one)
         if stage is Stage.EXTRACT:
@@ -352,6 +353,11 @@ class Work:
         for ended in ends:
             outcomes.log_end(ended)
         return result.passed, ends
+
+    def _contents(self) -> Contents:
+        context = self._context
+        now = self._project.clock()
+        return Contents(context.watch, context.rules, context.plugin, self._manifests(), now)
 
     def _manifests(self) -> list[Component]:
         """The lists of checksums that lie in delivery and have settled."""

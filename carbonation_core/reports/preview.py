@@ -1,10 +1,13 @@
 """What a pass would do to each group, without doing any of it."""
 
 import os
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, groups, migrate
@@ -12,29 +15,48 @@ from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import NoKey, key_of, lists_of
-from carbonation_core.disk.scan import Seen, look, unreadable
+from carbonation_core.disk.scan import EVERYTHING, Hints, Seen, look, unreadable
 from carbonation_core.errors import ScanError
-from carbonation_core.lifecycle import FileStatus, Outcome
+from carbonation_core.lifecycle import FileStatus, Outcome, Stage
 from carbonation_core.names import to_path
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext
+from carbonation_core.pipeline.context import OpenGroup, StageContext
+from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
 from carbonation_core.rules.near_misses import like_keys, like_pattern
 
 ARCHIVE, DONE, LEFT_ALONE = "archive", "archived already", "left alone"
+PASSED = "passed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
 
 
 @dataclass(frozen=True)
+class StageVerdict:
+    """That a group "passed" a stage, or how its way ended there; why, and how many seconds that took."""
+
+    stage: Stage
+    verdict: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Preview:
-    """What would become of a group, or of a file that gets no group, and why."""
+    """What would become of a group, or of a file that gets no group, and why.
+
+    `destination` is a directory, `files` are names, and `metadata` the values of the
+    plugin's columns that its extractor returned. `stages` are those that it came to.
+    """
 
     watch_name: str
     group_key: str
     verdict: str
     reason: str
     destination: str | None = None
+    files: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[StageVerdict, ...] = ()
 
 
 def preview(project: Project) -> list[Preview]:
@@ -46,20 +68,24 @@ def preview(project: Project) -> list[Preview]:
     return [
         verdict
         for watch in project.config.watch
-        for verdict in _of_watch(StageContext(project, watch, rules.sets[watch.rules]))
+        for verdict in of_watch(StageContext(project, watch, rules.sets[watch.rules]))
     ]
 
 
-def _of_watch(context: StageContext) -> Iterator[Preview]:
+def of_watch(context: StageContext, hints: Hints = EVERYTHING, *, fresh: bool = False) -> Iterator[Preview]:
+    """What a pass would do with the files of a watch where the hints point.
+
+    `fresh`: as if all of them came for the first time; no database is asked.
+    """
     watch, rule_set, now = context.watch, context.rules, context.project.clock()
     try:
-        seen = look(watch.model_copy(update={"patterns": ()}))
+        seen = look(watch.model_copy(update={"patterns": ()}), hints)
     except ScanError as error:
         yield Preview(watch.name, "", "cannot be looked at", str(error))
         return
     files = [entry for entry in seen.files if watch.takes(entry.path)]
     yield from _almost_taken(watch, seen.files)
-    known, rows = _known(context, [entry.path for entry in files])
+    known, rows = ({}, {}) if fresh else _known(context, [entry.path for entry in files])
     by_key: dict[str, list[Component]] = defaultdict(list)
     manifests: list[Component] = []
     for number, entry in enumerate(files, 1):
@@ -112,30 +138,49 @@ def _almost_taken(watch: Watch, seen: Iterable[Seen]) -> Iterator[Preview]:
 def _of_groups(
     context: StageContext, opened: list[OpenGroup], manifests: list[Component], now: datetime
 ) -> Iterator[Preview]:
-    name = context.watch.name
+    contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
     for group in opened:
         if not group.asking:
-            yield Preview(name, group.key, DONE, "its files are in the archive")
-    asking = [group for group in opened if group.asking]
-    result = stages.integrity(context, asking, manifests, now)
-    closed: list[Closing] = list(result.closed)
-    metadata: dict[int, dict[str, object]] = defaultdict(dict)
-    for stage in (stages.completeness, stages.extract):
-        result = stage(context, result.passed)
-        closed += result.closed
-    metadata |= {id_: dict(values) for id_, (_, values) in result.metadata.items()}
-    for decision in (stages.select, stages.route):
-        result = decision(context, result.passed, metadata)
-        closed += result.closed
-    alike = like_keys(one.group.key for one in closed if one.outcome is Outcome.WAITING)
-    for ended in closed:
-        key = ended.group.key
-        yield Preview(name, key, ended.outcome, "; ".join(filter(None, (ended.reason, alike.get(key)))))
-    for group in result.passed:
-        assert group.route is not None
-        names = [f.filename for f in group.asking if not decide.is_set_aside(f.filename, context.rules)]
-        files = ", ".join(sorted(names))
-        yield Preview(name, group.key, ARCHIVE, f"{files} to {group.route.archive}", group.route.directory)
+            yield Preview(context.watch.name, group.key, DONE, "its files are in the archive")
+    walked = [_walked(context, group, contents) for group in opened if group.asking]
+    alike = like_keys(one.group_key for one in walked if one.verdict is Outcome.WAITING)
+    for one in sorted(walked, key=lambda one: one.verdict == ARCHIVE):
+        yield replace(one, reason="; ".join(filter(None, (one.reason, alike.get(one.group_key)))))
+
+
+def _walked(context: StageContext, group: OpenGroup, contents: Contents) -> Preview:
+    """A group's way through the stages, as far as it would come."""
+    metadata: dict[int, Mapping[str, Any]] = {group.id: {}}
+    files = tuple(sorted(file.filename for file in group.asking))
+    walked = partial(Preview, context.watch.name, group.key, files=files)
+    verdicts: list[StageVerdict] = []
+    for stage, decide_of in (
+        (Stage.INTEGRITY, partial(stages.integrity, contents=contents)),
+        (Stage.COMPLETENESS, stages.completeness),
+        (Stage.EXTRACT, stages.extract),
+        (Stage.SELECT, partial(stages.select, metadata=metadata)),
+        (Stage.ROUTE, partial(stages.route, metadata=metadata)),
+    ):
+        began = time.perf_counter()
+        result = decide_of(context, [group])
+        seconds = time.perf_counter() - began
+        metadata |= {id_: values for id_, (_, values) in result.metadata.items()}
+        for ended in result.closed:
+            verdicts.append(StageVerdict(stage, ended.outcome, ended.reason, seconds))
+            return walked(ended.outcome, ended.reason, metadata=metadata[group.id], stages=tuple(verdicts))
+        before, (group,) = group.reason, result.passed
+        said = (group.reason or "").removeprefix(before or "").removeprefix("; ")
+        verdicts.append(StageVerdict(stage, PASSED, said, seconds))
+    assert group.route is not None
+    names = (file.filename for file in group.asking)
+    taken = ", ".join(sorted(name for name in names if not decide.is_set_aside(name, context.rules)))
+    return walked(
+        ARCHIVE,
+        f"{taken} to {group.route.archive}",
+        group.route.directory,
+        metadata=metadata[group.id],
+        stages=tuple(verdicts),
+    )
 
 
 def _known(context: StageContext, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:

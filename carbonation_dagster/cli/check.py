@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carbonation_core.text import counted
+from carbonation_dagster.cli.check_plugin import plugin
 from carbonation_dagster.cli.commands import Group
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 @click.group(cls=Group)
 def check() -> None:
     """Check what was configured."""
+
+
+check.add_command(plugin)
 
 
 @check.command("config", examples=("carbonation check config",))

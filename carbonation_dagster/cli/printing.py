@@ -20,7 +20,7 @@ def as_table(
     columns: Sequence[str], rows: Rows, spare: Sequence[str] = (), beneath: int = 1
 ) -> Iterator[str]:
     """Aligned columns under their names; times to the second, in UTC. See `text_table`."""
-    cells = ([_cell(row[name]) for name in columns] for row in rows)
+    cells = ([cell(row[name]) for name in columns] for row in rows)
     for line in text_table(columns, cells, width=terminal_width(), spare=spare, beneath=beneath):
         yield f"{line}\n"
 
@@ -83,7 +83,8 @@ def _field(value: object) -> object:
     return value.isoformat() if isinstance(value, date | time) else value
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as a table has it."""
     if isinstance(value, datetime):
         return shown(value)
     if isinstance(value, bool):
