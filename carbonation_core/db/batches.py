@@ -152,7 +152,7 @@ def members(connection: Connection, batch_id: str) -> list[Member]:
         BatchGroup.bytes,
         BatchGroup.judged,
     ).where(BatchGroup.batch_id == batch_id)
-    return list(map(Member._make, connection.execute(query.order_by(BatchGroup.group_id))))
+    return list(map(Member._make, connection.execute(query.order_by(BatchGroup.group_id)).all()))
 
 
 def still_open(connection: Connection, ids: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Executable, bindparam, insert, select, update
 
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import chunks
-from carbonation_core.db.models import FileComponent, StatusChange, path_digest
+from carbonation_core.db.models import BatchGroup, FileComponent, StatusChange, path_digest
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.lifecycle import ASKING, STATUSES, Event, FileStatus, advance
 from carbonation_core.names import to_path
@@ -180,6 +180,16 @@ def of_groups(connection: Connection, group_ids: Iterable[int]) -> dict[int, lis
         for component in _components(connection, query):
             assert component.group_id is not None
             found[component.group_id].append(component)
+    return found
+
+
+def of_batch(connection: Connection, batch_id: str) -> dict[int, list[Component]]:
+    """The components of each group that is, or was, in the batch."""
+    found: dict[int, list[Component]] = defaultdict(list)
+    members = select(*_COLUMNS).join(BatchGroup, BatchGroup.group_id == FileComponent.group_id)
+    for component in _components(connection, members.where(BatchGroup.batch_id == batch_id)):
+        assert component.group_id is not None
+        found[component.group_id].append(component)
     return found
 
 
@@ -403,5 +413,5 @@ def _components(connection: Connection, query: Executable) -> list[Component]:
             quiet_since,
             status,
             *rest,
-        ) in connection.execute(query)
+        ) in connection.execute(query).all()
     ]

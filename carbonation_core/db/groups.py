@@ -75,6 +75,12 @@ def owned_by(connection: Connection, batch_id: str) -> dict[int, GroupRow]:
     return {row.id: row for row in _groups(connection, select(*_COLUMNS).where(Group.batch_id == batch_id))}
 
 
+def of_batch(connection: Connection, batch_id: str) -> dict[int, GroupRow]:
+    """The groups that are, or were, in the batch, by their ids."""
+    members = select(*_COLUMNS).join(BatchGroup, BatchGroup.group_id == Group.id)
+    return {row.id: row for row in _groups(connection, members.where(BatchGroup.batch_id == batch_id))}
+
+
 def ensure(
     connection: Connection, watch_name: str, file_type: str | None, keys: Iterable[str], now: datetime
 ) -> dict[str, GroupRow]:
@@ -214,4 +220,4 @@ def of_watch(connection: Connection, watch_name: str, after: int) -> dict[int, b
 
 
 def _groups(connection: Connection, query: Executable) -> Iterable[GroupRow]:
-    return map(GroupRow._make, connection.execute(query))
+    return map(GroupRow._make, connection.execute(query).all())

@@ -47,11 +47,14 @@ def add(connection: Connection, watch_name: str, name: str, number: int) -> None
 
 def moved(connection: Connection, watch_name: str, before: State, after: State) -> None:
     """A component of the watch is not as it was."""
+    changes: Counter[tuple[str, str]] = connection.info[_CHANGES]
     for (status, in_delivery, in_archive, size), sign in ((before, -1), (after, 1)):
-        add(connection, watch_name, status, sign)
-        add(connection, watch_name, IN_DELIVERY, sign * in_delivery)
-        add(connection, watch_name, IN_ARCHIVE, sign * in_archive)
-        add(connection, watch_name, ARCHIVED_BYTES, sign * in_archive * size)
+        changes[watch_name, status] += sign
+        if in_delivery:
+            changes[watch_name, IN_DELIVERY] += sign
+        if in_archive:
+            changes[watch_name, IN_ARCHIVE] += sign
+            changes[watch_name, ARCHIVED_BYTES] += sign * size
 
 
 def settle(connection: Connection) -> None:

@@ -110,8 +110,8 @@ def _judged(
         else file
         for file in group.files
     ]
-    passed = replace(group, files=files)
-    return replace(passed, judged=state_of(passed.asking))
+    asking = [file for file in files if file.status is FileStatus.WAITING]
+    return replace(group, files=files, judged=state_of(asking))
 
 
 def _overtaken(context: StageContext, group: OpenGroup) -> Closing | None:

@@ -1,7 +1,7 @@
 """A batch's way through the stages. Commits are visible here, and nowhere below.
 
 How a stage reads and writes. An op reads its batch once: members, groups and files,
-a statement for each 500 of them. The stages decide of these values. What they
+a statement each. The stages decide of these values. What they
 decided is one transaction: a statement for what all groups have in common, and one
 with many parameters for what they have not. It commits only if the batch is still
 ours, and takes the lock of the watch only if it lets go of a group or changes what is
@@ -224,8 +224,8 @@ class Work:
         with reading(self._project.engine) as connection:
             batch = batches.get(connection, self.batch_id)
             members = batches.members(connection, self.batch_id)
-            ids = [member.group_id for member in members]
-            rows, files = groups.by_id(connection, ids), components.of_groups(connection, ids)
+            rows = groups.of_batch(connection, self.batch_id)
+            files = components.of_batch(connection, self.batch_id)
         return _Standing(
             batch,
             {m.group_id: _as_reported(m, rows[m.group_id], files[m.group_id]) for m in members},
