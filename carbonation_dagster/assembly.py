@@ -40,18 +40,20 @@ def build_defs(
     *,
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
+    start: bool = True,
 ) -> dg.Definitions:
     """The definitions for a config.toml, found as the CLI finds it.
 
     `key_prefix` begins every asset key, and the name of every job, sensor and
-    schedule; `group_name` is that of all assets. They bring no executor, so that
+    schedule; `group_name` is that of all assets. Sensors and schedules are on from
+    the beginning, unless `start` is false. They bring no executor, so that
     they can be merged with others; run them in process, as a process per op costs
-    six times as much. Without a config.toml they say what is missing; one that is
-    not usable raises `ConfigError`.
+    six times as much. Without a `config_path`, and with no config.toml to be found,
+    they say what is missing. One that is not there or not usable raises `ConfigError`.
     """
     path = find_config(config_path)
     names = Names.of(key_prefix, group_name)
-    if not path.exists():
+    if config_path is None and not path.exists():
         return _unconfigured(path, names)
     config = load_config(path)
     watch_jobs = {watch.name: watch_asset_job(watch, config, names) for watch in config.watch}
@@ -72,11 +74,11 @@ def build_defs(
         ],
         jobs=[*watch_jobs.values(), process_now_job(config, names), *launched.values()],
         sensors=[
-            *(watch_sensor(watch, names, watch_jobs[watch.name]) for watch in config.watch),
-            changes_sensor(names),
-            *alert_sensors(config, names),
+            *(watch_sensor(watch, names, watch_jobs[watch.name], start=start) for watch in config.watch),
+            changes_sensor(names, start=start),
+            *alert_sensors(config, names, start=start),
         ],
-        schedules=schedules(config, launched),
+        schedules=schedules(config, launched, start=start),
         resources={RESOURCE: carbonation or _service_of(config, names)},
     )
 

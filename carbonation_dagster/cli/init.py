@@ -9,7 +9,11 @@ from carbonation_dagster.cli.commands import Command
 
 @click.command(
     cls=Command,
-    examples=("carbonation init --dir station", "carbonation init --dir station --systemd --user archive"),
+    examples=(
+        "carbonation init --dir station",
+        "carbonation init --dir station --plugin telescope",
+        "carbonation init --dir station --systemd --user archive",
+    ),
 )
 @click.option(
     "--dir",
@@ -18,19 +22,27 @@ from carbonation_dagster.cli.commands import Command
     default=Path(),
     help="Where the project goes; else the current directory.",
 )
+@click.option(
+    "--plugin",
+    metavar="NAME",
+    default="my_plugin",
+    show_default=True,
+    help="Name of the plugin, which is a Python package.",
+)
 @click.option("--systemd", is_flag=True, help="With carbonation.service, a unit made from config.toml.")
 @click.option("--user", metavar="NAME", help="Whom systemd runs it as; else whoever calls.")
-def init(directory: Path, systemd: bool, user: str | None) -> None:
+def init(directory: Path, plugin: str, systemd: bool, user: str | None) -> None:
     """Write a new project: config.toml, rules.toml and a plugin of its own, which runs as it stands.
 
     Prints CREATED or SKIPPED for each file. What is there is never overwritten.
     With --systemd also in a project that is there, for its configuration as it is.
     """
-    from carbonation_dagster.cli.scaffold import scaffold, write_unit
+    from carbonation_dagster.cli.scaffold import require_name, scaffold, write_unit
 
     if user and not systemd:
         raise click.UsageError("--user is whom systemd runs the service as; it goes with --systemd")
-    for what, path in scaffold(directory):
+    require_name(plugin, directory)
+    for what, path in scaffold(directory, plugin=plugin):
         click.echo(f"{what} {path}")
     if systemd:
         what, path = write_unit(directory, user)

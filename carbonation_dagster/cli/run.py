@@ -196,7 +196,10 @@ def _dry_run(config: str | None) -> None:
     from carbonation_core.reports.preview import preview
     from carbonation_dagster.cli.opening import open_unchecked
 
-    for found in preview(open_unchecked(config)):
+    previewed = preview(open_unchecked(config))
+    if not previewed:
+        click.echo("There are no files in the watches", err=True)
+    for found in previewed:
         parts = [f"{found.watch_name}: {found.group_key}: {found.verdict}"]
         parts += [f"to {found.destination}"] if found.destination else []
         parts += [f"({found.reason})"] if found.reason else []

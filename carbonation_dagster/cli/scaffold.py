@@ -1,6 +1,9 @@
 """A new project: configuration, rules and a plugin of its own, which runs as it stands."""
 
+import importlib.util
+import keyword
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,26 +15,47 @@ from carbonation_core.process import user_name
 PROJECT = Path(__file__).parent / "project"
 EXAMPLE, NEW = "example", "my_plugin"
 DELIVERY = "incoming"
+LONGEST_NAME = 27  # characters; a revision has at most 32, and is called my_plugin_0001
 
 
 def scaffold(
-    directory: Path, project: Path = PROJECT
+    directory: Path, project: Path = PROJECT, plugin: str = NEW
 ) -> Iterator[tuple[Literal["CREATED", "SKIPPED"], Path]]:
     """Write what is missing of a project into `directory`, and make its delivery directory.
 
-    `project` is what is copied: its Python and TOML files. Yields each file as
-    it was dealt with; one that is there already is skipped, whatever is in it.
-    Raises `ConfigError` when a file cannot be written.
+    `project` is what is copied: its Python and TOML files, with `plugin` for the
+    name of the package. Yields each file as it was dealt with; one that is there
+    already is skipped, whatever is in it. Raises `ConfigError` when a file cannot
+    be written.
     """
     for source in _files(project):
         relative = source.relative_to(project)
         text = source.read_text(encoding="utf-8")
         if relative.parts[0] == NEW:
-            relative = Path(str(relative).replace(EXAMPLE, NEW))
-            text = text.replace(EXAMPLE, NEW)
+            relative = Path(str(relative).replace(NEW, plugin, 1).replace(EXAMPLE, plugin))
+            text = text.replace(EXAMPLE, plugin)
+        else:
+            text = text.replace(NEW, plugin)
         target = directory / relative
         yield ("CREATED" if _written(target, text) else "SKIPPED"), target
     _made(directory / DELIVERY)
+
+
+def require_name(plugin: str, directory: Path) -> None:
+    """Raise `ConfigError` for a name that a plugin in this directory cannot have."""
+    if (
+        not re.fullmatch(r"[a-z][a-z0-9_]*", plugin)
+        or keyword.iskeyword(plugin)
+        or len(plugin) > LONGEST_NAME
+    ):
+        raise ConfigError(
+            f'"{plugin}" cannot be the name of a plugin: it is a Python package, so it has small letters, '
+            f"digits and _, begins with a letter, and has at most {LONGEST_NAME} characters"
+        )
+    found = importlib.util.find_spec(plugin)
+    places = [] if found is None else [found.origin or "", *(found.submodule_search_locations or ())]
+    if found is not None and not any(str(directory.resolve()) in place for place in places):
+        raise ConfigError(f'there is a package "{plugin}" already, which Python would take: {places[0]}')
 
 
 def write_unit(directory: Path, user: str | None) -> tuple[Literal["CREATED", "SKIPPED"], Path]:

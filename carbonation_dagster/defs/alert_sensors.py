@@ -45,16 +45,16 @@ OF_FAILED_RUNS = (FAILED_GROUPS_CHECK, VERIFIED_CHECK)  # checks that fail only 
 Sender = Callable[[Config, Sequence[Failure]], None]
 
 
-def alert_sensors(config: Config, names: Names) -> list[dg.SensorDefinition]:
+def alert_sensors(config: Config, names: Names, *, start: bool = True) -> list[dg.SensorDefinition]:
     """A sensor for each place that `[notify]` names."""
-    return [_alert_sensor(target, config, names) for target in notify.targets(config.notify)]
+    return [_alert_sensor(target, config, names, start=start) for target in notify.targets(config.notify)]
 
 
-def _alert_sensor(target: str, config: Config, names: Names) -> dg.SensorDefinition:
+def _alert_sensor(target: str, config: Config, names: Names, *, start: bool) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.named(f"notify_{target}"),
         minimum_interval_seconds=int(config.notify.interval.total_seconds()) or 1,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if start else dg.DefaultSensorStatus.STOPPED,
         description=f"Tells of runs that fail and of checks that begin to fail: {TOLD[target]}.",
     )
     def alert(

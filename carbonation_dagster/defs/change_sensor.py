@@ -14,13 +14,13 @@ from carbonation_dagster.defs.rules_checks import rules_events
 from carbonation_dagster.defs.watch_checks import checks_of
 
 
-def changes_sensor(names: Names) -> dg.SensorDefinition:
+def changes_sensor(names: Names, *, start: bool = True) -> dg.SensorDefinition:
     """Evaluates checks without a run, and tells them only when they come out otherwise than before."""
 
     @dg.sensor(
         name=names.named(CHANGES_SENSOR),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if start else dg.DefaultSensorStatus.STOPPED,
         description=(
             "Says on the assets when a feed falls silent or a group waits too long, when that ends, and "
             "when rules.toml is accepted or refused."

@@ -16,13 +16,15 @@ OFTEN = timedelta(hours=2)  # what is due more often than this is asked for each
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
-def schedules(config: Config, jobs: Mapping[str, dg.JobDefinition]) -> list[dg.ScheduleDefinition]:
+def schedules(
+    config: Config, jobs: Mapping[str, dg.JobDefinition], *, start: bool = True
+) -> list[dg.ScheduleDefinition]:
     """Reconciling and purging, each in a run of its own; `jobs` by their names without a prefix."""
     reconcile = config.service.reconcile_interval
     return [
-        _each(reconcile, jobs[RECONCILE_DELIVERY_JOB], "Compares delivery with the database"),
-        _each(reconcile, jobs[RECONCILE_ARCHIVE_JOB], "Compares the archives with the database"),
-        _each(PURGE_INTERVAL, jobs[PURGE_HISTORY_JOB], "Forgets old history and old runs"),
+        _each(reconcile, jobs[RECONCILE_DELIVERY_JOB], "Compares delivery with the database", start=start),
+        _each(reconcile, jobs[RECONCILE_ARCHIVE_JOB], "Compares the archives with the database", start=start),
+        _each(PURGE_INTERVAL, jobs[PURGE_HISTORY_JOB], "Forgets old history and old runs", start=start),
     ]
 
 
@@ -38,7 +40,7 @@ def cron_line(interval: timedelta) -> str | None:
     return "0 0 * * 0" if interval == 7 * DAY else None
 
 
-def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleDefinition:
+def _each(interval: timedelta, job: dg.JobDefinition, does: str, *, start: bool) -> dg.ScheduleDefinition:
     """Launches a job at an interval: by the clock if a cron line says it, else so long after its last run."""
     line = cron_line(interval)
 
@@ -47,7 +49,7 @@ def _each(interval: timedelta, job: dg.JobDefinition, does: str) -> dg.ScheduleD
         job=job,
         # The UI's timeline shows each tick that is to come.
         cron_schedule=line or ("* * * * *" if interval < OFTEN else "*/10 * * * *"),
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=dg.DefaultScheduleStatus.RUNNING if start else dg.DefaultScheduleStatus.STOPPED,
         description=f"{does} every {format_duration(interval)}.",
     )
     def when_due(

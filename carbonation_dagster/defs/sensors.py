@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from carbonation_dagster.defs.jobs import AssetJob
 
 
-def watch_sensor(watch: Watch, names: Names, job: "AssetJob") -> dg.SensorDefinition:
+def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = True) -> dg.SensorDefinition:
     """The sensor that polls the directory of a watch.
 
     In the service a tick waits a while for something to happen, so that a file is
@@ -38,7 +38,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob") -> dg.SensorDefini
         name=names.watch_job(watch.name),
         job=job,
         minimum_interval_seconds=1,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if start else dg.DefaultSensorStatus.STOPPED,
         description=f"Looks for files in {plain(str(watch.path))} and asks for runs of what is complete.",
     )
     def look(

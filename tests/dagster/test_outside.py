@@ -10,12 +10,14 @@ from types import ModuleType
 
 import dagster as dg
 import pytest
+from dagster.components.scaffold.scaffold import get_scaffolder
 
 from carbonation_core.db import migrate
 from carbonation_core.delivery.observe import observe
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.project import open_project, open_unchecked
 from carbonation_dagster import CarbonationComponent, build_defs
+from carbonation_dagster.component import CarbonationScaffolder
 from carbonation_dagster.defs.naming import run_tags
 
 OUTSIDE = Path(__file__).parents[1] / "outside"
@@ -103,13 +105,22 @@ def test_a_component_takes_a_prefix_and_a_group(project: Path) -> None:
     component = CarbonationComponent(
         config=str(project / "station" / "config.toml"), key_prefix=["north"], group_name="files"
     )
-    defs = (
-        dg.components.build_defs_for_component(component)
-        if False
-        else component.build_defs(dg.ComponentTree.for_test().load_context)
-    )
+    defs = component.build_defs(dg.ComponentTree.for_test().load_context)
     keys = defs.resolve_asset_graph().get_all_asset_keys()
     assert dg.AssetKey(["north", "archive", "main"]) in keys
+
+
+def test_what_dagster_scaffolds_loads(project: Path) -> None:
+    """As `dg scaffold defs carbonation_dagster.CarbonationComponent second --config …` does."""
+    folder = project / "their_project/defs/station"
+    (folder / "defs.yaml").unlink()
+    scaffolder = get_scaffolder(CarbonationComponent)
+    assert isinstance(scaffolder, CarbonationScaffolder)
+    params = scaffolder.get_scaffold_params()(config="../../../station/config.toml")
+    name = "carbonation_dagster.CarbonationComponent"
+    scaffolder.scaffold(dg.ScaffoldRequest(name, folder, "yaml", project, params))
+
+    assert ARCHIVE in loaded("definitions").resolve_asset_graph().get_all_asset_keys()
 
 
 def test_definitions_bring_no_executor_of_their_own(project: Path) -> None:

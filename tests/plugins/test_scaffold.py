@@ -9,7 +9,7 @@ import pytest
 
 from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError
-from carbonation_dagster.cli.scaffold import scaffold, write_unit
+from carbonation_dagster.cli.scaffold import require_name, scaffold, write_unit
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"
@@ -108,6 +108,28 @@ def test_the_new_plugin_is_the_example_under_another_name(tmp_path: Path) -> Non
         if ours.read_text() != theirs.read_text():
             different.add(name)
     assert different == {"pyproject.toml", "migrations/example_0001_the_first_columns.py"}
+
+
+def test_a_plugin_is_called_as_one_likes(tmp_path: Path) -> None:
+    list(scaffold(tmp_path, plugin="telescope"))
+    assert load_config(tmp_path / "config.toml").plugins.package == "telescope"
+    assert "carbonation-telescope" in (tmp_path / "telescope/pyproject.toml").read_text()
+    assert (tmp_path / "telescope/migrations/telescope_0001_the_first_columns.py").is_file()
+    texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [text for text in texts if "my_plugin" in text or "example" in text]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("json", 'there is a package "json" already'),
+        ("My-Plugin", "cannot be the name"),
+        ("a" * 28, "at most 27"),
+    ],
+)
+def test_a_name_that_python_would_not_take_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        require_name(name, tmp_path)
 
 
 def test_another_project_can_be_scaffolded(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -174,14 +175,30 @@ def test_what_a_run_tells_goes_to_the_prefixed_assets(make: SiteMaker, instance:
 
 
 def test_without_a_configuration_they_say_what_is_missing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setenv("CARBONATION_CONFIG", str(tmp_path / "config.toml"))
     with caplog.at_level(logging.WARNING):
-        defs = build_defs(tmp_path / "config.toml")
+        defs = build_defs()
 
     (spec,) = defs.resolve_all_asset_specs()
     assert f"There is no configuration at `{tmp_path / 'config.toml'}`" in (spec.description or "")
     assert "carbonation init" in caplog.text
+
+
+def test_a_configuration_that_is_named_and_not_there_does_not_load(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "config.toml"))):
+        build_defs(tmp_path / "config.toml")
+
+
+def test_sensors_and_schedules_are_off_where_a_project_starts_them_itself(make: SiteMaker) -> None:
+    site = make(RULES, more=MORE + PLUGIN_SECTION)
+
+    for start, status in ((True, "RUNNING"), (False, "STOPPED")):
+        defs = build_defs(site.directory / "config.toml", start=start)
+        found = [*(defs.sensors or ()), *(defs.schedules or ())]
+        assert {one.default_status.name for one in found} == {status}
+        assert len(found) > 5
 
 
 def test_a_configuration_with_a_fault_does_not_load_and_says_why(tmp_path: Path) -> None:
