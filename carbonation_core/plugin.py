@@ -1,5 +1,6 @@
 """The plugin: what it may bring, where it is found, and what its callables must return."""
 
+import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -8,7 +9,9 @@ import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any, Protocol
@@ -291,7 +294,30 @@ def load_plugin(config: Config) -> Plugin:
     fault = _fault(plugin)
     if fault:
         raise ConfigError(f'{where}: plugin "{target}": {fault}')
+    loaded_code(plugin.file_model)  # as later its files may be others
     return plugin
+
+
+@cache
+def loaded_code(file_model: type[FileBase]) -> str:
+    """What `code_on_disk` was when the plugin with that model was loaded."""
+    return code_on_disk(file_model)
+
+
+def code_on_disk(file_model: type[FileBase]) -> str:
+    """SHA-256 of the files of the plugin with that model: of its package, or its one module."""
+    name = file_model.__module__
+    modules = [sys.modules.get(_package(name)), sys.modules.get(name)]
+    file = next((Path(found) for one in modules if (found := getattr(one, "__file__", None))), None)
+    if file is None:
+        return hashlib.sha256().hexdigest()
+    files = file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
+    digest = hashlib.sha256()
+    for one in sorted(files):
+        with suppress(OSError):  # an editor may exchange it just now
+            content = one.read_bytes()
+            digest.update(f"{one.relative_to(file.parent)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def _fault(plugin: Plugin) -> str | None:

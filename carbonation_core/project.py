@@ -1,22 +1,25 @@
 """An opened project: configuration, plugin, database and clock, handed to every use case."""
 
+import importlib.metadata
 import logging
 import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
 from carbonation_core.db import rule_versions, schema
+from carbonation_core.db.batches import Fingerprint
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError
-from carbonation_core.plugin import Plugin, load_plugin
+from carbonation_core.plugin import Plugin, code_on_disk, load_plugin, loaded_code
 from carbonation_core.process import host_name, user_name
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 
@@ -39,6 +42,17 @@ class Project:
     plugin: Plugin
     engine: Engine
     clock: Clock = utc_now
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What this process does its work with."""
+        release = importlib.metadata.version("carbonation-dagster")
+        return Fingerprint(self.config.digest, release, loaded_code(self.plugin.file_model))
+
+    @property
+    def wanted(self) -> Fingerprint:
+        """What the groups that are claimed now are to be worked on with: the plugin as its files are."""
+        return self.fingerprint._replace(plugin_digest=code_on_disk(self.plugin.file_model))
 
 
 def open_unchecked(path: str | Path | None = None, clock: Clock = utc_now) -> Project:

@@ -1,5 +1,6 @@
 """config.toml, found and loaded: paths absolute, tables in accord. Every fault names file, table and key."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,9 @@ ACCEPTED_VARIABLE = "CARBONATION_ACCEPTED_CONFIG"
 RESERVED_NAMES = ("archive", "report")
 
 
+_OF_ONE_HOST = {"site", "workers", "runs_at_once"}  # keys of [service] that say nothing of a group's way
+
+
 class Config(Section):
     """config.toml with every path absolute."""
 
@@ -61,6 +65,13 @@ class Config(Section):
         tables = (table for table in dict(self).values() if isinstance(table, Section))
         given = (getattr(table, key) for table in tables for key in table.secret_keys())
         return tuple(filter(None, given))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a run does its work by: the same on each host, and without secrets."""
+        tables = {"plugins", "watch", "archive", "service"}
+        shaped = self.model_dump_json(include=tables, exclude={"service": _OF_ONE_HOST})
+        return hashlib.sha256(shaped.encode()).hexdigest()
 
     def watch_named(self, name: str) -> Watch:
         """The watch of that name; raises `ConfigError` listing the known ones."""

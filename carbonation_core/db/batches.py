@@ -11,9 +11,21 @@ from sqlalchemy import Connection, Executable, and_, bindparam, func, insert, or
 from carbonation_core.db.engine import chunks, database_now
 from carbonation_core.db.models import Batch, BatchGroup, Group
 from carbonation_core.errors import LostOwnership
+from carbonation_core.process import host_name
 
 LEASE = timedelta(seconds=40)  # a run that dies gives its groups back within a minute
 OFFERED, RUNNING, ENDED = "offered", "running", "ended"
+
+
+class Fingerprint(NamedTuple):
+    """What tells whether two processes would do the same with a group; None: nobody said."""
+
+    config_digest: str | None
+    release: str | None
+    plugin_digest: str | None
+
+
+UNKNOWN = Fingerprint(None, None, None)  # of batches that an earlier release has made
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,9 @@ class BatchRow:
     run_id: str | None = None
     holder: str | None = None
     lease_until: datetime | None = None
+    site: str | None = None
+    host: str | None = None
+    fingerprint: Fingerprint = UNKNOWN
 
 
 class Member(NamedTuple):
@@ -66,6 +81,11 @@ _COLUMNS = (
     Batch.run_id,
     Batch.holder,
     Batch.lease_until,
+    Batch.site,
+    Batch.host,
+    Batch.config_digest,
+    Batch.release,
+    Batch.plugin_digest,
 )
 
 
@@ -76,6 +96,8 @@ def make(
     rules_digest: str,
     group_ids: Sequence[int],
     now: datetime,
+    site: str | None = None,
+    fingerprint: Fingerprint = UNKNOWN,
 ) -> BatchRow | None:
     """A new offered batch of those groups that nobody owns; None if there are none left."""
     batch_id = uuid.uuid4().hex
@@ -85,7 +107,17 @@ def make(
         taken += connection.execute(update(Group).where(*free).values(batch_id=batch_id)).rowcount
     if not taken:
         return None
-    row = BatchRow(batch_id, watch_name, instance, OFFERED, taken, rules_digest, now)
+    row = BatchRow(
+        batch_id,
+        watch_name,
+        instance,
+        OFFERED,
+        taken,
+        rules_digest,
+        now,
+        site=site,
+        fingerprint=fingerprint,
+    )
     connection.execute(
         insert(Batch).values(
             id=batch_id,
@@ -95,6 +127,8 @@ def make(
             size=taken,
             rules_digest=rules_digest,
             created_at=now,
+            site=site,
+            **fingerprint._asdict(),
         )
     )
     members = select(Group.batch_id, Group.id).where(Group.batch_id == batch_id)
@@ -198,20 +232,27 @@ def take(connection: Connection, batch_id: str, run_id: str, holder: str) -> Non
     statement = (
         update(Batch)
         .where(Batch.id == batch_id, free)
-        .values(status=RUNNING, run_id=run_id, holder=holder, lease_until=now + LEASE)
+        .values(status=RUNNING, run_id=run_id, host=host_name(), holder=holder, lease_until=now + LEASE)
     )
     if connection.execute(statement).rowcount == 0:
         raise LostOwnership(f"batch {batch_id} has ended, or another run works on it")
 
 
-def retake(connection: Connection, batch_id: str, run_id: str, holder: str, rules_digest: str) -> None:
+def retake(
+    connection: Connection,
+    batch_id: str,
+    run_id: str,
+    holder: str,
+    rules_digest: str,
+    fingerprint: Fingerprint,
+) -> None:
     """Open an ended batch again, under other rules, for a run that repeats it.
 
     Raises `LostOwnership`.
     """
     statement = update(Batch).where(Batch.id == batch_id, Batch.status == ENDED)
     values = {"status": OFFERED, "ended_at": None, "reason": None, "rules_digest": rules_digest}
-    connection.execute(statement.values(values))
+    connection.execute(statement.values(values | fingerprint._asdict()))
     take(connection, batch_id, run_id, holder)
 
 
@@ -293,4 +334,6 @@ def end(
 
 
 def _batches(connection: Connection, query: Executable) -> list[BatchRow]:
-    return [BatchRow(*row) for row in connection.execute(query)]
+    first = len(_COLUMNS) - len(Fingerprint._fields)
+    rows = connection.execute(query)
+    return [BatchRow(*[*row[:first], Fingerprint(*row[first:])]) for row in rows]

@@ -60,6 +60,7 @@ class Attempt:
     batch_id: str
     status: str  # of the batch
     run_id: str | None
+    host: str | None  # that works on it, or did so last
     rules_digest: str
     created_at: datetime
     ended_at: datetime | None
@@ -165,6 +166,7 @@ def attempts(connection: Connection, group_id: int) -> list[Attempt]:
             Batch.id,
             Batch.status,
             Batch.run_id,
+            Batch.host,
             Batch.rules_digest,
             Batch.created_at,
             Batch.ended_at,

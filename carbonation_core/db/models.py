@@ -271,8 +271,14 @@ class Batch(Base):
     status: Mapped[str] = mapped_column(String(32))  # offered, running, ended
     size: Mapped[int]
     rules_digest: Mapped[str] = mapped_column(String(64))
+    # With what, and by which site, it was made. None: by an earlier release, which did not say.
+    config_digest: Mapped[str | None] = mapped_column(String(64))
+    release: Mapped[str | None] = mapped_column(String(64))
+    plugin_digest: Mapped[str | None] = mapped_column(String(64))
+    site: Mapped[str | None] = mapped_column(String(LONGEST_HOST))
     created_at: Mapped[datetime]
     run_id: Mapped[str | None] = mapped_column(String(64))
+    host: Mapped[str | None] = mapped_column(String(LONGEST_HOST))  # that works on it, or did so last
     holder: Mapped[str | None] = mapped_column(String(255))  # process that holds the lease
     lease_until: Mapped[datetime | None]  # by the database's clock
     ended_at: Mapped[datetime | None]

@@ -16,7 +16,7 @@ from carbonation_core.delivery.grouping import refresh
 from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline.rollback import take_back
-from carbonation_core.process import is_dead
+from carbonation_core.process import host_name, is_dead
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
@@ -74,6 +74,7 @@ def claim(
     with reading(project.engine) as connection:
         if not groups.count_due(connection, watch_name, now):
             return []
+    wanted = project.wanted
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
         free = 1 if slots is None else slots - _open_at(project, connection, instance)
@@ -84,7 +85,9 @@ def claim(
         offers = []
         for part in _parts(ready, idle, slots, free, service):
             ids = [group.id for group in part]
-            batch = batches.make(connection, watch_name, instance, rules.digest, ids, now)
+            batch = batches.make(
+                connection, watch_name, instance, rules.digest, ids, now, service.site_name, wanted
+            )
             if batch is not None:
                 _wake(connection, ids, now)
                 offers.append(_offer(batch, part))
@@ -171,11 +174,53 @@ def give_back(
         if died and len(still_open) > 1:
             half = len(still_open) // 2
             for part in (still_open[:half], still_open[half:]):
-                batches.make(connection, batch.watch_name, batch.instance, batch.rules_digest, part, now)
+                batches.make(
+                    connection,
+                    batch.watch_name,
+                    batch.instance,
+                    batch.rules_digest,
+                    part,
+                    now,
+                    batch.site,
+                    batch.fingerprint,
+                )
     if still_open:
         with about(watch=batch.watch_name, run_id=batch.run_id):
             log.warning("batch %s: %s; %s given back", batch_id, reason, counted(len(still_open), "group"))
     return len(still_open)
+
+
+def difference(project: Project, batch: BatchRow) -> str | None:
+    """Why this process should not work on the batch: what it was made with is not what is here."""
+    theirs, ours = batch.fingerprint, project.fingerprint
+    if theirs.release not in (None, ours.release):
+        return f"it was made by release {theirs.release}, and host {host_name()} has {ours.release}"
+    if theirs.config_digest not in (None, ours.config_digest):
+        return f"it was made with another configuration than a run on host {host_name()} has"
+    if theirs.plugin_digest not in (None, ours.plugin_digest):
+        return f"it was made with other files of the plugin than a run on host {host_name()} has loaded"
+    return None
+
+
+def is_made_otherwise(project: Project, batch_id: str) -> bool:
+    """Whether there is such a batch, and it was not made with what this process has."""
+    with reading(project.engine) as connection:
+        batch = batches.get(connection, batch_id)
+    return batch is not None and difference(project, batch) is not None
+
+
+@repeatable
+def recall(project: Project) -> int:
+    """Take back the offers made with another configuration; how many batches of such a one are at work."""
+    names = {watch.name for watch in project.config.watch}
+    with reading(project.engine) as connection:
+        now = database_now(connection)
+        made = [batch for name in sorted(names) for batch in batches.not_ended(connection, name)]
+    others = [b for b in made if b.fingerprint.config_digest not in (None, project.fingerprint.config_digest)]
+    for batch in others:
+        if batch.status == batches.OFFERED:
+            give_back(project, batch.id, "the configuration is another one now")
+    return sum(batch.status == batches.RUNNING and not batches.is_expired(batch, now) for batch in others)
 
 
 def _wake(connection: Connection, group_ids: Sequence[int], now: datetime) -> None:

@@ -28,7 +28,7 @@ from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.lifecycle import Event, FileStatus, Outcome, Stage, may
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes, placement, publish, record, stages
-from carbonation_core.pipeline.claim import give_back
+from carbonation_core.pipeline.claim import difference, give_back
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, open_group
 from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.process import this_process
@@ -112,7 +112,8 @@ def work(
     asked between groups. `again`: the run repeats an earlier one; an
     ended batch is opened again, and its groups that failed are taken up at
     once if nobody else has them. Raises `LostOwnership` when the batch is
-    somebody else's, or has ended.
+    somebody else's, or has ended, or was made with another configuration, release
+    or plugin than this process has; then it is given back.
     """
     holder = this_process(run_id)
     batch = _taken(project, batch_id, run_id, holder, again)
@@ -142,10 +143,13 @@ def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: boo
         if batch is None:
             raise LostOwnership(f"there is no batch {batch_id}")
         if again and batch.status == batches.ENDED:
-            batches.retake(connection, batch_id, run_id, holder, rules.digest)
+            batches.retake(connection, batch_id, run_id, holder, rules.digest, project.fingerprint)
             return replace(batch, rules_digest=rules.digest)
         batches.take(connection, batch_id, run_id, holder)
-        return batch
+    if why := difference(project, batch):
+        give_back(project, batch_id, why, holder=holder)
+        raise LostOwnership(f"batch {batch_id} was given back: {why}")
+    return batch
 
 
 class Work:

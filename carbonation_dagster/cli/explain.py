@@ -111,6 +111,7 @@ def _described(file: "FileStory") -> Iterator[str]:
 def _attempts(group: "GroupStory") -> Iterator[str]:
     for attempt in group.attempts:
         run = f"run {attempt.run_id}" if attempt.run_id else "no run yet"
+        run += f" on {attempt.host}" if attempt.host else ""
         ended = attempt.outcome in ("archived", "unchanged") or attempt.stage is None
         stage = "" if ended else f" after {attempt.stage}"
         reason = f": {printable(attempt.reason)}" if attempt.reason else ""

@@ -163,7 +163,7 @@ def _bring_up(
     for batch_id in batches:
         with (
             _lost_is_said(context),
-            work(carbonation.project, batch_id, context.run_id, carbonation.stopping) as held,
+            work(carbonation.project_for(batch_id), batch_id, context.run_id, carbonation.stopping) as held,
         ):
             reports.append(held.advance(stage))
     return reports
@@ -191,7 +191,9 @@ def _finish(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: 
     again = _is_executed_again(context)
     with (
         _lost_is_said(context),
-        work(carbonation.project, batch_id, context.run_id, carbonation.stopping, again) as held,
+        work(
+            carbonation.project_for(batch_id), batch_id, context.run_id, carbonation.stopping, again
+        ) as held,
     ):
         answerable = None if not again else {g.group_id for g in held.report().groups if g.outcome is None}
         held.advance(Stage.ARCHIVE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.scan import EVERYTHING, Hints
 from carbonation_core.disk.watcher import Watchers
+from carbonation_core.pipeline.claim import is_made_otherwise
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import Names
@@ -58,6 +59,19 @@ class Carbonation:
             if self._project is None:
                 self._project = self._open_it()
             return self._project
+
+    def project_for(self, batch_id: str) -> Project:
+        """The project, read again if the batch was made with another configuration.
+
+        A long-lived process may have read it before it was changed. Code that it has
+        loaded stays as it is.
+        """
+        if is_made_otherwise(self.project, batch_id):
+            with self._lock:
+                before, self._project = self._project, self._open_it()
+            if before is not None and before.engine is not self._project.engine:
+                before.engine.dispose()
+        return self.project
 
     @contextmanager
     def hints(self, watch: Watch) -> Iterator[Hints]:

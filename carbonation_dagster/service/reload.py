@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +13,13 @@ from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
 from carbonation_core.config.toml import Section, is_array, shown
 from carbonation_core.errors import CarbonationError
+from carbonation_core.pipeline.claim import recall
 from carbonation_core.project import Project, open_project, rules_in_force
-from carbonation_core.text import format_duration
+from carbonation_core.text import counted, format_duration
 
 CHECK_TIMEOUT = 60.0  # seconds
+LONGEST_WAIT = 60.0  # seconds, for runs that have begun before the change
+STEP = 0.2  # seconds between two looks at them
 CHECK = "import sys; from carbonation_dagster.cli import main; main(['-c', sys.argv[1], 'check', 'config'])"
 
 
@@ -66,11 +70,25 @@ class Rereading:
         rules = rules_in_force(project)
         successor = self._apply(project.config)
         return Reread(
-            (*(sentences or ["config.toml is as it was"]), f"rules {rules.digest[:12]} are in force"),
+            (
+                *(sentences or ["config.toml is as it was"]),
+                *_recalled(project),
+                f"rules {rules.digest[:12]} are in force",
+            ),
             project,
             bool(sentences),
             successor,
         )
+
+
+def _recalled(project: Project) -> Iterator[str]:
+    """Let nothing begin by an earlier configuration, and wait a while for what has begun by it."""
+    end = time.monotonic() + LONGEST_WAIT
+    while number := recall(project):
+        if time.monotonic() > end:
+            yield f"{counted(number, 'run')} that had begun before end by the earlier configuration"
+            return
+        time.sleep(STEP)
 
 
 def changes(before: Config, now: Config) -> list[str]:

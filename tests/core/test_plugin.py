@@ -15,7 +15,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.db.models import FileBase, UtcDateTime
 from carbonation_core.errors import AttemptFailed, ConfigError
-from carbonation_core.plugin import Plugin, QueryDefaults, checked_metadata, load_plugin
+from carbonation_core.plugin import (
+    Plugin,
+    QueryDefaults,
+    checked_metadata,
+    code_on_disk,
+    load_plugin,
+    loaded_code,
+)
 from carbonation_core.rules.rule_sets import load_rules
 
 CONFIG = """
@@ -52,6 +59,16 @@ def config(directory: Path, package: str | None = None) -> Config:
     named = f'[plugins]\npackage = "{package}"\n' if package else ""
     (directory / "config.toml").write_text(named + CONFIG)
     return load_config(directory / "config.toml")
+
+
+def test_what_is_loaded_is_told_from_what_the_files_are_now(tmp_path: Path) -> None:
+    package = tmp_path / "edited_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text(SOUND)
+    model = load_plugin(config(tmp_path, "edited_plugin")).file_model
+    assert code_on_disk(model) == loaded_code(model)
+    (package / "more.py").touch()
+    assert code_on_disk(model) != loaded_code(model)
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:

@@ -15,8 +15,9 @@ from carbonation_core.db.models import Batch
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
 from carbonation_core.pipeline import claim as claims
-from carbonation_core.pipeline.claim import claim, give_back, open_batches
+from carbonation_core.pipeline.claim import claim, give_back, open_batches, recall
 from carbonation_core.pipeline.work import Outcome, Stage, work
+from carbonation_core.project import Project
 from tests.site import PLUGIN, SINGLE, Site, SiteMaker
 
 
@@ -72,6 +73,87 @@ def test_a_batch_that_died_is_halved_and_a_lone_group_has_used_an_attempt(make: 
     give_back(site.project, alone.batch_id, "killed", died=True)
     assert site.group(alone.group_key or "").attempts == 1
     assert "the process died" in site.component(f"{alone.group_key}.dat").error_message
+
+
+def other_project(site: Site, /, **service: object) -> Project:
+    """The project with other keys of `[service]`."""
+    config = site.project.config
+    return replace(
+        site.project, config=config.model_copy(update={"service": config.service.model_copy(update=service)})
+    )
+
+
+def test_a_run_with_another_configuration_gives_the_batch_back_and_says_so(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with (
+        pytest.raises(LostOwnership, match="was given back: it was made with another configuration"),
+        work(other_project(site, max_retries=7), offer.batch_id, "run-1"),
+    ):
+        pass
+    assert open_batches(site.project, "incoming") == []
+    assert site.group("run1").attempts == 0
+    site.run_all()
+    assert site.feed() == [("run1", "completed")]
+
+
+def test_what_differs_from_host_to_host_is_no_other_configuration(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    theirs = other_project(site, site="south", workers=9, runs_at_once=9)
+    with work(theirs, offer.batch_id, "run-1") as job:
+        job.advance(Stage.ARCHIVE)
+        job.finish()
+    assert site.feed() == [("run1", "completed")]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ({"release": "0.0.9"}, "it was made by release 0.0.9, and host "),
+        ({"plugin_digest": "0" * 64}, "it was made with other files of the plugin than"),
+    ],
+)
+def test_a_run_with_another_release_or_plugin_gives_it_back(
+    site: Site, lacks: dict[str, str], says: str
+) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with writing(site.project.engine) as connection:
+        connection.execute(update(Batch).values(lacks))
+    with pytest.raises(LostOwnership, match=says), work(site.project, offer.batch_id, "run-1"):
+        pass
+    assert site.archived() == {}
+    site.run_all()
+    assert site.feed() == [("run1", "completed")]
+
+
+def test_a_batch_of_an_earlier_release_that_did_not_say_is_worked_on(site: Site) -> None:
+    site.deliver("run1.dat", "run1.json")
+    site.settle()
+    (offer,) = site.claim()
+    with writing(site.project.engine) as connection:
+        connection.execute(update(Batch).values(config_digest=None, release=None, plugin_digest=None))
+    site.run(offer)
+    assert site.feed() == [("run1", "completed")]
+
+
+def test_offers_of_an_earlier_configuration_are_taken_back_and_its_runs_are_counted(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    site.deliver("a", "b")
+    site.settle()
+    begun, waits = claim(site.project, "incoming", "here")
+    now = other_project(site, max_retries=7)
+    with work(site.project, begun.batch_id, "run-1"):
+        assert recall(site.project) == 0
+        assert recall(now) == 1
+        (left,) = open_batches(site.project, "incoming")
+        assert left.offer.batch_id == begun.batch_id
+    with pytest.raises(LostOwnership), work(site.project, waits.batch_id, "run-2"):
+        pass
 
 
 def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker) -> None:

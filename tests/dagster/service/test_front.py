@@ -98,6 +98,38 @@ def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(se
     config.write_text(good)
 
 
+@pytest.mark.long
+def test_no_group_goes_to_an_earlier_destination_once_the_change_is_in_force(service: Running) -> None:
+    site, config = service.site, service.site.directory / "config.toml"
+    before, other = config.read_text(), site.directory / "other_archive"
+    other.mkdir()
+    end = threading.Event()
+    number = iter(range(10_000))
+
+    def deliver() -> None:
+        while not end.wait(0.05):
+            site.deliver(f"moving{next(number):04}.dat")
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    try:
+        service.wait_for(lambda: any(name.startswith("moving") for name in site.archived()))
+        config.write_text(before.replace('destination = "archive"', 'destination = "other_archive"'))
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for(lambda: 'read again: [[archive]] "main" destination: ' in service.said())
+        in_force = {path.name for path in site.archive.iterdir()}
+        service.wait_for(lambda: len(list(other.iterdir())) > 20)
+    finally:
+        end.set()
+        thread.join()
+    delivered = {f"moving{one:04}.dat" for one in range(next(number))}
+    service.wait_for(lambda: delivered <= in_force | {path.name for path in other.iterdir()})
+    assert {path.name for path in site.archive.iterdir()} == in_force
+    config.write_text(before)
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: service.said().count('read again: [[archive]] "main" destination: ') == 2)
+
+
 def test_the_button_says_why_a_faulty_configuration_is_refused(service: Running) -> None:
     config = service.site.directory / "config.toml"
     good = config.read_text()

@@ -1,0 +1,48 @@
+"""What a long-lived process works with when its configuration has changed."""
+
+from dataclasses import replace
+
+from carbonation_core.pipeline.work import Stage, work
+from carbonation_core.project import Project
+from carbonation_dagster.defs.resources import Carbonation
+from tests import databases
+from tests.site import SINGLE, Site, SiteMaker
+
+pytestmark = databases.one
+
+
+def changed(site: Site) -> Project:
+    """The project with another destination."""
+    config = site.project.config
+    (site.directory / "changed").mkdir()
+    archive = config.archive[0].model_copy(
+        update={"destination": str(site.directory / "changed"), "base_path": site.directory / "changed"}
+    )
+    return replace(site.project, config=config.model_copy(update={"archive": (archive,)}))
+
+
+def test_a_run_reads_again_what_its_batch_was_made_with(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    before, after = site.project, changed(site)
+    opened = iter([before, after])
+    carbonation = Carbonation(lambda: next(opened))
+    assert carbonation.project is before
+    site.deliver("a")
+    site.settle()
+    site.project = after
+    (offer,) = site.claim()
+    with work(carbonation.project_for(offer.batch_id), offer.batch_id, "run-1") as job:
+        job.advance(Stage.ARCHIVE)
+        job.finish()
+    assert (site.directory / "changed" / "a").read_bytes() == b"bytes"
+    assert site.archived() == {}
+
+
+def test_what_agrees_is_not_read_again(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    opened = iter([site.project])
+    carbonation = Carbonation(lambda: next(opened))
+    site.deliver("a")
+    site.settle()
+    (offer,) = site.claim()
+    assert carbonation.project_for(offer.batch_id) is site.project
