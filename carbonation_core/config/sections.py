@@ -128,6 +128,11 @@ Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url)]
 Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
 
 
+MISSED_BEATS = 3  # so many may fail to come before something is wrong
+# A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
+LEAST_ALLOWED_SILENCE = timedelta(minutes=1)
+
+
 class ServiceSection(Section):
     """Which site this is; how often, how many, how long."""
 
@@ -186,6 +191,11 @@ class ServiceSection(Section):
     def site_name(self) -> str:
         """What this site is called."""
         return self.site or host_name()
+
+    @property
+    def allowed_silence(self) -> timedelta:
+        """How long a heartbeat may take to come."""
+        return max(MISSED_BEATS * max(self.heartbeat_interval, self.poll_interval), LEAST_ALLOWED_SILENCE)
 
     @property
     def slots(self) -> int:

@@ -416,10 +416,13 @@ class RulesVersion(Base):
 
 
 class ServiceState(Base):
-    """What a part of the service last said of itself."""
+    """What a part of the service last said of itself; of a watch, what the last look at it said."""
 
     __tablename__ = "service_state"
 
+    # Both empty where it is of no host or site, as what is said of a watch.
+    site: Mapped[str] = mapped_column(String(LONGEST_HOST), primary_key=True, default="")
+    host: Mapped[str] = mapped_column(String(LONGEST_HOST), primary_key=True, default="")
     part: Mapped[str] = mapped_column(String(255), primary_key=True)
     started_at: Mapped[datetime]
     last_heartbeat: Mapped[datetime]

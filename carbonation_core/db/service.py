@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 
 from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import ServiceState
@@ -13,14 +13,28 @@ from carbonation_core.db.models import ServiceState
 _TIMES = frozenset({"counted_at", "last_new", "board_due_at"})  # of a watch's details, in ISO 8601
 
 
+SERVICE, PASS = "service", "pass"  # who does the work of a site: a service, or a pass by cron or by hand
+
+
 @dataclass(frozen=True, slots=True)
 class PartState:
-    """A part's last word."""
+    """A part's last word; `site` and `host` are empty where it is of none."""
 
+    site: str
+    host: str
     part: str
     started_at: datetime
     last_heartbeat: datetime
     details: Mapping[str, Any]
+
+    @property
+    def allowed_silence(self) -> timedelta:
+        """How long its next word may take to come, as it said itself."""
+        return timedelta(seconds=float(self.details.get("silence", 0)))
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether its next word should have come."""
+        return now - self.last_heartbeat > self.allowed_silence
 
 
 def part_of_watch(watch_name: str) -> str:
@@ -67,17 +81,38 @@ class WatchState:
         return details | {name: details[name] and details[name].isoformat() for name in _TIMES}
 
 
-def get(connection: Connection, part: str) -> PartState | None:
+def get(connection: Connection, part: str, site: str = "", host: str = "") -> PartState | None:
     """What that part last said."""
-    return parts(connection, part).get(part)
+    query = _all().where(ServiceState.site == site, ServiceState.host == host, ServiceState.part == part)
+    return next((PartState(*row) for row in connection.execute(query)), None)
 
 
-def parts(connection: Connection, prefix: str = "") -> dict[str, PartState]:
-    """What every part whose name begins so last said."""
-    query = select(
-        ServiceState.part, ServiceState.started_at, ServiceState.last_heartbeat, ServiceState.details
-    ).where(ServiceState.part.startswith(prefix, autoescape=True))
-    return {row.part: PartState(*row) for row in connection.execute(query)}
+def parts(connection: Connection, *sites: str) -> list[PartState]:
+    """What every part of these sites last said, of all sites if none is named."""
+    query = _all().order_by(ServiceState.site, ServiceState.host, ServiceState.part)
+    if sites:
+        query = query.where(ServiceState.site.in_(sites))
+    return [PartState(*row) for row in connection.execute(query)]
+
+
+def is_silent(connection: Connection, site: str, now: datetime) -> bool:
+    """Whether that site had a service, and nobody there says any more that he works.
+
+    One that has ended in good order is silent after a while, too.
+    """
+    known = [one for one in parts(connection, site) if one.part in (SERVICE, PASS)]
+    return any(one.part == SERVICE for one in known) and all(one.is_silent(now) for one in known)
+
+
+def _all() -> Select[str, str, str, datetime, datetime, dict[str, Any]]:
+    return select(
+        ServiceState.site,
+        ServiceState.host,
+        ServiceState.part,
+        ServiceState.started_at,
+        ServiceState.last_heartbeat,
+        ServiceState.details,
+    )
 
 
 def say(
@@ -86,19 +121,28 @@ def say(
     now: datetime,
     details: Mapping[str, Any],
     *,
+    site: str = "",
+    host: str = "",
     started: bool = False,
 ) -> None:
     """Note that the part is alive; `started` begins its life anew."""
     values = {"last_heartbeat": now, "details": dict(details)}
     if started:
         values["started_at"] = now
-    saying = update(ServiceState).where(ServiceState.part == part).values(values)
+    key = {"site": site, "host": host, "part": part}
+    saying = update(ServiceState).filter_by(**key).values(values)
     if connection.execute(saying).rowcount == 0:
-        first = {"part": part, "started_at": now, **values}
+        first = {**key, "started_at": now, **values}
         connection.execute(insert_new(connection, ServiceState).values(first))
         connection.execute(saying)
 
 
-def forget(connection: Connection, prefix: str) -> None:
-    """Forget every part whose name begins so."""
-    connection.execute(delete(ServiceState).where(ServiceState.part.startswith(prefix, autoescape=True)))
+def forget(connection: Connection, prefix: str, site: str, host: str) -> None:
+    """Forget every part there whose name begins so."""
+    connection.execute(
+        delete(ServiceState).where(
+            ServiceState.site == site,
+            ServiceState.host == host,
+            ServiceState.part.startswith(prefix, autoescape=True),
+        )
+    )

@@ -36,6 +36,15 @@ def owners(connection: Connection, watch_names: Iterable[str]) -> dict[str, Owne
     return found
 
 
+def by_site(connection: Connection) -> dict[str, list[str]]:
+    """The names of the watches of each site."""
+    found: dict[str, list[str]] = {}
+    query = select(WatchOwner.site, WatchOwner.watch_name).order_by(WatchOwner.watch_name)
+    for site, watch_name in connection.execute(query):
+        found.setdefault(site, []).append(watch_name)
+    return found
+
+
 def give(connection: Connection, watch_name: str, to: Owner) -> None:
     """Have the watch belong to that one; its lock is to be held."""
     connection.execute(delete(WatchOwner).where(WatchOwner.watch_name == watch_name))

@@ -1,15 +1,19 @@
 """Whose a watch is. Another site, or another directory under its path, concludes nothing from a look."""
 
+import logging
+from contextlib import suppress
 from dataclasses import replace
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import watches
+from carbonation_core.db import service, watches
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.watches import Owner
 from carbonation_core.disk.mark import Directory, directory_at, put_mark
 from carbonation_core.errors import NotOurs, ScanError
 from carbonation_core.project import Project
+
+log = logging.getLogger(__name__)
 
 
 def marked(project: Project, watch: Watch, owner: Owner | None) -> Directory:
@@ -20,7 +24,8 @@ def marked(project: Project, watch: Watch, owner: Owner | None) -> Directory:
     """
     found = directory_at(watch.path)
     if owner is not None:
-        _require_ours(project, watch, owner, found)
+        with reading(project.engine) as connection:
+            _require_ours(project, connection, watch, owner, found)
     if found.mark is None:
         put_mark(watch.path, owner.directory.mark if owner else None)
         found = replace(found, mark=directory_at(watch.path).mark)
@@ -31,8 +36,8 @@ def require_ours(project: Project, watch: Watch) -> None:
     """Raise `ScanError` if the watch is another site's, or its directory is another one than before."""
     with reading(project.engine) as connection:
         owner = watches.owner(connection, watch.name)
-    if owner is not None:
-        _require_ours(project, watch, owner, directory_at(watch.path))
+        if owner is not None:
+            _require_ours(project, connection, watch, owner, directory_at(watch.path))
 
 
 def require_unexchanged(watch: Watch, looked_at: Directory) -> None:
@@ -43,22 +48,31 @@ def require_unexchanged(watch: Watch, looked_at: Directory) -> None:
 
 def keep(project: Project, connection: Connection, watch: Watch, found: Directory) -> None:
     """Note whose the watch is, under its lock; raises `ScanError` if that changed since the look began."""
-    owner = watches.owner(connection, watch.name)
-    if owner is None:
-        owner = Owner(project.config.service.site_name, project.clock(), found)
-    else:
-        _require_ours(project, watch, owner, found)
-        if found.is_at(owner.directory):
-            return
+    owner, ours = watches.owner(connection, watch.name), project.config.service.site_name
+    if owner is not None:
+        _require_ours(project, connection, watch, owner, found)
+    if owner is None or owner.site != ours:
+        if owner is not None:
+            log.warning("watch %s is taken over from site %s, which is silent", watch.name, owner.site)
+        owner = Owner(ours, project.clock(), found)
+    elif found.is_at(owner.directory):
+        return
     watches.give(connection, watch.name, replace(owner, directory=found))
 
 
 def refusals(project: Project) -> list[str]:
-    """A sentence for each configured watch that is another site's."""
+    """A sentence for each configured watch that is another site's, and that this one may not take over."""
+    ours, found = project.config.service.site_name, []
     with reading(project.engine) as connection:
-        owners = watches.owners(connection, [watch.name for watch in project.config.watch])
-    ours = project.config.service.site_name
-    return [_of_another(name, owner, ours) for name, owner in owners.items() if owner.site != ours]
+        for name, owner in watches.owners(connection, [one.name for one in project.config.watch]).items():
+            if owner.site == ours:
+                continue
+            watch = project.config.watch_named(name)
+            with suppress(ScanError):
+                if _is_left(project, connection, owner, directory_at(watch.path)):
+                    continue
+            found.append(_of_another(name, owner, ours))
+    return found
 
 
 @repeatable
@@ -78,8 +92,16 @@ def adopt(project: Project, watch_name: str) -> Owner | None:
     return before
 
 
-def _require_ours(project: Project, watch: Watch, owner: Owner, found: Directory) -> None:
-    if owner.site != project.config.service.site_name:
+def _is_left(project: Project, connection: Connection, owner: Owner, found: Directory) -> bool:
+    """Whether the owner works no more, and what lies here bears the mark of its directory."""
+    bears_it = found.mark is not None and found.mark == owner.directory.mark
+    return bears_it and service.is_silent(connection, owner.site, project.clock())
+
+
+def _require_ours(
+    project: Project, connection: Connection, watch: Watch, owner: Owner, found: Directory
+) -> None:
+    if owner.site != project.config.service.site_name and not _is_left(project, connection, owner, found):
         raise NotOurs(_of_another(watch.name, owner, project.config.service.site_name))
     if not found.is_still(owner.directory):
         how = "bears no mark of it" if found.mark is None else "bears another mark"

@@ -46,6 +46,7 @@ class OpenBatch:
 
     offer: Offer
     instance: str
+    site: str | None  # that made it
     status: str
     run_id: str | None
     lease_is_dead: bool
@@ -129,7 +130,8 @@ def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:
             dead = batch.status == batches.RUNNING and (
                 batches.is_expired(batch, now) or (batch.holder is not None and is_dead(batch.holder))
             )
-            found.append(OpenBatch(_offer(batch, part), batch.instance, batch.status, batch.run_id, dead))
+            offer = _offer(batch, part)
+            found.append(OpenBatch(offer, batch.instance, batch.site, batch.status, batch.run_id, dead))
     return found
 
 

@@ -13,9 +13,6 @@ from carbonation_core.reports.notify import Unreached
 from carbonation_core.reports.waiting import Overlong
 from carbonation_core.text import ago, counted, format_duration, shown
 
-MISSED_BEATS = 3  # so many may fail to come before something is wrong
-# A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
-LEAST_ALLOWED_SILENCE = timedelta(minutes=1)
 NEARLY_FULL, FULL = 0.05, 0.01  # shares of a file system that are left
 START = "start it: carbonation run, or carbonation run --once by hand or by cron"
 
@@ -70,6 +67,23 @@ class ArchiveHealth:
         return _share(self.free, self.total)
 
 
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A service, or a pass, of one of the sites that share the database; `age` is that of its last word.
+
+    `watches` are those of its site.
+    """
+
+    site: str
+    host: str
+    part: str
+    state: str  # in a word or two
+    is_silent: bool
+    last_heartbeat: datetime
+    age: timedelta
+    watches: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Facts:
     """All that the health of the service follows from. `allowed_silence` is how long a heartbeat may take."""
@@ -88,6 +102,7 @@ class Facts:
     components: Mapping[FileStatus, int]
     unreached: Sequence[Unreached] = ()
     not_ours: Sequence[str] = ()  # a sentence for each watch that is another site's
+    others: Sequence[AtWork] = ()  # of other sites
 
 
 def is_at_work(facts: Facts) -> bool:
@@ -106,6 +121,7 @@ def problems(facts: Facts) -> list[str]:
         of_watches = {watch.error for watch in facts.watches}
         found += [f"the last pass: {one}" for one in facts.last_pass.errors if one not in of_watches]
     found += facts.not_ours
+    found += _of_others(facts.others)
     for watch in facts.watches:
         found += _of_watch(watch, facts)
     for archive in facts.archives:
@@ -220,6 +236,15 @@ def _of_service(facts: Facts) -> Iterator[str]:
                 yield f"the {part.name} does not answer since {shown(part.answered_at)}; it is started again"
             elif part.trouble is not None:
                 yield f"the {part.name} cannot work: {part.trouble}"
+
+
+def _of_others(others: Sequence[AtWork]) -> Iterator[str]:
+    """A sentence for each site that nobody speaks for any more, though it has watches."""
+    heard = {one.site for one in others if not one.is_silent}
+    for one in others:
+        if one.site not in heard and one.is_silent and one.watches:
+            which = f"watch{'es' if len(one.watches) > 1 else ''} {', '.join(one.watches)}"
+            yield f"site {one.site} (host {one.host}): no heartbeat for {ago(one.age)}; it has {which}"
 
 
 def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:

@@ -1,18 +1,18 @@
 """The heartbeat of whoever does the work: the service, or a pass by cron or by hand."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from carbonation_core.db import service
-from carbonation_core.db.engine import reading, repeatable, writing
+from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.service import PartState
 from carbonation_core.process import host_name, is_dead, this_process
 from carbonation_core.project import Project
 
-SERVICE, PASS = "service", "pass"
+SERVICE, PASS = service.SERVICE, service.PASS
 _OF_SERVICE = "service:"  # what the names of its parts begin with
 
 
@@ -68,10 +68,34 @@ def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
 
 
 def has_ended(project: Project, part: str) -> bool:
-    """Whether whoever worked as that part last has said that it ended; true before the first time."""
+    """Whether whoever worked here as that part last has said that it ended; true before the first time."""
     with reading(project.engine) as connection:
-        last = worker(service.get(connection, part))
+        last = worker(service.get(connection, part, project.config.service.site_name, host_name()))
     return last is None or not last.is_running
+
+
+def of_site(parts: Iterable[PartState], site: str) -> dict[str, PartState]:
+    """What the parts of a site last said, and what was said of watches, by their names.
+
+    Of a service, or passes, of several hosts that is the one that runs, or was heard last.
+    """
+    ours = [part for part in parts if part.site in ("", site)]
+    last: dict[str, PartState] = {}
+    for part in sorted(ours, key=lambda one: (bool(one.details.get("running")), one.last_heartbeat)):
+        if part.part in (SERVICE, PASS):
+            last[part.part] = part
+    head = last[SERVICE].host if SERVICE in last else ""
+    others = {
+        part.part: part for part in ours if part.host in ("", head) and part.part not in (SERVICE, PASS)
+    }
+    return others | last
+
+
+def service_of(project: Project) -> Worker | None:
+    """What the service of this site last said of itself; None before its first start."""
+    site = project.config.service.site_name
+    with reading(project.engine) as connection:
+        return worker(of_site(service.parts(connection, site), site).get(SERVICE))
 
 
 def reports_of(parts: Mapping[str, PartState]) -> list[PartReport]:
@@ -120,12 +144,17 @@ def _say(
     *,
     started: bool = False,
 ) -> None:
-    details = {"process": this_process(part), "pid": os.getpid(), "host": host_name(), **more}
+    settings, host = project.config.service, host_name()
+    site, silence = settings.site_name, settings.allowed_silence.total_seconds()
+    process = {"process": this_process(part), "pid": os.getpid(), "host": host}
+    details = {**process, "silence": silence, **more}
     now = project.clock()
     with writing(project.engine) as connection:
+        if started:
+            service.forget(connection, part, "", "")  # of a release that did not say where
         if part == SERVICE and started:
-            service.forget(connection, _OF_SERVICE)
-        service.say(connection, part, now, details, started=started)
+            _forget_heads(connection, site, host, now)
+        service.say(connection, part, now, details, site=site, host=host, started=started)
         for one in reports:
             if one.answered_at is not None:
                 said = {
@@ -134,4 +163,17 @@ def _say(
                     "starts": one.starts,
                     "trouble": one.trouble,
                 }
-                service.say(connection, _OF_SERVICE + one.name, one.answered_at, said)
+                name = _OF_SERVICE + one.name
+                service.say(connection, name, one.answered_at, said, site=site, host=host)
+
+
+def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -> None:
+    """Forget the parts of a service that was here before, and services of other hosts that work no more."""
+    service.forget(connection, _OF_SERVICE, site, host)
+    for one in service.parts(connection, site):
+        if (
+            one.part == SERVICE
+            and one.host != host
+            and (one.is_silent(now) or not one.details.get("running"))
+        ):
+            service.forget(connection, SERVICE, site, one.host)

@@ -136,7 +136,8 @@ def post(section: NotifySection, content: Mapping[str, Any]) -> None:
 def unreached(project: Project) -> list[Unreached]:
     """The targets that the last message did not reach."""
     with reading(project.engine) as connection:
-        parts = service.parts(connection, PART)
+        said = service.parts(connection, project.config.service.site_name)
+    parts = {part.part: part for part in said if part.part.startswith(PART)}
     return [
         Unreached(
             name.removeprefix(PART),
@@ -161,7 +162,8 @@ def note(project: Project, target: str, error: str | None) -> None:
         pause = min(project.config.notify.interval * 2 ** min(attempts - 1, 20), LONGEST_PAUSE)
         details = {"error": error, "attempts": attempts, "again_at": (now + pause).isoformat()}
     with writing(project.engine) as connection:
-        service.say(connection, PART + target, now, details, started=before is None)
+        site = project.config.service.site_name
+        service.say(connection, PART + target, now, details, site=site, started=before is None)
 
 
 def _answer(section: NotifySection, content: Mapping[str, Any]) -> int | str:

@@ -1,13 +1,13 @@
 """How the service does: what its parts last said, what waits, and what is wrong."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import consumers, copies, counts, rule_versions, service, tallies
+from carbonation_core.db import consumers, copies, counts, rule_versions, service, tallies, watches
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.counts import OldestGroup, RetryQueue, Totals
 from carbonation_core.db.engine import Connection, database_now, reading
@@ -19,7 +19,7 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.project import Project, require_database
 from carbonation_core.reports import health, heartbeat, notify
-from carbonation_core.reports.health import ArchiveHealth, Facts, WatchHealth
+from carbonation_core.reports.health import ArchiveHealth, AtWork, Facts, WatchHealth
 from carbonation_core.reports.heartbeat import Worker
 from carbonation_core.reports.needs import Need, needs
 from carbonation_core.reports.waiting import Overlong, overlong
@@ -62,6 +62,7 @@ class Status:
     service: Worker | None
     last_pass: Worker | None
     parts: tuple[Part, ...]
+    sites: tuple[AtWork, ...]  # this one, and those that share its database
     watches: tuple[WatchHealth, ...]
     archives: tuple[ArchiveHealth, ...]
     components: Mapping[FileStatus, Mapping[str, int]]  # by the windows' names, and ALL
@@ -101,6 +102,7 @@ def status(project: Project) -> Status:
         service=at_work,
         last_pass=facts.last_pass,
         parts=tuple(_parts(project, stored.parts, at_work, now)),
+        sites=stored.sites,
         watches=facts.watches,
         archives=facts.archives,
         components={
@@ -130,6 +132,7 @@ class _Stored:
     """What the database says, all as of one moment."""
 
     parts: Mapping[str, PartState]
+    sites: tuple[AtWork, ...]
     reached: Mapping[FileStatus, Sequence[int]]
     sums: Counter[str]
     queue_depth: int
@@ -143,9 +146,10 @@ class _Stored:
 
 
 def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
-    names = [watch.name for watch in project.config.watch]
+    names, said = [watch.name for watch in project.config.watch], service.parts(connection)
     return _Stored(
-        parts=service.parts(connection),
+        parts=heartbeat.of_site(said, project.config.service.site_name),
+        sites=tuple(_sites(said, watches.by_site(connection), now)),
         reached=counts.reached_since(connection, now, tuple(WINDOWS.values())),
         sums=tallies.read(connection),
         queue_depth=counts.due_groups(connection, names, now),
@@ -173,7 +177,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
     last = stored.latest_rules
     return Facts(
         now=now,
-        allowed_silence=allowed_silence(project),
+        allowed_silence=config.service.allowed_silence,
         service=at_work,
         reports=heartbeat.reports_of(stored.parts),
         last_pass=heartbeat.worker(stored.parts.get(heartbeat.PASS)),
@@ -192,6 +196,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         components=counts.by_status(stored.sums),
         unreached=notify.unreached(project),
         not_ours=refusals(project),
+        others=[one for one in stored.sites if one.site != config.service.site_name],
     )
 
 
@@ -209,9 +214,7 @@ def _parts(
 
 def _state(part: PartState, at_work: Worker | None) -> str:
     if part.part in (heartbeat.SERVICE, heartbeat.PASS):
-        worker = heartbeat.worker(part)
-        assert worker is not None
-        return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
+        return _standing(heartbeat.worker(part))
     if part.part.startswith(part_of_watch("")):
         return "cannot be looked at" if WatchState.from_details(part.details).error else "well"
     if at_work is None or not at_work.is_running or at_work.is_dead:
@@ -222,12 +225,30 @@ def _state(part: PartState, at_work: Worker | None) -> str:
     return "cannot work" if report.trouble else "well"
 
 
+def _standing(worker: Worker | None) -> str:
+    assert worker is not None
+    return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
+
+
+def _sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: datetime) -> Iterator[AtWork]:
+    """Who works, on which host of which site."""
+    for part in said:
+        if not part.site or part.part not in (heartbeat.SERVICE, heartbeat.PASS):
+            continue
+        state, age = _standing(heartbeat.worker(part)), now - part.last_heartbeat
+        is_silent = part.part == heartbeat.SERVICE and state != "ended" and part.is_silent(now)
+        if is_silent and state == "runs":
+            state = "silent"
+        which = tuple(owned.get(part.site, ()))
+        yield AtWork(part.site, part.host, part.part, state, is_silent, part.last_heartbeat, age, which)
+
+
 def service_state(project: Project) -> dict[str, object] | None:
     """What programs ask of the service, of the state that its parts keep; None before the first start."""
     now = project.clock()
     names = [watch.name for watch in project.config.watch]
     with reading(project.engine) as connection:
-        parts = service.parts(connection)
+        parts = heartbeat.of_site(service.parts(connection), project.config.service.site_name)
         if not parts:
             return None
         queue_depth = counts.due_groups(connection, names, now)
@@ -257,13 +278,6 @@ def feed_health(project: Project, watch_name: str) -> WatchHealth:
     return watch_health(project, watch, part, None)
 
 
-def allowed_silence(project: Project) -> timedelta:
-    """How long a heartbeat may take to come."""
-    settings = project.config.service
-    beats = health.MISSED_BEATS * max(settings.heartbeat_interval, settings.poll_interval)
-    return max(beats, health.LEAST_ALLOWED_SILENCE)
-
-
 def watch_health(project: Project, watch: Watch, part: PartState | None, probe: Probe | None) -> WatchHealth:
     """How a watch stands, by what its looks said and, if given, by what its directory says now."""
     state = WatchState.from_details(part.details) if part else WatchState()
@@ -282,7 +296,7 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, probe: 
             part.started_at if part else None,
             part.last_heartbeat if part else None,
             project.clock(),
-            allowed_silence(project),
+            project.config.service.allowed_silence,
         ),
         listens=state.listens,
         trouble=state.trouble,

@@ -75,6 +75,9 @@ def _lines(found: "Status") -> Iterator[str]:
     if found.parts:
         yield ""
         yield from _parts(found)
+    if len({(one.site, one.host) for one in found.sites}) > 1:
+        yield ""
+        yield from _sites(found)
     yield ""
     yield from _watches(found)
     yield ""
@@ -115,6 +118,23 @@ def _parts(found: "Status") -> Iterator[str]:
         for part in found.parts
     ]
     return _table(headings, rows, spare=("started", "last heartbeat"))
+
+
+def _sites(found: "Status") -> Iterator[str]:
+    headings = ("site", "host", "part", "state", "last heartbeat", "age", "watches")
+    rows = [
+        (
+            one.site,
+            one.host,
+            one.part,
+            one.state,
+            _time(one.last_heartbeat),
+            _ago(one.age),
+            ", ".join(one.watches) or "none",
+        )
+        for one in found.sites
+    ]
+    return _table(headings, rows, spare=("last heartbeat", "watches"))
 
 
 def _watches(found: "Status") -> Iterator[str]:

@@ -16,8 +16,6 @@ from urllib.parse import quote
 import dagster as dg
 
 from carbonation_core.config.loading import Config
-from carbonation_core.db import service
-from carbonation_core.db.engine import reading
 from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat, notify
 from carbonation_core.reports.notify import Failure
@@ -149,8 +147,7 @@ def all_checks(config: Config, names: Names) -> Iterator[dg.AssetCheckKey]:
 
 
 def _address_of_ui(project: Project) -> str | None:
-    with reading(project.engine) as connection:
-        worker = heartbeat.worker(service.get(connection, heartbeat.SERVICE))
+    worker = heartbeat.service_of(project)
     return worker.ui if worker is not None and worker.is_running else None
 
 

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import dagster as dg
 
+from carbonation_core.db import service
 from carbonation_core.db.batches import OFFERED, RUNNING
+from carbonation_core.db.engine import reading
 from carbonation_core.errors import DatabaseError
 from carbonation_core.pipeline.claim import Offer, OpenBatch, give_back, open_batches
 from carbonation_core.process import is_dead, this_process
@@ -65,6 +67,8 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
                 waiting.append(batch.offer)
             else:
                 give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
+        elif batch.status == OFFERED and _is_of_silent_site(project, batch):
+            give_back(project, batch_id, "no run came for it, and the site that offered it is silent")
         elif batch.status == OFFERED and project.clock() - batch.offer.created_at > LONGEST_IN_QUEUE:
             give_back(project, batch_id, "no run came for it")
     return Recovered(waiting, busy=len(found) > len(waiting))
@@ -100,6 +104,11 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
     if batch.run_id is None:
         return run_of_batch(instance, batch.offer.batch_id)
     return instance.get_run_by_id(batch.run_id)
+
+
+def _is_of_silent_site(project: Project, batch: OpenBatch) -> bool:
+    with reading(project.engine) as connection:
+        return batch.site is not None and service.is_silent(connection, batch.site, project.clock())
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:

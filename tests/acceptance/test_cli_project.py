@@ -217,8 +217,8 @@ def test_status_says_what_is_wrong(desk: Desk) -> None:
     desk.execute(f"UPDATE service_state SET started_at = {LONG_AGO}, last_heartbeat = {LONG_AGO}")
     assert "warning: no service is running; start it: carbonation run" in desk.good("status")
     desk.execute(
-        "INSERT INTO service_state (part, started_at, last_heartbeat, details) "
-        f"VALUES ('service', {LONG_AGO}, {LONG_AGO}, :details)",
+        "INSERT INTO service_state (site, host, part, started_at, last_heartbeat, details) "
+        f"VALUES ('', '', 'service', {LONG_AGO}, {LONG_AGO}, :details)",
         details=json.dumps({"running": True, "pid": 7, "host": "there"}),
     )
     answer = desk("status")

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from carbonation_core.disk.mark import Directory
 from carbonation_core.errors import NotOurs, ScanError
 from carbonation_core.names import MARK
 from carbonation_core.reconcile.delivery import reconcile_delivery
+from carbonation_core.reports import heartbeat
 from carbonation_core.reports.status import status
 from tests import databases
 from tests.site import SINGLE, Site, SiteMaker
@@ -75,6 +77,35 @@ def test_a_watch_that_is_adopted_belongs_to_who_adopted_it(ours: Site, tmp_path:
     assert theirs.statuses()["b"] == "archived"
     assert theirs.component("b").in_delivery
     assert ours.archived() == {"a": b"bytes", "b": b"bytes"}
+
+
+@databases.each
+def test_a_watch_of_a_silent_site_goes_to_another_that_sees_the_same_directory(
+    ours: Site, tmp_path: Path
+) -> None:
+    ours.deliver("a")
+    ours.settle()
+    heartbeat.begin(ours.project, heartbeat.SERVICE)
+    theirs = elsewhere(ours, "south", ours.incoming)
+    theirs.now = ours.now + timedelta(seconds=170)
+    with pytest.raises(NotOurs):
+        theirs.tick()
+    theirs.tick_clock(20)
+    assert refusals(theirs.project) == []
+    theirs.one_pass()
+    assert theirs.statuses() == {"a": "archived"}
+    with pytest.raises(NotOurs, match="belongs to site south"):
+        ours.tick()
+
+
+def test_other_files_are_not_taken_over_however_silent_their_site_is(ours: Site, tmp_path: Path) -> None:
+    ours.tick()
+    heartbeat.begin(ours.project, heartbeat.SERVICE)
+    theirs = elsewhere(ours, "south", tmp_path / "south" / "incoming")
+    theirs.tick_clock(86_400)
+    with pytest.raises(NotOurs):
+        theirs.tick()
+    assert len(refusals(theirs.project)) == 1
 
 
 def test_a_look_at_a_directory_with_another_mark_changes_nothing(ours: Site) -> None:

@@ -1,6 +1,7 @@
 """How the service does, of real projects."""
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine
+from carbonation_core.project import Project
 from carbonation_core.reports import health, heartbeat
 from carbonation_core.reports.status import feed_health, service_state, status
 from tests import databases
@@ -56,6 +58,48 @@ def test_age_is_a_problem_while_a_service_claims_to_run(site: Site) -> None:
         f"the service (pid {status(site.project).service.pid} on {status(site.project).service.host})",  # type: ignore[union-attr]  # it began
         "watch incoming",
     ]
+
+
+def site_of(site: Site, name: str, **service: object) -> Project:
+    """Another site on the same database, with the same watch."""
+    config = site.project.config
+    changed = config.service.model_copy(update={"site": name, **service})
+    return replace(site.project, config=config.model_copy(update={"service": changed}))
+
+
+@databases.each
+def test_all_sites_are_told_and_one_that_is_silent_is_a_problem_while_it_has_a_watch(site: Site) -> None:
+    site.tick()
+    south = site_of(site, "south")
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    heartbeat.begin(south, heartbeat.SERVICE)
+    ours = site.project.config.service.site_name
+    assert [(one.site, one.state, one.watches) for one in status(south).sites] == sorted(
+        [(ours, "runs", ("incoming",)), ("south", "runs", ())]
+    )
+    site.tick_clock(181)
+    heartbeat.beat(south, heartbeat.SERVICE)
+    assert any(f"site {ours} (host " in problem for problem in status(south).problems)
+    (said,) = (problem for problem in status(south).problems if f"site {ours} (" in problem)
+    assert said.endswith("no heartbeat for 3 min; it has watch incoming")
+    heartbeat.beat(site.project, heartbeat.SERVICE)
+    site.tick_clock(181)
+    heartbeat.beat(site.project, heartbeat.SERVICE)
+    assert not any("south" in problem for problem in status(site.project).problems)
+
+
+def test_a_head_forgets_what_worked_for_its_site_and_does_no_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(heartbeat, "host_name", lambda: "one")
+        heartbeat.begin(site.project, heartbeat.SERVICE)
+    site.tick_clock(100)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    assert len(status(site.project).sites) == 2
+    site.tick_clock(100)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    assert len(status(site.project).sites) == 1
 
 
 def test_short_heartbeats_leave_time_for_a_tick_that_waits(make: SiteMaker) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from carbonation_core.db.engine import reading
 from carbonation_core.db.service import parts
 from carbonation_core.project import utc_now
-from carbonation_core.reports.heartbeat import reports_of
+from carbonation_core.reports.heartbeat import of_site, reports_of
 from carbonation_core.reports.status import Status, status
 from carbonation_dagster.service.orphans import leftovers
 from tests.site import PAIRS, Site, SiteMaker
@@ -132,7 +132,7 @@ class Running:
     def is_well(self) -> bool:
         """Whether all its parts answer, by its own last word, and are the ones that live."""
         with reading(self.site.project.engine) as connection:
-            reports = reports_of(parts(connection))
+            reports = reports_of(of_site(parts(connection), self.site.project.config.service.site_name))
         alive = {pid for pids in self.pids().values() for pid in pids}
         return len(reports) == 4 and all(part.is_well and part.pid in alive for part in reports)
 

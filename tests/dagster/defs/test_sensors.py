@@ -13,6 +13,7 @@ from carbonation_core.db.models import Batch
 from carbonation_core.errors import DatabaseError, ScanError
 from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.pipeline.work import Stage, work
+from carbonation_core.reports import heartbeat
 from carbonation_dagster.defs import recovery
 from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG
 from carbonation_dagster.defs.runs import instance_id
@@ -184,6 +185,19 @@ def test_offers_to_another_instance_are_left_to_it_for_an_hour(shown: Shown) -> 
 
     assert isinstance(shown.tick(), dg.SkipReason)
     shown.site.now += recovery.LONGEST_IN_QUEUE + timedelta(seconds=1)
+    (request,) = shown.tick().run_requests
+    assert request.tags["carbonation/group_key"] == "a.dat"
+
+
+def test_offers_of_a_site_that_is_silent_are_free_after_a_few_beats(shown: Shown) -> None:
+    heartbeat.begin(shown.site.project, heartbeat.SERVICE)
+    shown.site.deliver("a.dat")
+    shown.site.settle()
+    shown.offers()
+
+    shown.site.tick_clock(170)
+    assert isinstance(shown.tick(), dg.SkipReason)
+    shown.site.tick_clock(20)
     (request,) = shown.tick().run_requests
     assert request.tags["carbonation/group_key"] == "a.dat"
 
