@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
 from carbonation_core.db import rule_versions, schema
 from carbonation_core.db.batches import Fingerprint
+from carbonation_core.db.clock import clock_of, utc_now
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
@@ -27,11 +28,6 @@ log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 Progress = Callable[[str, int, int | None], None]  # what, how many so far, of how many if that is known
-
-
-def utc_now() -> datetime:
-    """The time, aware and in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,17 @@ class Project:
         return self.fingerprint._replace(plugin_digest=code_on_disk(self.plugin.file_model))
 
 
-def open_unchecked(path: str | Path | None = None, clock: Clock = utc_now) -> Project:
-    """The project, whatever the state of its database; raises `ConfigError`."""
+def open_unchecked(path: str | Path | None = None, clock: Clock | None = None) -> Project:
+    """The project, whatever the state of its database; raises `ConfigError`.
+
+    Its clock is that of the database unless another is given.
+    """
     config = load_config(path)
     engine = make_engine(config.database, jsonable, config.path)
-    return Project(config, load_plugin(config), engine, clock)
+    return Project(config, load_plugin(config), engine, clock or clock_of(engine))
 
 
-def open_project(path: str | Path | None = None, clock: Clock = utc_now) -> Project:
+def open_project(path: str | Path | None = None, clock: Clock | None = None) -> Project:
     """The project with its schema current.
 
     Raises `ConfigError`, or `DatabaseError` saying what to run.

@@ -20,8 +20,9 @@ from pathlib import Path
 import dagster as dg
 
 from carbonation_core.config.loading import load_config
+from carbonation_core.db.clock import utc_now
 from carbonation_core.pipeline.work import Outcome
-from carbonation_core.project import open_project, utc_now
+from carbonation_core.project import open_project
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.defs.runs import Ours, delete_old_runs
 from carbonation_dagster.environment import DAGSTER_HOME

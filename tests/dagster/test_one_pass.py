@@ -16,9 +16,9 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from carbonation_core.db.clock import utc_now
 from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.process import this_process
-from carbonation_core.project import utc_now
 from carbonation_core.reports import heartbeat
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass

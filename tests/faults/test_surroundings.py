@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from carbonation_core.project import utc_now
+from carbonation_core.db.clock import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster.cli import main
 from carbonation_dagster.environment import DAGSTER_HOME

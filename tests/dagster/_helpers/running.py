@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from carbonation_core.db.clock import utc_now
 from carbonation_core.db.engine import reading
 from carbonation_core.db.service import parts
-from carbonation_core.project import utc_now
 from carbonation_core.reports.heartbeat import of_site, reports_of
 from carbonation_core.reports.status import Status, status
 from carbonation_dagster.service.orphans import leftovers

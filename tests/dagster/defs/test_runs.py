@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carbonation_core.db.clock import utc_now
 from carbonation_core.pipeline.claim import give_back
 from carbonation_core.pipeline.work import Outcome
-from carbonation_core.project import utc_now
 from carbonation_dagster.environment import STOP_FILE
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION, Shown, show
 from tests.site import PLUGIN, SiteMaker, touch
