@@ -72,6 +72,12 @@ def read(connection: Connection) -> Counter[str]:
     return Counter({name: int(value) for name, value in connection.execute(query)})
 
 
+def of_watch(connection: Connection, watch_name: str) -> Counter[str]:
+    """The sums of one watch, by name."""
+    query = select(Tally.name, Tally.value).where(Tally.watch_name == watch_name)
+    return Counter({name: int(value) for name, value in connection.execute(query)})
+
+
 def watch_names(connection: Connection) -> set[str]:
     """The watches of which anything was ever counted."""
     return set(connection.execute(select(Tally.watch_name).distinct()).scalars())

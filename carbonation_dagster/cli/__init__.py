@@ -22,6 +22,7 @@ COMMANDS = {
     "query": "carbonation_dagster.cli.query:query",
     "retry": "carbonation_dagster.cli.retry:retry",
     "arrivals": "carbonation_dagster.cli.arrivals:arrivals",
+    "report": "carbonation_dagster.cli.report:report",
     "reconcile": "carbonation_dagster.cli.reconcile:reconcile",
     "watch": "carbonation_dagster.cli.watch:watch",
     "completion": "carbonation_dagster.cli.completion:completion",

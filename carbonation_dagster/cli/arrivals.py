@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -75,13 +75,14 @@ def show(path: str | None, watch_name: str | None, since: str, states: Sequence[
     """Print what was expected and what came, as the last look at each watch left it."""
     from carbonation_core.errors import QueryError
     from carbonation_core.reports.arrivals import Arrival, board
+    from carbonation_dagster.cli.moments import moment
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.printing import WRITERS
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)
     with wrong_usage(QueryError):
-        found = board(project, watch_name, _time(since, "--since"), None, states)
+        found = board(project, watch_name, moment(since, "--since"), None, states)
     if form == "calendar":
         for line in calendar(found):
             click.echo(line)
@@ -113,13 +114,14 @@ def excuse(path: str | None, watch_name: str, since: str, until: str | None, rea
     from carbonation_core.errors import QueryError
     from carbonation_core.reports.arrivals import excuse as let_off
     from carbonation_core.text import counted
+    from carbonation_dagster.cli.moments import moment
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
     project = open_project(path)
-    begin = _time(since, "--from")
+    begin = moment(since, "--from")
     with wrong_usage(QueryError):
-        number = let_off(project, watch_name, begin, _time(until, "--to") if until else begin, reason)
+        number = let_off(project, watch_name, begin, moment(until, "--to") if until else begin, reason)
     if number:
         click.echo(f"{counted(number, 'arrival')} excused: {reason}")
     else:
@@ -161,23 +163,6 @@ def _counts(rows: "Sequence[Arrival]") -> str:
     counts["came late"] = sum(one.arrived_at is not None and one.is_late for one in rows)
     told = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
     return f"  {', '.join(told)}" if told else ""
-
-
-def _time(text: str, option: str) -> datetime:
-    from carbonation_core.db.filters import parse_time
-    from carbonation_core.text import parse_duration
-
-    try:
-        return datetime.now(UTC) - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        value: Any = parse_time(text)
-    except ValueError as error:
-        raise click.BadParameter(f'"{text}" {error}', param_hint=option) from None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return datetime(value.year, value.month, value.day, tzinfo=UTC)
 
 
 def _written(value: object) -> object:
