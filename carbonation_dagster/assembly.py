@@ -25,6 +25,7 @@ from carbonation_dagster.defs.assets import (
 from carbonation_dagster.defs.change_sensor import changes_sensor
 from carbonation_dagster.defs.jobs import launched_jobs, process_now_job, watch_asset_job
 from carbonation_dagster.defs.naming import Names
+from carbonation_dagster.defs.report_asset import report_asset
 from carbonation_dagster.defs.resources import RESOURCE, Carbonation
 from carbonation_dagster.defs.rules_checks import rules_check
 from carbonation_dagster.defs.schedules import schedules
@@ -64,6 +65,7 @@ def build_defs(
             rules_spec(config, names),
             *(delivery_spec(watch, names) for watch in config.watch),
             *(catalog_asset(watch, names) for watch in config.watch),
+            *(report_asset(watch, names) for watch in config.watch),
             *(archive_spec(archive, names, feeding[archive.name]) for archive in config.archive),
         ],
         asset_checks=[

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -103,6 +103,7 @@ def activity(project: Project, watch_name: str, since: datetime | None = None) -
         archived = stored.archived(connection, watch_name, edges[0])
         reasons = stored.reasons(connection, watch_name, edges[0], _NOT_WELL)
         sums = tallies.of_watch(connection, watch_name)
+    waiting, failed = _standing(sums)
     days = [(now - timedelta(days=back)).date() for back in reversed(range(DAYS))]
     first = datetime.combine(days[0], datetime.min.time(), UTC)
     timed = _seconds(archived)
@@ -129,10 +130,16 @@ def activity(project: Project, watch_name: str, since: datetime | None = None) -
         p95=percentile(all_seconds, 95),
         reasons=tuple(reasons[:MOST_REASONS]),
         other_reasons=sum(count for _, count in reasons[MOST_REASONS:]),
-        waiting=sum(sums[status] for status in OPEN if status is not FileStatus.RETRY_PENDING),
-        failed=sum(sums[status] for status in _NOT_WELL),
+        waiting=waiting,
+        failed=failed,
         strips=tuple(strips(board(project, watch_name, first), days)),
     )
+
+
+def standing(project: Project, watch_name: str) -> tuple[int, int]:
+    """How many files of the watch wait now, and how many do not get further."""
+    with reading(project.engine) as connection:
+        return _standing(tallies.of_watch(connection, watch_name))
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
@@ -154,6 +161,11 @@ def strips(arrivals: Iterable[Arrival], days: Sequence[date]) -> Iterable[Strip]
             tuple((day, max(by_day[day], key=order.index, default=None)) for day in days),
             *(found.count(kept) for kept in (Kept.IN_TIME, Kept.LATE, Kept.MISSED)),
         )
+
+
+def _standing(sums: Mapping[str, int]) -> tuple[int, int]:
+    well = [status for status in OPEN if status not in _NOT_WELL]
+    return sum(sums.get(status, 0) for status in well), sum(sums.get(status, 0) for status in _NOT_WELL)
 
 
 def _kept(one: Arrival) -> Kept:

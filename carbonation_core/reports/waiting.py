@@ -25,6 +25,7 @@ _AFTERWARDS = {  # by on_timeout
     "archive_partial": "then is archived as it is",
 }
 LONGEST_LIST = 100  # groups that are named; all are counted
+NOTICED = timedelta(minutes=1)  # shorter waits are the usual way of a group
 MOST_SUMMED = 1000  # groups of which a summary is made
 NEXT_ATTEMPT, NO_WATCH = "for another attempt", "for a watch that is configured no more"
 
@@ -40,7 +41,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """A group that has waited too long, or a file that has no group yet (`group_key` is None)."""
+    """A group that has waited long, or a file that has no group yet (`group_key` is None)."""
 
     watch_name: str
     group_key: str | None
@@ -54,7 +55,7 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Overlong:
-    """Who has waited too long: the longest first, at most `LONGEST_LIST` of them, and how many there are."""
+    """Who has waited long: the longest first, at most `LONGEST_LIST` of them, and how many there are."""
 
     waiters: tuple[Waiter, ...]
     number: int
@@ -124,15 +125,24 @@ def overlong(project: Project, watch_names: Collection[str]) -> Overlong:
 
     That is longer than `stale_threshold`, or than their rule set's timeout.
     """
+    return _since(project, watch_names, project.config.service.stale_threshold)
+
+
+def waiting(project: Project, watch_names: Collection[str]) -> Overlong:
+    """Who waits for longer than `NOTICED`, whether or not that is too long."""
+    return _since(project, watch_names, min(NOTICED, project.config.service.stale_threshold))
+
+
+def _since(project: Project, watch_names: Collection[str], least: timedelta) -> Overlong:
     now = project.clock()
-    threshold = project.config.service.stale_threshold
+    stale = now - project.config.service.stale_threshold
     with reading(project.engine) as connection:
-        found, number = counts.overlong_groups(connection, watch_names, now - threshold, LONGEST_LIST)
-        alone = counts.overlong_files(connection, watch_names, now - threshold)
+        found, number = counts.overlong_groups(connection, watch_names, now - least, LONGEST_LIST)
+        alone = counts.overlong_files(connection, watch_names, now - least)
         gathered = _of_groups(project, connection, found)
     watches = {watch.name: watch for watch in project.config.watch}
-    waiters = [_file_waiter(file, since, watches.get(file.watch_name), now) for file, since in alone]
-    waiters += [_group_waiter(row, files, wait, now - threshold) for row, files, wait in gathered]
+    waiters = [_file_waiter(file, at, watches.get(file.watch_name), now, stale) for file, at in alone]
+    waiters += [_group_waiter(row, files, wait, stale) for row, files, wait in gathered]
     waiters.sort(key=lambda waiter: waiter.since)
     return Overlong(tuple(waiters[:LONGEST_LIST]), number + len(alone))
 
@@ -212,10 +222,14 @@ def _group_waiter(
     )
 
 
-def _file_waiter(file: Component, since: datetime, watch: Watch | None, now: datetime) -> Waiter:
+def _file_waiter(
+    file: Component, since: datetime, watch: Watch | None, now: datetime, stale_before: datetime
+) -> Waiter:
     wait = file_waits(file, watch, now)
     says, until = (wait.says, wait.until) if wait else ("", None)
-    return Waiter(file.watch_name, None, file.source_path, since, says, until, False, True)
+    return Waiter(
+        file.watch_name, None, file.source_path, since, says, until, False, is_stale=since <= stale_before
+    )
 
 
 def _given_up(files: Sequence[Component]) -> str:

@@ -90,6 +90,11 @@ def metadata(summary: RunSummary) -> MetadataMapping:
     }
 
 
+def standing_metadata(waiting: int, failed: int) -> MetadataMapping:
+    """How many files of a watch wait, and do not get further, as numbers to plot."""
+    return {"waiting": dg.MetadataValue.int(waiting), "failed": dg.MetadataValue.int(failed)}
+
+
 def failure(summary: RunSummary) -> dg.Failure:
     """The failure of a run in which attempts failed; it names groups and reasons, and says what to do."""
     which = f"{len(summary.failed)} of {counted(len(summary.groups), 'group')}"

@@ -82,6 +82,10 @@ class Names:
         """The asset that stands for the files of an archive."""
         return dg.AssetKey([*self.prefix, "archive", dagster_name(archive)])
 
+    def report_key(self, watch: str) -> dg.AssetKey:
+        """The asset that stands for the daily report of a watch."""
+        return dg.AssetKey([*self.prefix, "report", dagster_name(watch)])
+
     @property
     def rules_key(self) -> dg.AssetKey:
         """The asset that stands for rules.toml."""

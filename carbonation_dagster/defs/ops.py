@@ -16,6 +16,7 @@ from carbonation_core.errors import LostOwnership
 from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_core.reports.activity import standing
 from carbonation_core.text import counted
 from carbonation_dagster.defs.archive_checks import transfer_evaluations
 from carbonation_dagster.defs.messages import (
@@ -26,6 +27,7 @@ from carbonation_dagster.defs.messages import (
     metadata,
     sentence,
     stage_metadata,
+    standing_metadata,
 )
 from carbonation_dagster.defs.naming import (
     BATCH_TAG,
@@ -147,7 +149,8 @@ def _events(
     yield from evaluations(project, names, watch)
     yield from transfer_evaluations(project, names, summary)
     if summary.archived or not summary.failed:
-        yield dg.Output(None, metadata=metadata(summary))
+        now_there = standing_metadata(*standing(project, watch))
+        yield dg.Output(None, metadata={**metadata(summary), **now_there})
     if summary.failed or FAILED_TAG in context.run.tags:  # which it may have from the run that it repeats
         failed = sentence([plain(group.group_key) for group in summary.failed]) or "none"
         add_tags(context.instance, context.run_id, {FAILED_TAG: tag_value(failed)})

@@ -39,6 +39,7 @@ class Ours:
             self.names.rules_key,
             *map(self.names.delivery_key, watches),
             *map(self.names.catalog_key, watches),
+            *map(self.names.report_key, watches),
             *(self.names.archive_key(archive.name) for archive in self.config.archive),
         }
 

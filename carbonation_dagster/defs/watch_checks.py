@@ -135,7 +135,7 @@ def _nothing_waits_too_long(project: Project, watch: Watch) -> Verdict:
         sentence(waiting, found.number) or None,
         {
             "groups": dg.MetadataValue.int(found.number),
-            **({"table": _waiting_table(found.waiters)} if found.waiters else {}),
+            **({"table": waiting_table(found.waiters)} if found.waiters else {}),
         },
         tuple(f"{one.name} {one.is_overdue} {one.is_stale}" for one in found.waiters),
     )
@@ -246,7 +246,8 @@ CHECKS = (
 )
 
 
-def _waiting_table(waiters: Collection[Waiter]) -> dg.TableMetadataValue:
+def waiting_table(waiters: Collection[Waiter]) -> dg.TableMetadataValue:
+    """Who waits, since when, until when and what for, cut to a length that can be stored."""
     return dg.MetadataValue.table(
         records=[
             dg.TableRecord(

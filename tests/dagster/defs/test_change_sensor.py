@@ -137,3 +137,54 @@ def test_whether_the_rules_are_accepted_can_be_asked_at_once(hourly: Shown) -> N
     defs = dg.Definitions.merge(hourly.defs, dg.Definitions(jobs=[job]))
     result = defs.resolve_job_def("checks").execute_in_process(instance=hourly.instance)
     assert hourly.checks(result)["accepted"] is False
+
+
+def test_who_waits_is_told_on_the_delivery_before_its_time_is_up(hourly: Shown) -> None:
+    site, tick = hourly.site, Ticking(hourly)
+    assert [one.metadata["groups that wait"].value for one in observed(tick)] == [0]
+    site.deliver("run1.dat")
+    site.settle()
+    assert observed(tick) == []
+
+    site.tick(61)
+    (told,) = observed(tick)
+    assert (told.metadata["groups that wait"].value, told.metadata["waiting"].value) == (1, 1)
+    (row,) = told.metadata["table"].records
+    assert row.data["group"] == "run1"
+    assert row.data["waits since"] == "2026-01-01 12:00:03 UTC"
+    assert row.data["what for"].startswith("waits for .json until 2026-01-01 14:00:0")
+    assert observed(tick) == []
+
+    site.deliver("run1.json")
+    site.one_pass()
+    assert [one.metadata["groups that wait"].value for one in observed(tick)] == [0]
+
+
+def observed(tick: Ticking) -> list[Any]:
+    key = dg.AssetKey(["incoming", "delivery"])
+    return [one for one in tick.events() if isinstance(one, dg.AssetObservation) and one.asset_key == key]
+
+
+def test_a_report_is_made_at_once_and_then_each_day(hourly: Shown) -> None:
+    site, tick = hourly.site, Ticking(hourly)
+    (report,) = reports(tick)
+    assert report.asset_key == dg.AssetKey(["report", "incoming"])
+    assert report.metadata["picture"].value.startswith("![report](data:image/svg+xml;base64,")
+    assert reports(tick) == []
+    site.tick(86_400)
+    assert len(reports(tick)) == 1
+
+
+def reports(tick: Ticking) -> list[Any]:
+    return [one for one in tick.events() if isinstance(one, dg.AssetMaterialization)]
+
+
+def test_a_report_is_made_by_the_button(shown: Shown) -> None:
+    shown.site.deliver("a.dat", "b.dat")
+    shown.site.one_pass()
+    key = dg.AssetKey(["report", "incoming"])
+    job = dg.define_asset_job("now", selection=dg.AssetSelection.assets(key))
+    defs = dg.Definitions.merge(shown.defs, dg.Definitions(jobs=[job]))
+    result = defs.resolve_job_def("now").execute_in_process(instance=shown.instance)
+    told = shown.materialised(result)["report/incoming"]
+    assert (told["files"].value, told["waiting"].value) == (2, 0)
