@@ -22,7 +22,6 @@ def report_asset(watch: Watch, names: Names) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=names.report_key(watch.name),
-        deps=[names.catalog_key(watch.name)],
         group_name=names.group_of(watch_group(watch)),
         kinds={"svg"},
         owners=[*watch.owners],
