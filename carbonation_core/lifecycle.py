@@ -58,7 +58,7 @@ class FeedEvent(StrEnum):
 
     COMPLETED = "completed"  # is complete: for the first time, or again after it was retracted
     REPLACED = "replaced"  # was delivered again with other bytes, which are archived now
-    UPDATED = "updated"  # got another file beside the others, or one of them lies elsewhere now
+    UPDATED = "updated"  # got another file, or was described anew, or one of its files lies elsewhere now
     RETRACTED = (
         "retracted"  # is complete no more: files of it are gone from the archive, or another group's now
     )

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "carbonation_dagster.cli.status:status",
     "explain": "carbonation_dagster.cli.explain:explain",
     "query": "carbonation_dagster.cli.query:query",
+    "describe": "carbonation_dagster.cli.describe:describe",
     "retry": "carbonation_dagster.cli.retry:retry",
     "arrivals": "carbonation_dagster.cli.arrivals:arrivals",
     "report": "carbonation_dagster.cli.report:report",
