@@ -133,10 +133,26 @@ def announce(connection: Connection, news: Sequence[tuple[GroupRow, FeedEvent]],
     _append(
         connection,
         [
-            {"group_id": group.id, "arrival_id": None, "watch_name": group.watch_name, "event": event}
+            {
+                "group_id": group.id,
+                "arrival_id": None,
+                "watch_name": group.watch_name,
+                "event": event,
+                "at": now,
+            }
             for group, event in news
         ],
-        now,
+    )
+
+
+def announce_earlier(connection: Connection, news: Sequence[tuple[int, str, FeedEvent, datetime]]) -> None:
+    """Give what became of groups in an earlier release its places: id, watch, event, and when that was."""
+    _append(
+        connection,
+        [
+            {"group_id": id_, "arrival_id": None, "watch_name": watch_name, "event": event, "at": at}
+            for id_, watch_name, event, at in news
+        ],
     )
 
 
@@ -153,18 +169,23 @@ def announce_arrivals(
     _append(
         connection,
         [
-            {"group_id": group_id, "arrival_id": arrival_id, "watch_name": watch_name, "event": event}
+            {
+                "group_id": group_id,
+                "arrival_id": arrival_id,
+                "watch_name": watch_name,
+                "event": event,
+                "at": now,
+            }
             for arrival_id, group_id, event in news
         ],
-        now,
     )
 
 
-def _append(connection: Connection, entries: Sequence[dict[str, Any]], now: datetime) -> None:
+def _append(connection: Connection, entries: Sequence[dict[str, Any]]) -> None:
     if not entries:
         return
     first = count_up(connection, FEED, len(entries)) - len(entries) + 1
     connection.execute(
         insert(FeedEntry),
-        [{"sequence": first + number, "at": now, **entry} for number, entry in enumerate(entries)],
+        [{"sequence": first + number, **entry} for number, entry in enumerate(entries)],
     )

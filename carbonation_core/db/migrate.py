@@ -255,9 +255,10 @@ def _require_room(connection: Connection) -> None:
     if VERSION_TABLE in there or not found:
         return
     whose = "an earlier release" if found >= _EARLIER else "another program, under names that ours have"
+    then = ", then: carbonation db import OLD_CONFIG" if found >= _EARLIER else ""
     raise DatabaseError(
         f"database {_where(connection.engine)} has tables of {whose}: {listing(found)}; "
-        "name an empty one in config.toml, [database], and run: carbonation db init"
+        f"name an empty one in config.toml, [database], and run: carbonation db init{then}"
     )
 
 

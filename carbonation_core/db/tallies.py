@@ -45,16 +45,26 @@ def add(connection: Connection, watch_name: str, name: str, number: int) -> None
     connection.info[_CHANGES][watch_name, name] += number
 
 
+def appeared(connection: Connection, watch_name: str, state: State) -> None:
+    """There is another component in the watch."""
+    _count(connection, watch_name, state, 1)
+
+
 def moved(connection: Connection, watch_name: str, before: State, after: State) -> None:
     """A component of the watch is not as it was."""
+    _count(connection, watch_name, before, -1)
+    _count(connection, watch_name, after, 1)
+
+
+def _count(connection: Connection, watch_name: str, state: State, sign: int) -> None:
+    status, in_delivery, in_archive, size = state
     changes: Counter[tuple[str, str]] = connection.info[_CHANGES]
-    for (status, in_delivery, in_archive, size), sign in ((before, -1), (after, 1)):
-        changes[watch_name, status] += sign
-        if in_delivery:
-            changes[watch_name, IN_DELIVERY] += sign
-        if in_archive:
-            changes[watch_name, IN_ARCHIVE] += sign
-            changes[watch_name, ARCHIVED_BYTES] += sign * size
+    changes[watch_name, status] += sign
+    if in_delivery:
+        changes[watch_name, IN_DELIVERY] += sign
+    if in_archive:
+        changes[watch_name, IN_ARCHIVE] += sign
+        changes[watch_name, ARCHIVED_BYTES] += sign * size
 
 
 def settle(connection: Connection) -> None:

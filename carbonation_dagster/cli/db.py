@@ -112,6 +112,43 @@ def status(path: str | None) -> None:
     sys.exit(0 if found.is_current and not different else 1)
 
 
+@db.command("import", examples=("carbonation db import old/config.toml --dry-run",))
+@click.argument("old_config", metavar="OLD_CONFIG", type=click.Path(exists=True, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Say what would be imported; write nothing.")
+@click.pass_obj
+def import_(path: str | None, old_config: str, dry_run: bool) -> None:
+    """Copy what a database of carbonation 0.0.x remembers into this one.
+
+    OLD_CONFIG is the config.toml that names it; it is only read. Groups keep
+    their ids and columns, so that programs which poll go on with the cursors
+    that they have. What cannot be taken over is listed, with what becomes of
+    it. Stop the earlier service before, and start this one afterwards. Safe to
+    repeat: what is there is left as it is.
+    """
+    from pathlib import Path
+
+    from carbonation_core.earlier.take_over import import_earlier
+    from carbonation_core.text import counted, printable
+    from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.cli.progress import progress
+
+    project = open_project(path)
+    with progress() as advance:
+        found = import_earlier(project, Path(old_config), dry_run=dry_run, progress=advance)
+    for note in found.notes:
+        click.echo(printable(note))
+    done = "would be imported" if dry_run else "imported"
+    click.echo(f"{done}: {counted(found.groups, 'group')}, {counted(found.files, 'file')}")
+    if not dry_run:
+        click.echo(f"entries of the feed: {found.feed:,}")
+    if found.before:
+        click.echo(f"there already: {found.before:,}")
+    if found.renamed:
+        click.echo(f"groups with another key, as their files would have it now: {found.renamed:,}")
+    if found.to_first_look:
+        click.echo(f"files in delivery that the first look judges as new: {found.to_first_look:,}")
+
+
 def _open(path: str | None) -> "Project":
     from carbonation_dagster.cli.opening import open_unchecked
 

@@ -1,0 +1,1 @@
+"""Takes over what carbonation 0.0.x remembered."""
