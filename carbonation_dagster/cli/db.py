@@ -140,13 +140,13 @@ def import_(path: str | None, old_config: str, dry_run: bool) -> None:
     done = "would be imported" if dry_run else "imported"
     click.echo(f"{done}: {counted(found.groups, 'group')}, {counted(found.files, 'file')}")
     if not dry_run:
-        click.echo(f"entries of the feed: {found.feed:,}")
+        click.echo(f"entries of the feed: {found.feed}")
     if found.before:
-        click.echo(f"there already: {found.before:,}")
+        click.echo(f"there already, groups and files: {found.before}")
     if found.renamed:
-        click.echo(f"groups with another key, as their files would have it now: {found.renamed:,}")
+        click.echo(f"groups with another key, as their files would have it now: {found.renamed}")
     if found.to_first_look:
-        click.echo(f"files in delivery that the first look judges as new: {found.to_first_look:,}")
+        click.echo(f"files in delivery that the first look judges as new: {found.to_first_look}")
 
 
 def _open(path: str | None) -> "Project":

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 BEGUN = datetime(2025, 6, 1, tzinfo=UTC)
 _TIME = {"postgresql": "TIMESTAMP WITH TIME ZONE", "sqlite": "DATETIME", "mariadb": "DATETIME(6)"}
@@ -31,7 +32,15 @@ class Earlier:
     def __init__(self, engine: Engine, incoming: Path, archive: Path) -> None:
         self.engine, self.incoming, self.archive = engine, incoming, archive
         self._ids = 0
+        self._open: Connection | None = None
         self._make_tables()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is filled in meanwhile, in one transaction."""
+        with self.engine.begin() as self._open:
+            yield
+        self._open = None
 
     def _make_tables(self) -> None:
         dialect = self.engine.dialect.name
@@ -163,8 +172,12 @@ class Earlier:
                 for name, value in naive.items()
             }
         names, marks = ", ".join(naive), ", ".join(f":{name}" for name in naive)
+        statement = text(f"INSERT INTO {table} ({names}) VALUES ({marks})")
+        if self._open is not None:
+            self._open.execute(statement, naive)
+            return
         with self.engine.begin() as connection:
-            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({marks})"), naive)
+            connection.execute(statement, naive)
 
 
 def _aware(at: Any) -> datetime:
