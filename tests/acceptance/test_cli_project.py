@@ -10,6 +10,7 @@ import pytest
 
 from tests import databases
 from tests.acceptance._helpers.command import TOGETHER, Desk, deliver, new_desk, one_pass
+from tests.core._helpers.earlier import in_sqlite
 
 pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 
@@ -110,6 +111,33 @@ def test_check_config_counts_what_belongs_to_no_watch_any_more(archive: Desk, tm
 
 
 @databases.each
+def test_db_import_lists_what_is_not_as_it_was(desk: Desk) -> None:
+    desk.good("db", "init")
+    earlier = in_sqlite(desk.directory / "old.db", desk.directory / "incoming", desk.directory / "archive")
+    earlier.pair("run1")
+    earlier.file("run2.txt", earlier.group("run2"), "failed", error_message="no space")
+    earlier.file("young.txt", status="detected")
+    earlier.engine.dispose()
+    (desk.directory / "old.toml").write_text('[database]\nname = "old.db"\n')
+    notes = (
+        'columns that no column of the plugin is for are not imported: "category", "size"\n'
+        f'group "run2" of watch incoming is not complete here: {desk.directory}/incoming/run2.txt: no space\n'
+    )
+    young = "files in delivery that the first look judges as new: 1\n"
+    trial = desk.good("db", "import", "old.toml", "--dry-run")
+    assert trial == f"{notes}would be imported: 2 groups, 3 files\n{young}"
+    done = desk.good("db", "import", "old.toml")
+    assert done == f"{notes}imported: 2 groups, 3 files\nentries of the feed: 1\n{young}"
+    again = desk.good("db", "import", "old.toml")
+    assert (
+        "imported: 0 groups, 0 files\nentries of the feed: 0\nthere already, groups and files: 5\n" in again
+    )
+    assert "is one of this release" in desk("db", "import", "config.toml").err
+    (desk.directory / "old.toml").write_text('[database]\nname = "nowhere.db"\n')
+    assert "nowhere.db cannot be reached" in desk("db", "import", "old.toml").err
+    assert not (desk.directory / "nowhere.db").exists()
+
+
 def test_db_status_says_what_is_pending(desk: Desk) -> None:
     answer = desk("db", "status")
     assert answer.code == 1
