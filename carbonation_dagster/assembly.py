@@ -87,7 +87,7 @@ def build_defs(
 
 def _service_of(config: Config, names: Names) -> Carbonation:
     watchers = Watchers(config.service.poll_interval.total_seconds())
-    return Carbonation(lambda: open_project(config.path), watchers=watchers, names=names)
+    return Carbonation(lambda: open_project(config.path), watchers=watchers, names=names, file=config.path)
 
 
 def _rules(config: Config) -> Rules | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from carbonation_core.config.loading import ACCEPTED_VARIABLE
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.scan import EVERYTHING, Hints
 from carbonation_core.disk.watcher import Watchers
@@ -32,7 +33,8 @@ class Carbonation:
     definitions must not touch the database. `told` hears of every batch that was
     brought to its end here. Without `watchers` every look is at everything.
     `names` are those of the definitions that it stands behind. `interrupted` says
-    whether this process alone was told to end.
+    whether this process alone was told to end. `file` is the config.toml that
+    `open_it` reads.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Carbonation:
         watchers: Watchers | None = None,
         names: Names = Names(),  # noqa: B008  # frozen
         interrupted: Callable[[], bool] = PROCESS_ENDS.is_set,
+        file: Path | None = None,
     ) -> None:
         self.told = told
         self.names = names
@@ -49,6 +52,8 @@ class Carbonation:
         self._watchers = watchers
         self._interrupted = interrupted
         self._open_it = open_it
+        self._file = file
+        self._written: int | None = None
         self._project: Project | None = None
         self._lock = threading.Lock()
 
@@ -56,8 +61,18 @@ class Carbonation:
     def project(self) -> Project:
         """The project; raises `ConfigError` or `DatabaseError` while it cannot be opened."""
         with self._lock:
-            if self._project is None:
-                self._project = self._open_it()
+            return self._project or self._opened()
+
+    def project_of_tick(self) -> Project:
+        """The project, read again if config.toml was written since.
+
+        Else each run, which reads it anew, would give back what the tick made with the
+        old one. In the service it is SIGHUP that says when.
+        """
+        with self._lock:
+            is_ours = ACCEPTED_VARIABLE in os.environ
+            if self._project is None or (not is_ours and self._written != self._last_written()):
+                return self._opened()
             return self._project
 
     def project_for(self, batch_id: str) -> Project:
@@ -68,10 +83,21 @@ class Carbonation:
         """
         if is_made_otherwise(self.project, batch_id):
             with self._lock:
-                before, self._project = self._project, self._open_it()
-            if before is not None and before.engine is not self._project.engine:
-                before.engine.dispose()
+                return self._opened()
         return self.project
+
+    def _opened(self) -> Project:
+        written, opened = self._last_written(), self._open_it()
+        before, self._project, self._written = self._project, opened, written
+        if before is not None and before.engine is not opened.engine:
+            before.engine.dispose()
+        return opened
+
+    def _last_written(self) -> int | None:
+        try:
+            return None if self._file is None else self._file.stat().st_mtime_ns
+        except OSError:
+            return None  # whoever opens it says why
 
     @contextmanager
     def hints(self, watch: Watch) -> Iterator[Hints]:

@@ -46,7 +46,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
     ) -> dg.SensorResult | dg.SkipReason:
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
-        project, name = carbonation.project, instance_id(context.instance)
+        project, name = carbonation.project_of_tick(), instance_id(context.instance)
         slots = project.config.service.slots
         end = time.monotonic() + carbonation.tick_wait
         while True:

@@ -1,7 +1,11 @@
 """What a long-lived process works with when its configuration has changed."""
 
+import os
 from dataclasses import replace
 
+import pytest
+
+from carbonation_core.config.loading import ACCEPTED_VARIABLE
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.project import Project
 from carbonation_dagster.defs.resources import Carbonation
@@ -46,3 +50,21 @@ def test_what_agrees_is_not_read_again(make: SiteMaker) -> None:
     site.settle()
     (offer,) = site.claim()
     assert carbonation.project_for(offer.batch_id) is site.project
+
+
+def test_a_tick_reads_again_what_was_written_since_unless_a_service_says_when(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(SINGLE)
+    config = site.directory / "config.toml"
+    before, after = site.project, changed(site)
+    opened = iter([before, after])
+    carbonation = Carbonation(lambda: next(opened), file=config)
+    assert carbonation.project_of_tick() is before
+    assert carbonation.project_of_tick() is before
+    os.utime(config, (1, 1))
+    with monkeypatch.context() as service:
+        service.setenv(ACCEPTED_VARIABLE, str(config))
+        assert carbonation.project_of_tick() is before
+    assert carbonation.project_of_tick() is after
+    assert carbonation.project_of_tick() is after
