@@ -2,7 +2,7 @@
 # and again when what it holds changes.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check docs bench bench-database soak clean requirements
+.PHONY: help demo test test-long check docs bench soak clean requirements
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,8 +19,7 @@ help:
 	@echo 'make test-long   those that hurt a service for minutes'
 	@echo 'make check   ruff, mypy, import-linter'
 	@echo 'make docs    the documentation as a site, in build/site'
-	@echo 'make bench   how long archiving takes, against cp and sync, and what many files cost'
-	@echo 'make bench-database   how long questions take with a million components; some minutes'
+	@echo 'make bench   what the work costs, beside its floor, in two minutes; FULL=1 for all of it'
 	@echo 'make soak    half an hour of load, with kills; SOAK="--minutes 5 --kills 3" for less'
 	@echo 'make clean   remove the demo, the environment and what tools left'
 
@@ -45,18 +44,13 @@ docs: $(VENV)/made
 	$(BIN)/zensical build --strict --clean
 	@echo 'to read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000'
 
+# FULL=1: all of it, half an hour; ONLY="passes growth": those parts. PostgreSQL with FULL=1, where BENCH_SERVER
+# (a URL of somebody who may make databases), or the server of this machine, answers.
 bench: $(VENV)/made
-	@$(BIN)/python tests/bench/against_cp.py
-	@PYTHONPATH=. $(BIN)/python tests/bench/large_file.py
-	@PYTHONPATH=. $(BIN)/python tests/bench/many_files.py
-	@PYTHONPATH=. $(BIN)/python tests/bench/growth.py
-
-# On the PostgreSQL that BENCH_SERVER names, or that of this machine, and on SQLite.
-bench-database: $(VENV)/made
-	@PYTHONPATH=. $(BIN)/python tests/bench/million.py
+	@PYTHONPATH=. $(BIN)/python -m tests.bench
 
 soak: $(VENV)/made
-	@PYTHONPATH=. $(BIN)/python tests/bench/soak.py $(SOAK)
+	@PYTHONPATH=. $(BIN)/python tests/faults/soak.py $(SOAK)
 
 clean:
 	rm -rf demo build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,121 +1,113 @@
-"""How large Dagster's own storage grows: 1,000,000 files archived in batches, and what purging them takes.
+"""How cost grows with what the database remembers: the same work after 1,000 components and after a million.
 
-Run: make bench, or PYTHONPATH=. python tests/bench/growth.py
-
-A few batches are archived for real. Dagster's rows of their runs are then copied,
-under ids of their own, until there are as many runs as the files would make.
+The rows are filled in by statements; then pairs are really delivered, looked at,
+claimed, archived and polled for.
 """
 
 import os
-import sqlite3
-import sys
-import tempfile
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-import dagster as dg
+from carbonation_core.api import Database
+from carbonation_core.delivery.observe import observe
+from carbonation_core.lifecycle import Stage
+from carbonation_core.pipeline.claim import claim
+from carbonation_core.pipeline.work import Outcome, work
+from carbonation_core.project import Project, open_project
+from carbonation_core.reports.status import status
+from tests.bench.filled import fill
+from tests.bench.plain import seconds
+from tests.bench.processes import alone
+from tests.bench.project import SETTLE, Bench, databases, project
+from tests.bench.table import Row
 
-from carbonation_core.config.loading import load_config
-from carbonation_core.db.clock import utc_now
-from carbonation_core.pipeline.work import Outcome
-from carbonation_core.project import open_project
-from carbonation_dagster.defs.naming import Names
-from carbonation_dagster.defs.runs import Ours, delete_old_runs
-from carbonation_dagster.environment import DAGSTER_HOME
-from carbonation_dagster.one_pass import run_pass
-from tests.site import PLUGIN, make_site
-
-FILES = 1_000_000
-GROUP = 500  # groups_per_run's default; each group is one file
-REAL = 4  # batches that are archived
-DELETED = 50  # runs that are deleted, to time it
-TABLES = {"runs.db": ("runs", "run_tags"), "event_log.db": ("event_logs", "asset_check_executions")}
-LIMIT = 300e6  # bytes
-
-
-def archive_some(directory: Path) -> None:
-    """A project, and a pass over it."""
-    site = make_site(
-        directory,
-        '[single]\n[single.metadata]\nextract = "sizes"\n',
-        watch={"settle_seconds": "0.1"},
-        service={"single_group_runs": "0", "groups_per_run": str(GROUP)},
-        more='[plugins]\npackage = "tests.site:PLUGIN"\n',
-        plugin=PLUGIN,
-    )
-    for number in range(REAL * GROUP):
-        (site.incoming / f"run{number:07d}.dat").write_bytes(b"bytes")
-    done = run_pass(replace(site.project, clock=utc_now))
-    assert len(done.groups(Outcome.ARCHIVED)) == REAL * GROUP, done.errors
-    site.project.engine.dispose()
+BURST = 250  # pairs that are delivered
+ROUNDS = 3  # of bursts, and TIMES of questions, at each size; the medians count
+TIMES = 9
+WORSE = 2.0  # times what it takes at the smallest size
+LIMITS = {  # seconds; what reads more where there is more
+    "status": 0.1,
+    "page: newest": 0.1,
+    "page: by a column": 0.1,
+    "count: by a column": 1.0,
+}
 
 
-def multiply(history: Path, runs: int) -> None:
-    """Copies of the runs that are there, until there are so many."""
-    with sqlite3.connect(history / "runs.db") as database:
-        there = [row[0] for row in database.execute("SELECT run_id FROM runs")]
-    copies = [(there[number % len(there)], str(uuid.uuid4())) for number in range(runs - len(there))]
-    for file, tables in TABLES.items():
-        database = sqlite3.connect(history / file)
-        for table in tables:
-            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
-            values = ", ".join(
-                f"CASE typeof({name}) WHEN 'text' THEN replace({name}, :old, :new) ELSE {name} END"
-                for name in columns
-            )
-            database.executemany(
-                f"INSERT INTO {table} ({', '.join(columns)}) "
-                f"SELECT {values} FROM {table} WHERE run_id = :old",
-                [{"old": old, "new": new} for old, new in copies],
-            )
-        database.commit()
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        database.close()
-
-
-def size(home: Path) -> int:
-    """Bytes of all files below."""
-    return sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
-
-
-def timed(what: Callable[[], int]) -> tuple[int, float]:
-    began = time.perf_counter()
-    return what(), time.perf_counter() - began
-
-
-def main() -> int:
-    """Prints figures; 1 when the storage is larger than it may be."""
-    os.environ.pop(DAGSTER_HOME, None)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        directory = Path(name)
-        archive_some(directory)
-        home = directory / ".dagster"
-        few = size(home)
-        runs = FILES // GROUP
-        multiply(home / "history", runs)
-        many = size(home)
-        print(f"{REAL} runs of {GROUP} files: {few / 1e6:.1f} MB")
-        print(
-            f"{runs} runs, {FILES:,} files: {many / 1e6:.1f} MB, "
-            f"{(many - few) / (runs - REAL) / 1e3:.1f} kB a run"
-        )
-        project = open_project(directory / "config.toml")
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            ours = Ours(Names(), load_config(directory / "config.toml"))
-            asked = iter(range(DELETED))
-            deleted, seconds = timed(
-                lambda: delete_old_runs(
-                    instance, ours, utc_now() + timedelta(days=1), stop=lambda: next(asked, None) is None
+def growth(full: bool) -> Iterator[Row]:
+    """Each step at each size, beside the smallest; and each question in its limit."""
+    sizes = (1_000, 10_000, 100_000, 1_000_000) if full else (1_000, 100_000)
+    for database in databases() if full else ["SQLite"]:
+        base: dict[str, float] = {}
+        for size in sizes:
+            with project(database) as bench:
+                took = alone(measured, bench.config, size)
+            for name, figure in took.items():
+                base.setdefault(name, figure)
+                if size == sizes[0]:
+                    continue
+                target = LIMITS[name] if name in LIMITS else WORSE * base[name]
+                yield Row(
+                    f"{name}, after {size:,} components, {database}",
+                    figure * 1000,
+                    "ms",
+                    base[name] * 1000,
+                    f"after {sizes[0]:,}",
+                    target * 1000,
                 )
-            )
-        project.engine.dispose()
-        print(f"purging: {seconds / deleted * 1e3:.0f} ms a run")
-    return many > LIMIT
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def measured(config: Path, components: int) -> dict[str, float]:
+    """Seconds of each step with so many components in the database."""
+    opened = open_project(config)
+    another = config.parent / "archive" / "another file"  # an empty archive is taken for a lost mount
+    another.parent.mkdir()
+    another.touch()
+    fill(opened, components // 2)
+    # With the first burst statements are compiled.
+    bursts = [one_burst(opened, Bench(config.parent, {}, number * BURST)) for number in range(ROUNDS + 1)]
+    took = {name: median(one[name] for one in bursts[1:]) for name in bursts[0]}
+    with Database(opened) as database:
+        end = database.get_new_files("feed:0", limit=1)[1]
+        asked: dict[str, Callable[[], Any]] = {
+            "status": lambda: status(opened),
+            "poll: 250 in the middle": lambda: database.get_new_files(end, limit=BURST),
+            "page: newest": lambda: database.query_files(
+                {"complete": True}, order_by="-created_at", limit=100
+            ),
+            "page: by a column": lambda: database.query_files({"instrument": "lidar-7"}, limit=100),
+            "count: by a column": lambda: database.query_files({"instrument": "lidar-7"}, count_only=True),
+        }
+        for name, question in asked.items():
+            took[name] = median(seconds(question) for _ in range(TIMES))
+    opened.engine.dispose()
+    return took
+
+
+def one_burst(opened: Project, sender: Bench) -> dict[str, float]:
+    """Looks, claim and stages of 250 pairs."""
+    sender.deliver(BURST)
+    os.sync()
+    looks = f"tick: {BURST} new pairs, then settled"
+    took = {looks: seconds(lambda: observe(opened, "incoming"))}
+    time.sleep(SETTLE + 0.1)
+    took[looks] += seconds(lambda: observe(opened, "incoming"))
+    began = time.monotonic()
+    offers = claim(opened, "incoming", "bench")
+    took[f"claim: {BURST} groups"] = time.monotonic() - began
+    began = time.monotonic()
+    for offer in offers:
+        run(opened, offer.batch_id)
+    took[f"six stages: {BURST} groups"] = time.monotonic() - began
+    return took
+
+
+def run(opened: Project, batch_id: str) -> None:
+    with work(opened, batch_id, "bench") as held:
+        for stage in Stage:
+            held.advance(stage)
+        report = held.finish()
+    if len(report.with_outcome(Outcome.ARCHIVED)) != len(report.groups):
+        raise RuntimeError(f"not all was archived: {report}")

@@ -1,86 +1,57 @@
-"""How long a large file takes into the archive, against `cp`, `sync` and `sha256sum` of it. `make bench`.
-
-The claim: at most 1.5 times as long, and 64 MiB of memory more than before.
-"""
+"""A large file, against `cp`, `sync` and `sha256sum` of it."""
 
 import os
-import resource
-import shutil
-import statistics
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from statistics import median
 
-from tests.site import SINGLE, make_site
+from tests.bench import plain
+from tests.bench.project import project
+from tests.bench.table import Row
 
-MEBIBYTES = int(os.environ.get("BENCH_MEBIBYTES", "2048"))
 ROUNDS = 3  # of both, in turn; the medians count
-FACTOR, GROWTH = 1.5, 64.0  # what archiving may take: times cp and sha256sum, and MiB
-DIRECTORY = Path("build/bench")  # on the disk of the project; /tmp may be memory
 
 
-def main() -> int:
-    """Measure both in turn and say whether the claim holds."""
-    directory = (DIRECTORY / "large").resolve()
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    site = make_site(directory, SINGLE)
-    site.archive.mkdir()
-    (site.archive / "another file").touch()  # an empty archive would be taken for a mount that is gone
-    by_hand, by_us = [], []
-    memory = peak()
-    for number in range(ROUNDS):
-        delivered, archived = site.incoming / f"{number}.bin", site.archive / f"{number}.bin"
-        fill(delivered)
-        site.settle()
-        by_hand.append(seconds(lambda source=delivered: copy(source, directory / "copied")))
-        by_us.append(seconds(site.run_all))
-        if site.statuses()[delivered.name] != "archived":
-            sys.exit(f"{delivered.name} was not archived: {site.component(delivered.name).error_message}")
-        for path in (delivered, archived, directory / "copied"):
-            path.unlink()
-    growth = peak() - memory
-    ratio = statistics.median(by_us) / statistics.median(by_hand)
-    print(f"a file of {MEBIBYTES:,} MiB")
-    print(f"cp, sync, sha256sum     {told(by_hand)}")
-    print(f"archived                {told(by_us)}, {ratio:.2f} times, {growth:.0f} MiB of memory")
-    shutil.rmtree(directory)
-    return 0 if ratio < FACTOR and growth < GROWTH else 1
+def large_file(full: bool) -> Iterator[Row]:
+    """Digest included, and durable; memory must not follow the size."""
+    mebibytes = 2048 if full else 256
+    with project() as bench:
+        bench.deliver(1)
+        start = bench.carbonation("run", "--once")
+        by_hand, by_us, peak = [], [], 0.0
+        for number in range(ROUNDS):
+            source, target = bench.incoming / f"large{number}.dat", bench.directory / "copied"
+            fill(source, mebibytes)
+            describe(source)
+            by_hand.append(plain.seconds(partial(copied, source, target)))
+            cost = bench.carbonation("run", "--once")
+            by_us.append(cost.seconds - start.seconds)
+            peak = max(peak, cost.megabytes - start.megabytes)
+            archived = next((bench.directory / "archive").rglob(source.name))
+            for path in (source, archived, target):
+                path.unlink()
+        work, by_means = f"a file of {mebibytes:,} MiB", "`cp`, `sync`, `sha256sum`"
+        floor = median(by_hand)
+        yield Row(f"{work}: time beyond start-up", median(by_us), "s", floor, by_means, 1.5 * floor)
+        yield Row(f"{work}: memory beyond start-up", peak, "MB", target=64)
 
 
-def fill(path: Path) -> None:
+def fill(path: Path, mebibytes: int) -> None:
     """Bytes that no file system can share or squeeze."""
     with path.open("wb") as file:
-        for _ in range(MEBIBYTES):
+        for _ in range(mebibytes):
             file.write(os.urandom(1 << 20))
     os.sync()
 
 
-def copy(source: Path, target: Path) -> None:
+def describe(path: Path) -> None:
+    path.with_suffix(".json").write_text('{"instrument": "lidar-1", "start": "2026-01-01T00:00:00Z"}')
+
+
+def copied(source: Path, target: Path) -> None:
     """What a person would do by hand, durable at the end."""
     subprocess.run(["cp", source, target], check=True)
     os.sync()
     subprocess.run(["sha256sum", target], check=True, stdout=subprocess.DEVNULL)
-
-
-def peak() -> float:
-    """The most memory that this process ever had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def seconds(of: Callable[[], object]) -> float:
-    """How long a call takes."""
-    began = time.monotonic()
-    of()
-    return time.monotonic() - began
-
-
-def told(rounds: Sequence[float]) -> str:
-    """The median, and between what all of them were."""
-    return f"{statistics.median(rounds):6.2f} s  (of {len(rounds)}: {min(rounds):.2f} to {max(rounds):.2f})"
-
-
-if __name__ == "__main__":
-    sys.exit(main())
