@@ -98,7 +98,7 @@ def project(
         bench.carbonation("db", "init")
         yield bench
     finally:
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
         if database == "PostgreSQL":
             _at_server(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import dagster as dg
 
 from carbonation_core.config.loading import load_config
-from carbonation_core.project import utc_now
+from carbonation_core.db.clock import utc_now
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.defs.runs import Ours, delete_old_runs
 from tests.bench.processes import alone
