@@ -7,7 +7,7 @@ come to its status since then, and what lies there for longer is not read.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from carbonation_core.db.models import FileComponent
 from carbonation_core.lifecycle import FileStatus
@@ -23,7 +23,7 @@ def delivered(
     slot = case(*((at >= edge, number) for number, edge in reversed(list(enumerate(edges)))))
     query = (
         select(slot, FileComponent.status, func.count(), func.sum(FileComponent.size_bytes))
-        .where(FileComponent.watch_name == watch_name, FileComponent.status_since >= edges[0], at >= edges[0])
+        .where(_of(watch_name), FileComponent.status_since >= edges[0], at >= edges[0])
         .group_by(slot, FileComponent.status)
     )
     return [
@@ -38,7 +38,7 @@ def archived(
     query = (
         select(FileComponent.group_id, FileComponent.quiet_since, FileComponent.archived_at)
         .where(
-            FileComponent.watch_name == watch_name,
+            _of(watch_name),
             FileComponent.status_since >= since,
             FileComponent.status == FileStatus.ARCHIVED,
             FileComponent.archived_at >= since,
@@ -57,7 +57,7 @@ def reasons(
     query = (
         select(FileComponent.error_message, number)
         .where(
-            FileComponent.watch_name == watch_name,
+            _of(watch_name),
             FileComponent.status_since >= since,
             FileComponent.status.in_(statuses),
         )
@@ -65,3 +65,8 @@ def reasons(
         .order_by(number.desc(), FileComponent.error_message)
     )
     return [(reason or "no reason given", count) for reason, count in connection.execute(query)]
+
+
+def _of(watch_name: str) -> ColumnElement[bool]:
+    # Not by an index: SQLite would take that of the watches, and read all that a watch ever had.
+    return FileComponent.watch_name.concat("") == watch_name
