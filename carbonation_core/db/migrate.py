@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.db import sqlite
 from carbonation_core.db.engine import altering, reading
-from carbonation_core.db.models import BASE_COLUMNS, Base, FileBase, path_digest
-from carbonation_core.db.schema import VERSION_TABLE, VERSIONS, missing_in
+from carbonation_core.db.models import BASE_COLUMNS, VERSION_TABLE, Base, FileBase, path_digest
+from carbonation_core.db.schema import VERSIONS, missing_in
 from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.text import listing
 

@@ -30,6 +30,8 @@ from sqlalchemy.types import TypeDecorator
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.process import LONGEST_HOST
 
+VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
+
 __all__ = ["FileBase", "FileComponent", "FileStatus", "UtcDateTime"]
 
 NAMING = {

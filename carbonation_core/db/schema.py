@@ -13,10 +13,9 @@ from sqlalchemy import Connection, Engine, String, column, inspect, select, tabl
 
 from carbonation_core.db import sqlite
 from carbonation_core.db.engine import reading
-from carbonation_core.db.models import FileBase
+from carbonation_core.db.models import VERSION_TABLE, FileBase
 from carbonation_core.errors import DatabaseError
 
-VERSION_TABLE = "carbonation_version"  # its own, so that Dagster's storage may share the database
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 TO_ADD = 'run: carbonation db revision --autogenerate -m "what is new", and then: carbonation db upgrade'
 _FOLLOWS = ("down_revision", "depends_on")

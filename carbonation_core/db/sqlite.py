@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+from carbonation_core.db.models import VERSION_TABLE
 from carbonation_core.errors import DatabaseError
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ LOCK_WAIT = timedelta(seconds=60)  # how long a writer waits for the others
 SILENCE = timedelta(seconds=5)  # of that, before it is said
 FILE_MODE = 0o640
 _UNCHANGED = "mode=ro&immutable=1"
+_WHOSE = f"""
+    SELECT count(*), count(CASE WHEN name = '{VERSION_TABLE}' THEN 1 END)
+    FROM sqlite_master WHERE type = 'table'
+"""  # noqa: S608  # the name is ours
 
 
 class _Reader(sqlite3.Connection):
@@ -43,7 +48,9 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, LOCK_WAIT.total_seconds(), check_same_thread=False)
         # Without this the driver begins transactions of its own, and too late.
         connection.isolation_level = None
-        _wait_for(connection, path, "PRAGMA journal_mode = WAL")
+        tables, ours = _wait_for(connection, path, _WHOSE)
+        if ours or not tables:  # another program's file stays as it is until somebody makes ours in it
+            _wait_for(connection, path, "PRAGMA journal_mode = WAL")
         # A `move` removes its source once the record of its copy is committed, so
         # a commit must survive a power cut; NORMAL could lose the last ones.
         connection.execute("PRAGMA synchronous = FULL")
@@ -59,14 +66,13 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _wait_for(connection: sqlite3.Connection, path: Path, statement: str) -> None:
+def _wait_for(connection: sqlite3.Connection, path: Path, statement: str) -> tuple[int, ...]:
     # SQLite itself does not wait here for others who are making the database, too.
     begun, said = time.monotonic(), False
     while True:
         try:
             with impatient(connection):
-                connection.execute(statement)
-            return
+                return tuple(connection.execute(statement).fetchone())
         except sqlite3.OperationalError as error:
             waited = timedelta(seconds=time.monotonic() - begun)
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or waited > LOCK_WAIT:

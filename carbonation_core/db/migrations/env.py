@@ -3,7 +3,7 @@
 from alembic import context
 
 from carbonation_core.db import alter_tables
-from carbonation_core.db.schema import VERSION_TABLE
+from carbonation_core.db.models import VERSION_TABLE
 
 config = context.config
 context.configure(

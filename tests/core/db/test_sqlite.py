@@ -122,3 +122,16 @@ def test_who_waits_in_vain_ends_with_a_sentence(
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(DatabaseError, match="database is locked"), reading(engine):
         pass
+
+
+def test_a_file_of_another_program_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.db"
+    theirs = sqlite3.connect(file)
+    theirs.execute("CREATE TABLE notes (words TEXT)")
+    theirs.close()
+    before = file.read_bytes()
+    engine = make_engine(DatabaseSection(name=str(file)))
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
+    engine.dispose()
+    assert file.read_bytes() == before
