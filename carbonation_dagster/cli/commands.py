@@ -50,6 +50,10 @@ class Group(_Helpful, click.Group):
         commands = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
         return [one.examples[0] for one in commands if isinstance(one, Command | Group) and one.examples]
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they stand in the source: what comes first in use comes first."""
+        return list(self.commands)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

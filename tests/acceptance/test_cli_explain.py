@@ -1,6 +1,7 @@
 """`carbonation explain`."""
 
 import json
+import re
 
 import pytest
 
@@ -17,7 +18,9 @@ def test_the_story_of_an_archived_group(archive: Desk, what: str) -> None:
     assert lines[0] == "group run1 of watch incoming"
     assert lines[1].startswith("is complete since 20")
     assert f"{archive.directory}/archive/lidar/2026/01/01/run1.dat" in told
-    assert any("run run-1: archived: " in line and "routing number 1: " in line for line in lines)
+    assert any(
+        re.search("run run-1 on [^ ]+: archived: ", line) and "routing number 1: " in line for line in lines
+    )
     assert any("in the feed as number " in line and line.endswith(": completed") for line in lines)
     assert any("run1.json  detected → waiting, grouped" in line for line in lines)
 

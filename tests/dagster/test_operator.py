@@ -234,7 +234,7 @@ def test_the_graph_of_assets_shows_the_way_from_delivery_to_archive(
     browser.click("Lineage")
     browser.wait_for("watch_incoming", "archives", "rules")
     browser.click("Catalog")
-    said = browser.wait_for("archive / main", "catalog / incoming", "delivery / incoming")
+    said = browser.wait_for("archive / main", "incoming / catalog", "incoming / delivery")
     assert "Groups of `incoming` that are complete, checked, described and archived" in said
     browser.go(f"http://127.0.0.1:{operator.service.port}/assets/incoming/catalog")
     browser.wait_for("ops@example.org", "instrument", "seconds to archive p95", "batch size", "Description")
@@ -254,7 +254,7 @@ def test_an_operator_finds_why_run7_is_not_archived_repairs_it_and_sees_all_turn
 
     begin(operator, browser)
     browser.click("Catalog")
-    browser.click("catalog / incoming")
+    browser.click("incoming / catalog")
     browser.click("Checks")
     browser.click("failed_groups")
     browser.wait_for("run7", "retry_pending", "the header names no instrument", "launch the job retry")

@@ -8,7 +8,10 @@ FAULTS = [
     (
         "a watch without a name",
         '[[watch]]\npath = "in"\nrules = "default"\n' + ARCHIVE,
-        '[[watch]] number 1: key "name": is required (unique; letters, digits, `_`, `-`, `.`)',
+        (
+            '[[watch]] number 1: key "name": is required (unique; letters, digits, `_`, `-`, `.`;'
+            " not `archive` or `report`)"
+        ),
     ),
     (
         "a watch without a path",
