@@ -147,6 +147,11 @@ def as_toml(section: DatabaseSection) -> str:
     return "[database]\n" + "".join(lines)
 
 
+def as_url(section: DatabaseSection) -> str:
+    """The URL of the database, with its password."""
+    return make_engine(section).url.set(query={}).render_as_string(hide_password=False)
+
+
 def _server() -> Engine:
     assert SERVER is not None
     return _server_engine(SERVER)

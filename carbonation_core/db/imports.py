@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from carbonation_core.db import components, copies, feed, groups, tallies
@@ -23,16 +23,6 @@ _IMPORT = "import"  # the lock by which there is one at a time
 def alone(connection: Connection) -> None:
     """Wait until no other import writes, to the end of the transaction."""
     lock(connection, _IMPORT)
-
-
-def keep_free(connection: Connection, highest: int) -> None:
-    """Have new groups get ids above that one, where the database would not do so by itself."""
-    if connection.dialect.name == "postgresql":
-        sequence = "pg_get_serial_sequence('files', 'id')"
-        connection.execute(
-            text(f"SELECT setval({sequence}, GREATEST(:highest, nextval({sequence})))"),
-            {"highest": highest},
-        )
 
 
 def ids_taken(connection: Connection, ids: Iterable[int]) -> set[int]:

@@ -13,12 +13,24 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, func, inspect, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    String,
+    column,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.exc import DBAPIError
 
-from carbonation_core.db import sqlite
-from carbonation_core.db.engine import altering, reading
+from carbonation_core.db import sqlite, tables
+from carbonation_core.db.engine import altering, reading, writing
 from carbonation_core.db.models import BASE_COLUMNS, VERSION_TABLE, Base, FileBase, path_digest
 from carbonation_core.db.schema import VERSIONS, missing_in
 from carbonation_core.errors import ConfigError, DatabaseError
@@ -26,6 +38,8 @@ from carbonation_core.text import listing
 
 UPGRADE_WAIT = 600  # seconds for the upgrade of somebody else
 _OF_PLUGINS = ("column", "index", "unique_constraint", "foreign_key_constraint")
+_UNFINISHED = "unfinished_copy"  # a revision that no release knows, so that none takes it for a whole one
+_versions = table(VERSION_TABLE, column("version_num", String))
 _EARLIER = {"files", "file_components", "service_state"}  # the tables of the earlier release
 
 
@@ -178,13 +192,30 @@ def drift(engine: Engine, file_model: type[FileBase]) -> list[str]:
     return lines
 
 
-def counts(engine: Engine) -> dict[str, int]:
-    """How many rows each of the core's tables has, by name."""
+def counts(engine: Engine, file_model: type[FileBase]) -> dict[str, int]:
+    """How many rows each table has, by name."""
     with reading(engine) as connection:
-        return {
-            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in Base.metadata.sorted_tables
-        }
+        return tables.counts(connection, file_model)
+
+
+def begin_copy(engine: Engine, plugin_migrations: Path | None) -> None:
+    """Make the tables of an empty database, or of an unfinished copy, which it says to be from now on."""
+    _mark(engine, is_finished=True)
+    upgrade(engine, plugin_migrations)
+    _mark(engine, is_finished=False)
+
+
+def end_copy(connection: Connection) -> None:
+    """Let the database be used as any other."""
+    connection.execute(delete(_versions).where(_versions.c.version_num == _UNFINISHED))
+
+
+def _mark(engine: Engine, *, is_finished: bool) -> None:
+    with writing(engine) as connection:
+        if inspect(connection).has_table(VERSION_TABLE):
+            end_copy(connection)
+            if not is_finished:
+                connection.execute(insert(_versions).values(version_num=_UNFINISHED))
 
 
 def _other_types(connection: Connection, file_model: type[FileBase]) -> list[str]:
@@ -221,6 +252,11 @@ def _where(engine: Engine) -> str:
 
 
 def _too_new(engine: Engine, found: SchemaStatus) -> str:
+    if _UNFINISHED in found.unknown:
+        return (
+            f"database {_where(engine)} is an unfinished copy of another; with the config.toml that names "
+            "that one, run once more: carbonation db copy"
+        )
     return (
         f"database {_where(engine)} has revisions that this release and its plugin do not know "
         f"({', '.join(found.unknown)}); install the release or plugin that made them"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, delete, select, update
 
 from carbonation_core.db.engine import insert_new
 from carbonation_core.db.models import ServiceState
+from carbonation_core.process import is_dead, pid_of
 
 _TIMES = frozenset({"counted_at", "last_new", "board_due_at"})  # of a watch's details, in ISO 8601
 
@@ -102,6 +103,17 @@ def is_silent(connection: Connection, site: str, now: datetime) -> bool:
     """
     known = [one for one in parts(connection, site) if one.part in (SERVICE, PASS)]
     return any(one.part == SERVICE for one in known) and all(one.is_silent(now) for one in known)
+
+
+def at_work(connection: Connection, now: datetime) -> list[PartState]:
+    """The services and passes of all sites that work, as far as can be told from here."""
+    known = [one for one in parts(connection) if one.part in (SERVICE, PASS) and one.details.get("running")]
+    return [one for one in known if not _is_over(one, now)]
+
+
+def _is_over(part: PartState, now: datetime) -> bool:
+    process = str(part.details.get("process", ""))
+    return is_dead(process) or (pid_of(process) is None and part.is_silent(now))
 
 
 def _all() -> Select[str, str, str, datetime, datetime, dict[str, Any]]:

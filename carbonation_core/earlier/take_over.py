@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import earlier_tables, imports
+from carbonation_core.db import earlier_tables, imports, tables
 from carbonation_core.db.earlier_tables import EarlierFile, EarlierGroup
 from carbonation_core.db.engine import Engine, chunks, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
@@ -135,7 +135,7 @@ class _Import:
     @repeatable
     def _keep_free(self, highest: int) -> None:
         with writing(self._project.engine) as connection:
-            imports.keep_free(connection, highest)
+            tables.keep_free(connection, "files", "id", highest)
 
     def _located(
         self, page: Sequence[tuple[EarlierGroup, list[EarlierFile]]]

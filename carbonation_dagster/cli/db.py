@@ -1,5 +1,6 @@
 """`carbonation db`: the schema of the database."""
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ def status(path: str | None) -> None:
             click.echo(f"differs {line}")
         if any("of the plugin" in line for line in different):
             click.echo(schema.TO_ADD.capitalize(), err=True)
-        for table, number in migrate.counts(project.engine).items():
+        for table, number in migrate.counts(project.engine, project.plugin.file_model).items():
             click.echo(f"rows    {table} {number}")
     if found.is_empty:
         click.echo("The database is not initialised; run: carbonation db init", err=True)
@@ -147,6 +148,44 @@ def import_(path: str | None, old_config: str, dry_run: bool) -> None:
         click.echo(f"groups with another key, as their files would have it now: {found.renamed}")
     if found.to_first_look:
         click.echo(f"files in delivery that the first look judges as new: {found.to_first_look}")
+
+
+@db.command(
+    "copy", examples=("carbonation db copy --to postgresql://carbonation@db.example.org/carbonation",)
+)
+@click.option("--to", "url", metavar="URL", required=True, help="The database that is to have it all, empty.")
+@click.pass_obj
+def copy(path: str | None, url: str) -> None:
+    """Copy all that the database remembers into an empty one, of whichever kind.
+
+    Ids, the feed and cursors stay as they are, so that programs which poll
+    notice nothing. Stop the service before. What the URL does not say, as the
+    password, comes from the environment or secrets.toml, as for config.toml. At
+    the end the two are compared, and the lines for config.toml are printed.
+    When it is broken off, nothing is copied, and it may be begun again.
+    """
+    from carbonation_core.database_copy import copy_database
+    from carbonation_core.db.address import section_of
+    from carbonation_core.text import counted
+    from carbonation_dagster.cli.opening import open_project
+    from carbonation_dagster.cli.progress import progress
+
+    project = open_project(path)
+    to = section_of(url, "--to", project.config.directory)
+    with progress() as advance:
+        done = copy_database(project, to, advance)
+    for table, number in done.rows.items():
+        click.echo(f"rows    {table} {number}")
+    click.echo(f"copied {counted(sum(done.rows.values()), 'row')} to database {done.where}")
+    click.echo("compared: as many rows in each table, and the feed is the same")
+    click.echo(f"\nThe service goes on there once {project.config.path} says so:\n")
+    click.echo("[database]")
+    given = to.model_dump(exclude_unset=True, exclude_none=True, exclude={"password"})
+    for key, value in given.items():
+        click.echo(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    if to.password is not None:
+        click.echo("# the password: CARBONATION_DATABASE_PASSWORD, or secrets.toml")
+    click.echo("\nThen: carbonation db status, and: carbonation run")
 
 
 def _open(path: str | None) -> "Project":

@@ -138,6 +138,29 @@ def test_db_import_lists_what_is_not_as_it_was(desk: Desk) -> None:
     assert not (desk.directory / "nowhere.db").exists()
 
 
+@databases.each
+def test_db_copy_prints_the_lines_with_which_the_service_goes_on(desk: Desk) -> None:
+    desk.good("db", "init")
+    deliver(desk, "run1", "lidar", 1)
+    one_pass(desk)
+    before = desk.good("query", "files", "--format", "json")
+    (desk.directory / "other").mkdir()
+    url = databases.as_url(databases.fresh(desk.directory / "other"))
+    summary, _, after = desk.good("db", "copy", "--to", url).partition("\nThe service goes on there")
+    assert {"rows    files 1", "rows    feed 1"} <= set(summary.splitlines())
+    assert "compared: as many rows in each table, and the feed is the same" in summary
+    config = desk.directory / "config.toml"
+    lines = after[after.index("[database]") : after.index("\nThen: ")]
+    of_tables = config.read_text()
+    config.write_text(f"{lines}\n{of_tables[of_tables.index('[plugins]') :]}")
+    assert desk.good("db", "status").startswith(f"database {url}")
+    assert desk.good("query", "files", "--format", "json") == before
+    deliver(desk, "run2", "lidar", 2)
+    one_pass(desk)
+    assert len(json.loads(desk.good("query", "files", "--format", "json"))) == 2
+    assert "is the one that config.toml names" in desk.wrong("db", "copy", "--to", url, code=1)
+
+
 def test_db_status_says_what_is_pending(desk: Desk) -> None:
     answer = desk("db", "status")
     assert answer.code == 1
