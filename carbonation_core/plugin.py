@@ -139,10 +139,24 @@ class Plugin:
 
     def takes_fields(self, extractor: str) -> bool:
         """Whether an extractor has a parameter for the fields of a group's key."""
+        return "fields" in (self._parameters("extractor", extractor) or {})
+
+    def keywords(self, kind: Kind, name: str) -> list[str] | None:
+        """The keyword arguments that a function takes; None if any, or if nobody can tell."""
+        parameters = self._parameters(kind, name)
+        if parameters is None or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            return None
+        return [
+            one.name
+            for one in parameters.values()
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        ]
+
+    def _parameters(self, kind: Kind, name: str) -> Mapping[str, inspect.Parameter] | None:
         try:
-            return "fields" in inspect.signature(self.extractors[extractor]).parameters
+            return inspect.signature(getattr(self, _KINDS[kind][0])[name]).parameters
         except (TypeError, ValueError):  # of a builtin nobody can tell
-            return False
+            return None
 
     def asked(self, kind: Kind, name: str, /, *arguments: object, **keywords: object) -> Any:
         """What a function answers: a dict, a yes or no, or text or None, by its kind.

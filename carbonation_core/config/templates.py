@@ -62,6 +62,11 @@ def check_template(text: str) -> str:
     return text
 
 
+def placeholders(template: str) -> list[str]:
+    """The keys of the metadata that it names."""
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+
+
 def misfits(
     template: str, columns: Mapping[str, object], fields: Mapping[str, object] = MappingProxyType({})
 ) -> Iterator[str]:
@@ -131,8 +136,8 @@ def fill(template: str, values: Mapping[str, object], base: Path) -> Path:
     Raises `Unroutable` when a key is missing, a value does not take its format,
     or the result is no directory that could lie inside `base`.
     """
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name is not None and values.get(name, "") is None:
+    for name in placeholders(template):
+        if values.get(name, "") is None:
             raise Unroutable(f'destination "{template}" names "{name}", which has no value')
     templates = [part for part in _PART.findall(template) if part != "."]
     try:

@@ -142,9 +142,11 @@ def explain(project: Project, asked: str, watch_name: str | None = None) -> Expl
             found = story.files_archived_at(connection, paths)
         if not found and not ids and "/" not in asked:
             found = [f for key in keys for f in story.files_named(connection, key, MOST + 1)]
+        teller = _Teller(project, connection)
+        if not found and not ids:
+            found = teller.strays(keys)
         found = [file for file in found if file.watch_name in names]
         told = found[:MOST]
-        teller = _Teller(project, connection)
         group_of = {file.id: file.group_id or teller.group_of_stray(file) for file in told}
         ids += filter(None, group_of.values())
         return Explanation(
@@ -303,6 +305,15 @@ class _Teller:
             ),
             history=tuple(history),
         )
+
+    def strays(self, keys: Collection[str]) -> list[Component]:
+        """Files without a group that by their names would have one of these keys."""
+        found: list[Component] = []
+        for watch in self._watches.values():
+            if self._rules and (rules := self._rules.sets.get(watch.rules)):
+                by_key = strays_of(self._connection, watch, rules, keys)
+                found += [file for key in keys for file in by_key[key]]
+        return found
 
     def group_of_stray(self, file: Component) -> int | None:
         """The group that a file without one will join, if it is there already."""

@@ -1,18 +1,20 @@
 """What is legal in the two files but surely wrong, a sentence each. Nothing here refuses anything."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive, Watch
-from carbonation_core.config.templates import constant_directory
+from carbonation_core.config.templates import FACTS, constant_directory, placeholders
 from carbonation_core.config.toml import place
 from carbonation_core.names import matches_any, to_text
-from carbonation_core.rules.rule_sets import Rules, RuleSet
-from carbonation_core.text import listing
+from carbonation_core.rules.decide import reachable_archives
+from carbonation_core.rules.rule_sets import Kind, Rules, RuleSet
+from carbonation_core.text import listing, nearest
 
 WATCHDOG = timedelta(seconds=300)  # WatchdogSec of the unit that `carbonation init --systemd` writes
 LINKS = ("hardlink", "symlink")
@@ -32,7 +34,9 @@ def advice(config: Config, rules: Rules) -> list[str]:
         *_about_notify(config, config_file),
         *(line for archive in config.archive for line in _about_archive(archive, config_file)),
         *(line for name, found in rules.sets.items() for line in _about_rule_set(name, found, rules_file)),
+        *_unused_rule_sets(config, rules),
         *(line for watch in config.watch for line in _about_watch(watch, rules.sets[watch.rules], config)),
+        *(line for watch in config.watch for line in _about_metadata(watch, rules, config)),
         *_shared_files(config),
     ]
 
@@ -82,6 +86,34 @@ def _by_symlink(
                 f'by way of a symlink {what}, "{file}", lies in this watch '
                 "and would be taken for a delivered file"
             )
+
+
+def keyword_advice(config: Config, rules: Rules, takes: Callable[[Kind, str], list[str] | None]) -> list[str]:
+    """A sentence for each keyword argument that a function of the plugin does not take.
+
+    `takes` says which a function does take, None if any.
+    """
+    found: list[str] = []
+    for name, rules_of in rules.sets.items():
+        asked: list[tuple[Kind, str, int, str | None, Mapping[str, Any]]] = [
+            *(
+                ("integrity function", "integrity", n, b.function, b.kwargs)
+                for n, b in enumerate(rules_of.integrity, 1)
+            ),
+            *(
+                ("selection function", "selection", n, b.function, b.kwargs)
+                for n, b in enumerate(rules_of.selection, 1)
+            ),
+        ]
+        for kind, table, number, function, kwargs in asked:
+            known = takes(kind, function) if function else None
+            where = place(config.rules.file, f"[[{name}.{table}]] number {number}", "kwargs")
+            found += [
+                f'{where}: {kind} "{function}" takes no "{key}"; {nearest(key, known)}'
+                for key in kwargs
+                if known is not None and key not in known
+            ]
+    return found
 
 
 def access_advice(config: Config, text: str, mode: Callable[[Path], int | None]) -> list[str]:
@@ -167,6 +199,33 @@ def _about_rule_set(name: str, rules: RuleSet, file: str) -> Iterator[str]:
                 f'"{routing.match}" matches every group, so that the blocks after it are never asked'
             )
             break
+
+
+def _unused_rule_sets(config: Config, rules: Rules) -> Iterator[str]:
+    used = {watch.rules for watch in config.watch}
+    for name in rules.sets:
+        if used and name not in used:
+            where = place(config.rules.file, f"[{name}]")
+            yield f"{where}: no watch uses this rule set; used: {listing(used)}"
+
+
+def _about_metadata(watch: Watch, rules: Rules, config: Config) -> Iterator[str]:
+    found = rules.sets[watch.rules]
+    if found.metadata or any(routing.function for routing in found.routing):
+        return
+    reachable = reachable_archives(watch, rules, config)
+    for archive in config.archive:
+        lacking = dict.fromkeys(
+            name
+            for name in placeholders(archive.destination)
+            if name not in FACTS and name not in found.waits.examples
+        )
+        if lacking and archive.name in reachable:
+            yield (
+                f"{place(config.rules.file, f'[{watch.rules}.metadata]', 'extract')}: is absent, and the "
+                f'"destination" of archive "{archive.name}" needs {listing(lacking)}; '
+                f'groups of watch "{watch.name}" that go there will fail'
+            )
 
 
 def _about_watch(watch: Watch, rules: RuleSet, config: Config) -> Iterator[str]:

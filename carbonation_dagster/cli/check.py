@@ -39,7 +39,7 @@ def config(path: str | None) -> None:
     from carbonation_core.disk.probe import mode_of
     from carbonation_core.errors import ConfigError
     from carbonation_core.project import rules_on_disk
-    from carbonation_core.rules.lint import access_advice, advice, disk_advice
+    from carbonation_core.rules.lint import access_advice, advice, disk_advice, keyword_advice
     from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
@@ -49,6 +49,7 @@ def config(path: str | None) -> None:
         raise ConfigError(*refused)
     warnings = [
         *advice(project.config, rules),
+        *keyword_advice(project.config, rules, project.plugin.keywords),
         *disk_advice(project.config, os.path.isdir, real_path),
         *access_advice(project.config, read_toml(project.config.path), mode_of),
         *of_database,

@@ -200,10 +200,15 @@ def _dry_run(config: str | None) -> None:
     if not previewed:
         click.echo("There are no files in the watches", err=True)
     for found in previewed:
+        if not found.group_key:  # the watch itself
+            click.echo(f"{found.watch_name}: {found.reason}", err=True)
+            continue
         parts = [f"{found.watch_name}: {found.group_key}: {found.verdict}"]
         parts += [f"to {found.destination}"] if found.destination else []
         parts += [f"({found.reason})"] if found.reason else []
         click.echo(" ".join(parts))
+    if any(not found.group_key for found in previewed):
+        sys.exit(1)
 
 
 def summary(done: "Pass") -> list[tuple[int, str]]:

@@ -147,7 +147,7 @@ def _watches(found: "Status") -> Iterator[str]:
             _or_never(watch.last_new),
             str(watch.found_by_event),
             str(watch.found_by_scan),
-            watch.error or ("late" if watch.is_late else "well"),
+            (watch.error or ("late" if watch.is_late else "well")).removeprefix(f"{watch.path}: "),
             watch.path,
         )
         for watch in found.watches
@@ -157,7 +157,10 @@ def _watches(found: "Status") -> Iterator[str]:
 
 
 def _archives(found: "Status") -> Iterator[str]:
-    rows = [(one.name, f"{one.share_free:.0%}", one.error or "well", one.path) for one in found.archives]
+    rows = [
+        (one.name, f"{one.share_free:.0%}", (one.error or "well").removeprefix(f'"{one.path}" '), one.path)
+        for one in found.archives
+    ]
     return _table(("archive", "free", "health", "path"), rows, spare=("path",))
 
 

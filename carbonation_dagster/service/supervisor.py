@@ -228,7 +228,7 @@ class Supervisor:
                 )
             pause = min(LONGEST_PAUSE, 2.0 ** (kept.short_lives - 1))
             kept.start_due += pause
-            self._log(f"the {name} {how}; it is started again in {pause:.0f} s")
+            self._log(f"the {name} {how}; started again in {pause:.0f} s")
         kept.answers = False
         for other in self._kept.values():
             if other.part.after == name:

@@ -240,3 +240,15 @@ def test_the_traceback_of_what_a_function_raised_is_there_for_whoever_wants_all(
     (record,) = [one for one in caplog.records if one.name == "carbonation_core.plugin"]
     assert (record.levelname, record.getMessage()) == ("DEBUG", 'extractor "fails" raised KeyError')
     assert record.exc_info
+
+
+def test_the_keywords_of_a_function_are_known_unless_it_takes_any() -> None:
+    def exact(*, metadata: dict[str, Any], minimum: float = 0) -> bool:
+        return bool(metadata) and minimum == 0
+
+    assert plugin_with("selection function", exact).keywords("selection function", "f") == [
+        "metadata",
+        "minimum",
+    ]
+    assert plugin_with("selection function", lambda **any_: True).keywords("selection function", "f") is None
+    assert plugin_with("extractor", dict).keywords("extractor", "f") is None

@@ -287,6 +287,10 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None
     assert "incoming: a.dat: " in done.stdout
     assert once.statuses() == {}
     assert not (once.directory / ".dagster").exists()
+    shutil.rmtree(once.incoming)
+    gone = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
+    assert (gone.exit_code, gone.stdout) == (1, "")
+    assert gone.stderr.startswith(f"incoming: {once.incoming}: cannot be looked at: No such file")
 
 
 def started(site: Site, *before: str) -> subprocess.Popen[str]:

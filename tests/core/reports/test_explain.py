@@ -182,6 +182,7 @@ def test_a_file_without_a_group_has_a_story_too(site: Site) -> None:
     told = explain(site.project, "run1.dat")
     (file,) = told.files
     assert told.groups == ()
+    assert explain(site.project, "run1").files == told.files  # by the key that it will have
     assert (file.status, file.on_disk) == ("detected", "there")
     assert file.stands.startswith("waits for run1.dat to settle: unchanged for 2 s")
     touch(site.incoming / "run1.dat", b"more")

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.disk.paths import real_path
-from carbonation_core.rules.lint import advice, common_name, disk_advice
+from carbonation_core.rules.lint import advice, common_name, disk_advice, keyword_advice
 from carbonation_core.rules.rule_sets import PluginNames, load_rules
 
 WATCH = '[[watch]]\nname = "incoming"\npath = "incoming"\nrules = "default"\n'
 OTHER = '[[watch]]\nname = "other"\npath = "other"\nrules = "default"\n'
-ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{category}"\n'
+ARCHIVE = '[[archive]]\nname = "main"\ndestination = "archive/{file_type}"\n'
 RULES = '[default]\narchive = "main"\n'
 PAIR = '[default.completeness]\ngroup_by = "stem"\nexpected_extensions = [".dat", ".json"]\n'
 SUMS = '[[default.integrity]]\ntype = "checksum"\nsidecar = ".sha256"\n'
 LISTED = '[[default.integrity]]\ntype = "checksum"\nmanifest = "*SUMS"\n'
 TO_ALL = '[[default.routing]]\nmatch = "*"\narchive = "main"\n'
 TO_SOME = '[[default.routing]]\nmatch = "a*"\narchive = "main"\n'
-OFFERED = PluginNames(routing_functions=("by_kind",))
+OFFERED = PluginNames(extractors=("sidecar",), routing_functions=("by_kind",))
 
 
 def load(directory: Path, config: str) -> Config:
@@ -195,12 +195,37 @@ CASES = [
         'C: [[watch]] "incoming": key "path": the database, "/here/incoming/c.db", lies in this watch '
         "and would be taken for a delivered file",
     ),
+    (
+        "a rule set that is meant for a watch and misspelt",
+        f"{WATCH}{ARCHIVE}",
+        f'{RULES}[defaults.metadata]\nextract = "sidecar"\n',
+        'R: [defaults]: no watch uses this rule set; used: "default"',
+    ),
+    (
+        "a destination that asks for metadata, and no extractor",
+        f'{WATCH}[[archive]]\nname = "main"\ndestination = "archive/{{kind}}/{{watch_name}}"\n',
+        RULES,
+        'R: [default.metadata]: key "extract": is absent, and the "destination" of archive "main" needs '
+        '"kind"; groups of watch "incoming" that go there will fail',
+    ),
 ]
 
 
 @pytest.mark.parametrize(("config", "rules", "line"), [pytest.param(*case, id=name) for name, *case in CASES])
 def test_what_is_surely_wrong_gets_one_sentence(tmp_path: Path, config: str, rules: str, line: str) -> None:
     assert advised(tmp_path, config, rules) == [line]
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("integrity", "function"), ("selection", "plugin")])
+def test_a_keyword_that_a_function_does_not_take_is_named(tmp_path: Path, kind: str, type_: str) -> None:
+    rules = f'{RULES}[[default.{kind}]]\ntype = "{type_}"\nfunction = "good"\nkwargs = {{ minimun = 1 }}\n'
+    loaded = load(tmp_path, f"{WATCH}{ARCHIVE}")
+    found = load_rules(
+        rules, loaded, PluginNames(integrity_functions=("good",), selection_functions=("good",))
+    )
+    (line,) = keyword_advice(loaded, found, lambda kind, name: ["minimum"])
+    assert line.endswith(f'key "kwargs": {kind} function "good" takes no "minimun"; did you mean "minimum"?')
+    assert keyword_advice(loaded, found, lambda kind, name: None) == []
 
 
 def test_a_mode_on_links_has_no_effect(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_part_that_dies_is_started_again_and_the_others_live_on(stage: Stage) 
     stage.until(stage.all_well, pace=0.5)
 
     assert stage.started == ["first", "second", "third", "second"]
-    assert stage.said == ["the second ended by SIGKILL; it is started again in 1 s"]
+    assert stage.said == ["the second ended by SIGKILL; started again in 1 s"]
     assert [report.starts for report in stage.supervisor.reports()] == [1, 2, 1]
 
 
@@ -117,7 +117,7 @@ def test_a_part_that_lives_but_does_not_answer_is_started_again(stage: Stage) ->
     stage.answers["third"] = True
     stage.until(stage.all_well, pace=0.5)
 
-    assert stage.said == ["the third lived but did not answer any more; it is started again in 1 s"]
+    assert stage.said == ["the third lived but did not answer any more; started again in 1 s"]
     assert hung.wait() == -signal.SIGKILL
 
 
@@ -150,7 +150,7 @@ def test_a_part_that_has_worked_is_waited_for_longer(stage: Stage) -> None:
 def test_a_part_that_does_not_begin_to_answer_in_time_is_started_again(stage: Stage) -> None:
     stage.answers["first"] = False
     stage.until(lambda: stage.said, pace=10)
-    assert stage.said == ["the first did not answer within 120 s; it is started again in 1 s"]
+    assert stage.said == ["the first did not answer within 120 s; started again in 1 s"]
 
 
 def test_a_part_that_works_for_moments_is_never_given_up_but_pauses(stage: Stage) -> None:
@@ -176,8 +176,7 @@ def test_a_reason_not_to_go_on_is_told(stage: Stage) -> None:
 def test_a_process_that_cannot_be_had_is_tried_for_again(stage: Stage) -> None:
     stage.command = ["/nonexistent"]
     stage.until(lambda: stage.said)
-    assert stage.said == ["the first could not be started: No such file or directory; "
-                          "it is started again in 1 s"]  # fmt: skip
+    assert stage.said == ["the first could not be started: No such file or directory; started again in 1 s"]
     stage.command = ["sleep", "1000"]
     stage.until(stage.all_well, pace=0.5)
 
