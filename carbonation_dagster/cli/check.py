@@ -24,9 +24,6 @@ def check() -> None:
     """Check what was configured."""
 
 
-check.add_command(plugin)
-
-
 @check.command("config", examples=("carbonation check config",))
 @click.pass_obj
 def config(path: str | None) -> None:
@@ -61,6 +58,9 @@ def config(path: str | None) -> None:
         f"{project.config.path}, {project.config.rules.file} and the plugin are {valid}"
         + (f", with {counted(len(warnings), 'warning')}" if warnings else "")
     )
+
+
+check.add_command(plugin)
 
 
 @check.command(
