@@ -1,4 +1,4 @@
-"""`run --once`: one pass over all watches in this process, recorded in Dagster.
+"""`run --once`: one pass over all watches, recorded in Dagster.
 
 A pass that finds nothing to do never imports Dagster, which takes longer than
 all that it does.
@@ -89,15 +89,13 @@ def _do(
         if runs is not None:
             runs.recover()
         looked_at = _look_until_settled(project, done, sleep, progress)
-        progress(READY, 0, sum(look.ready for _, look in looked_at))
+        ready = sum(look.ready for _, look in looked_at)
+        progress(READY, 0, ready)
         looked = project.clock()
-        for watch, look in looked_at:
-            if runs is None and not look.ready:
-                continue
-            runs = runs or _runs(project, done, stack)
-            while offers := runs.offers(watch, looked):
-                for offer in offers:
-                    runs.execute(offer)
+        if runs is None and ready:
+            runs = _runs(project, done, stack)
+        if runs is not None:
+            runs.work([watch for watch, _ in looked_at], looked, ready)
 
 
 def _is_left_over(project: Project) -> bool:

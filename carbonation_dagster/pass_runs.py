@@ -1,12 +1,12 @@
-"""The runs of a pass: batches that are executed in its own process, as Dagster records them."""
+"""The runs of a pass: batches that are executed in it, as Dagster records them."""
 
 import socket
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import dagster as dg
 
@@ -20,6 +20,7 @@ from carbonation_dagster.defs.naming import PASS_TAG, Names, run_tags
 from carbonation_dagster.defs.recovery import pass_name, recover, report_dead_passes
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.instance.launcher import HOST_TAG
+from carbonation_dagster.pass_hands import Done, Hands, hands, number_of_hands
 from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 
 # Dagster tells every step to stderr, failures with their stack; what a person
@@ -51,7 +52,7 @@ def pass_runs(project: Project, reports: list[BatchReport], errors: list[str]) -
 
 
 class PassRuns:
-    """Runs batches in this process."""
+    """Runs batches, several at a time where there are many groups."""
 
     def __init__(
         self,
@@ -63,9 +64,6 @@ class PassRuns:
         self._project, self._instance = project, instance
         self._reports, self._errors = reports, errors
         self._name = pass_name()
-        self._interrupted = threading.Event()
-        carbonation = Carbonation(lambda: project, told=reports.append, interrupted=self._interrupted.is_set)
-        self._defs = build_defs(project.config.path, carbonation)
         self._tried: set[str] = set()
 
     def recover(self) -> None:
@@ -74,44 +72,80 @@ class PassRuns:
             recover(self._project, watch.name, self._instance, self._name)
         report_dead_passes(self._instance)
 
-    def offers(self, watch: Watch, looked: datetime) -> list[Offer]:
+    def work(self, watches: Sequence[Watch], looked: datetime, groups: int) -> None:
+        """Do all that waits for a run of ours, and what could be claimed when we looked; some `groups`.
+
+        After a `KeyboardInterrupt` the groups under way are finished, and the others given back.
+        """
+        # What is recorded in the memory of a fork is not seen here.
+        number = 1 if self._instance.is_ephemeral else number_of_hands(self._project, groups)
+        with hands(self._project, number, partial(_runner, self._project, self._instance, self._name)) as our:
+            try:
+                for watch in watches:
+                    self._work_on(watch, looked, our)
+            except BrokenExecutor:
+                self._errors.append(
+                    "a process of this pass was killed; the next pass takes what was under way"
+                )
+
+    def _work_on(self, watch: Watch, looked: datetime, our: Hands) -> None:
+        under_way: set[Future[Done]] = set()
+        try:
+            while True:
+                for offer in self._offers(watch, looked, our.number):
+                    self._tried.add(offer.batch_id)
+                    under_way.add(our.executor.submit(our.run, offer))
+                if not under_way:
+                    return
+                ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                self._note(ended)
+        except KeyboardInterrupt:
+            our.interrupted.set()
+            with suppress(BrokenExecutor):  # the forks may have heard the signal, too
+                self._note(wait([future for future in under_way if not future.cancel()]).done)
+            raise
+
+    def _offers(self, watch: Watch, looked: datetime, number: int) -> list[Offer]:
         """What waits for a run of ours, and what could be claimed when we looked and was not yet.
 
         A pass takes a group once: what comes back is for the next one, after another look.
         """
         waiting = recover(self._project, watch.name, self._instance, self._name).waiting
         then = replace(self._project, clock=lambda: looked)
-        offers = [*waiting, *claim(then, watch.name, self._name, tried=self._tried)]
+        slots = None if number == 1 else number
+        offers = [*waiting, *claim(then, watch.name, self._name, slots, self._tried)]
         return [offer for offer in offers if offer.batch_id not in self._tried]
 
-    def execute(self, offer: Offer) -> None:
-        """Run a batch to its end; what goes wrong outside of its groups is an error of ours.
+    def _note(self, ended: Iterable["Future[Done]"]) -> None:
+        for future in ended:
+            done = future.result()
+            self._reports += done.reports
+            self._errors += [done.error] if done.error else []
 
-        After a `KeyboardInterrupt` the groups under way are finished, and the others given back.
-        """
-        self._tried.add(offer.batch_id)
-        told = len(self._reports)
-        # In the main thread Dagster would take a signal for the end of this run only, or for nothing.
-        with ThreadPoolExecutor(1) as thread:
-            run = thread.submit(self._run, offer)
-            try:
-                result = run.result()
-            except KeyboardInterrupt:
-                self._interrupted.set()
-                raise
-        reports = self._reports[told:]
-        if not result.success and not any(report.with_outcome(*FAILED_OUTCOMES) for report in reports):
-            self._errors.append(
-                f"run {result.run_id} of watch {offer.watch_name} broke off: {_reason(result)}"
-            )
 
-    def _run(self, offer: Offer) -> dg.ExecuteInProcessResult:
-        return self._defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
+def _runner(
+    project: Project, instance: dg.DagsterInstance, name: str, interrupted: Callable[[], bool]
+) -> Callable[[Offer], Done]:
+    """Runs a batch to its end in this process; what goes wrong outside of its groups is an error of ours."""
+    reports: list[BatchReport] = []
+    defs = build_defs(
+        project.config.path, Carbonation(lambda: project, told=reports.append, interrupted=interrupted)
+    )
+
+    def run(offer: Offer) -> Done:
+        reports.clear()
+        result = defs.resolve_job_def(Names().watch_job(offer.watch_name)).execute_in_process(
             run_config=SILENT,
-            instance=self._instance,
-            tags={**run_tags(offer), PASS_TAG: self._name, HOST_TAG: socket.gethostname()},
+            instance=instance,
+            tags={**run_tags(offer), PASS_TAG: name, HOST_TAG: socket.gethostname()},
             raise_on_error=False,
         )
+        error = None
+        if not result.success and not any(report.with_outcome(*FAILED_OUTCOMES) for report in reports):
+            error = f"run {result.run_id} of watch {offer.watch_name} broke off: {_reason(result)}"
+        return Done(tuple(reports), error)
+
+    return run
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -2,12 +2,15 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from carbonation_core.project import Progress as Advance
+
+DRAWN_EVERY = 0.1  # seconds
 
 
 def is_drawn() -> bool:
@@ -22,16 +25,28 @@ def progress(prefix: str = "", *, shown: bool = True) -> "Iterator[Advance]":
         yield lambda what, done, of: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Results go where they go without a bar, for they may be piped.
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        tasks = {}
+    # Without a thread that draws: a process with threads is not forked.
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+    ) as bar:
+        tasks: dict[str, TaskID] = {}
+        drawn = 0.0
 
         def advance(what: str, done: int, of: int | None) -> None:
+            nonlocal drawn
             if what not in tasks:
                 tasks[what] = bar.add_task(f"{prefix}{what}", total=of)
             bar.update(tasks[what], completed=done, total=of)
+            if done == of or time.monotonic() - drawn > DRAWN_EVERY:
+                bar.refresh()
+                drawn = time.monotonic()
 
         yield advance

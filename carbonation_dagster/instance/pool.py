@@ -301,7 +301,7 @@ def _spawn(to: socket.socket, others: Sequence[socket.socket]) -> int:
     return os.posix_spawn(sys.executable, command, os.environ)
 
 
-def _may_fork() -> bool:
+def may_fork() -> bool:
     """Whether loading left this process without threads, which a fork would not have."""
     threads = len(list(Path("/proc/self/task").iterdir()))
     return threads == 1 and threading.active_count() == 1
@@ -400,7 +400,7 @@ def main() -> None:
     storages.close_kept()
     gc.collect()
     gc.freeze()
-    forks, report = _may_fork(), _report_to(home)
+    forks, report = may_fork(), _report_to(home)
     start = forked(worker.serve) if forks else _spawn
     report = apart(report) if forks else report
     pool = Pool(listening, start, report, lambda: _stamps(package, faulty) != loaded, trouble)

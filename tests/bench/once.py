@@ -99,8 +99,14 @@ def _ticks(config: Path, first: int) -> float:
     watcher = Watcher(opened.config.watch_named("incoming"), poll_interval=5)
     with watcher.hints() as hints:
         observe(opened, "incoming", hints)
-    listed: list[object] = []
-    sys.addaudithook(lambda event, about: listed.append(about) if event == "os.scandir" else None)
+    root = str(opened.config.watch_named("incoming").path)
+    listed: list[str] = []
+
+    def note(event: str, about: tuple[object, ...]) -> None:
+        if event == "os.scandir" and str(about[0]).startswith(root):
+            listed.append(str(about[0]))
+
+    sys.addaudithook(note)
     costs = []
     sender = Bench(config.parent, {}, first)
     for _ in range(TICKS):

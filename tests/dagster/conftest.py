@@ -1,5 +1,6 @@
 """A project behind definitions, and a Dagster instance, for tests of what Dagster sees."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from carbonation_core.pipeline.work import BatchReport
 from carbonation_dagster import build_defs
 from carbonation_dagster.defs.naming import run_tags
 from carbonation_dagster.defs.resources import RESOURCE, Carbonation
+from carbonation_dagster.environment import DAGSTER_HOME
+from tests.dagster._helpers.passes import QUICK
 from tests.site import Site, SiteMaker
 
 BROKEN = """
@@ -91,3 +94,17 @@ def show(site: Site, instance: dg.DagsterInstance) -> Shown:
     carbonation = Carbonation(lambda: site.project, told=reports.append)
     defs = build_defs(site.directory / "config.toml", carbonation)
     return Shown(site, instance, reports, carbonation, defs)
+
+
+@pytest.fixture
+def no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A pass makes DAGSTER_HOME, here and for nobody else."""
+    monkeypatch.delenv(DAGSTER_HOME, raising=False)
+    yield
+    os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
+
+
+@pytest.fixture
+def once(make: SiteMaker) -> Site:
+    """A project for passes."""
+    return make(BROKEN, watch=QUICK, more=PLUGIN_SECTION)

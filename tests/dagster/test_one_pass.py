@@ -1,67 +1,31 @@
-"""`carbonation run --once`: what it does, says and returns; and what a killed one leaves."""
+"""`carbonation run --once`: what it does, says and returns."""
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner
 
 from carbonation_core.db.clock import utc_now
-from carbonation_core.pipeline.claim import claim, open_batches
-from carbonation_core.process import this_process
-from carbonation_core.reports import heartbeat
+from carbonation_core.pipeline.claim import claim
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
-from carbonation_dagster.defs.naming import PASS_TAG
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service.home import prepare_home
+from tests.dagster._helpers.passes import QUICK, ROOT, last_word, run_once, statuses_of_runs
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import PLUGIN, Site, SiteMaker, touch
 
-ROOT = Path(__file__).parents[2]
-QUICK = {"settle_seconds": "0.2"}
-
-
-@pytest.fixture(autouse=True)
-def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(DAGSTER_HOME, raising=False)
-    yield
-    os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
-
-
-@pytest.fixture
-def once(make: SiteMaker) -> Site:
-    return make(BROKEN, watch=QUICK, more=PLUGIN_SECTION)
-
-
-def run_once(site: Site) -> tuple[int, str]:
-    """Exit code and standard error; standard output is for results, of which there are none."""
-    done = CliRunner().invoke(main, ["-c", str(site.directory / "config.toml"), "run", "--once"])
-    assert done.stdout == ""
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stderr
-
-
-def last_word(site: Site) -> tuple[int, str]:
-    """Exit code and the message of the last line."""
-    code, said = run_once(site)
-    return code, said.splitlines()[-1].partition("carbonation_dagster.cli.run: ")[2]
-
-
-def statuses_of_runs(site: Site) -> list[str]:
-    with dg.DagsterInstance.from_config(str(site.directory / ".dagster")) as instance:
-        return [record.dagster_run.status.value for record in instance.get_run_records()]
+pytestmark = pytest.mark.usefixtures("no_home_of_others")
 
 
 def test_it_waits_till_what_it_saw_has_settled_and_archives_it(once: Site) -> None:
@@ -293,171 +257,6 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None
     assert gone.stderr.startswith(f"incoming: {once.incoming}: cannot be looked at: No such file")
 
 
-def started(site: Site, *before: str) -> subprocess.Popen[str]:
-    code = "from carbonation_dagster.cli import main; main()"
-    config = str(site.directory / "config.toml")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [*before, sys.executable, "-c", code, "-c", config, "run", "--once"]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-SLOW_PLUGIN = """
-import time
-from pathlib import Path
-from carbonation_core import Plugin
-from tests.site import File
-
-def slow(file_paths):
-    here = Path(__file__).parent
-    (here / "extracting").touch()
-    while not (here / "go").exists():
-        time.sleep(0.05)
-    return {}
-
-plugin = Plugin(File, extractors={"slow": slow})
-"""
-
-
-@pytest.fixture
-def slow(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Two groups in one batch, which the plugin holds up until there is a file "go"."""
-    monkeypatch.delitem(sys.modules, "slow_plugin", raising=False)  # of another project
-    site = make(
-        '[single.metadata]\nextract = "slow"\n',
-        watch={**QUICK, "rules": '"single"'},
-        service={"single_group_runs": "0", "retry_delay": '"0.001s"'},
-        more='[plugins]\npackage = "slow_plugin"\n',
-    )
-    (site.directory / "slow_plugin.py").write_text(SLOW_PLUGIN, encoding="utf-8")
-    site.deliver("a.dat", "b.dat")
-    return site
-
-
-def is_extracting(site: Site) -> bool:
-    return (site.directory / "extracting").exists()
-
-
-def go_on(site: Site) -> None:
-    (site.directory / "go").touch()
-
-
-@pytest.mark.slow
-def test_the_next_pass_repairs_what_a_killed_one_left(slow: Site) -> None:
-    first = started(slow)
-    wait_for(lambda: is_extracting(slow))
-    first.kill()
-    first.communicate()
-    assert statuses_of_runs(slow) == ["STARTED"]
-    go_on(slow)
-
-    second = started(slow)
-    second.communicate(timeout=60)
-
-    assert second.returncode == 0
-    assert set(slow.archived()) == {"a.dat", "b.dat"}
-    # The batch that died was halved.
-    assert statuses_of_runs(slow) == ["SUCCESS", "SUCCESS", "FAILURE"]
-
-
-def test_a_run_whose_pass_was_killed_after_its_batch_shows_as_failed(once: Site) -> None:
-    home = str(prepare_home(once.project.config, {}))
-    living = this_process("pass")
-    with dg.DagsterInstance.from_config(home) as instance:
-        for tag in (living, living.replace("#", "0#")):
-            run = dg.DagsterRun("watch_incoming", tags={PASS_TAG: tag}, status=dg.DagsterRunStatus.STARTED)
-            instance.add_run(run)
-    heartbeat.begin(once.project, heartbeat.PASS)  # and never said that it ended
-
-    assert run_once(once)[0] == 0
-
-    assert statuses_of_runs(once) == ["FAILURE", "STARTED"]
-
-
-# A shell without job control has what it starts in the background ignore SIGINT.
-IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("before", [(), IN_THE_BACKGROUND], ids=["in front", "in the background"])
-def test_a_signal_ends_it_when_the_group_under_way_is_done(
-    slow: Site, number: signal.Signals, before: tuple[str, ...]
-) -> None:
-    process = started(slow, *before)
-    wait_for(lambda: is_extracting(slow))
-    process.send_signal(number)
-    go_on(slow)
-    _, said = process.communicate(timeout=60)
-
-    assert process.returncode == 1
-    assert "stopped by a signal before its end; the next pass takes what is left" in said
-    assert "Traceback" not in said
-    assert open_batches(slow.project, "incoming") == []
-    assert slow.archived() == {}
-    assert run_once(slow)[0] == 0
-    assert {slow.group(name).attempts for name in ("a.dat", "b.dat")} == {0}
-    assert set(slow.archived()) == {"a.dat", "b.dat"}
-
-
-BAIT_PLUGIN = """
-from pathlib import Path
-from carbonation_core import Plugin
-from tests.site import File
-
-def bait(file_paths):
-    (Path(__file__).parent / "extracting").touch()
-    return {"category": "x" * 4000}
-
-plugin = Plugin(File, extractors={"bait": bait})
-"""
-
-
-@pytest.mark.slow
-def test_an_expression_that_never_ends_keeps_no_pass_from_ending(make: SiteMaker) -> None:
-    site = make(
-        '[single.metadata]\nextract = "bait"\n[[single.selection]]\nfield = "category"\n'
-        'matches = ["^(x+x+)+y"]\n',
-        watch={**QUICK, "rules": '"single"'},
-        service={"single_group_runs": "0"},
-        more='[plugins]\npackage = "bait_plugin"\n',
-    )
-    (site.directory / "bait_plugin.py").write_text(BAIT_PLUGIN, encoding="utf-8")
-    site.deliver(*(f"{number}.dat" for number in range(60)))
-    process = started(site)
-    wait_for(lambda: is_extracting(site))
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert "stopped by a signal before its end" in said
-    assert open_batches(site.project, "incoming") == []
-
-
-@pytest.mark.slow
-def test_a_second_signal_ends_it_at_once(slow: Site) -> None:
-    process = started(slow)
-    wait_for(lambda: is_extracting(slow))
-    process.send_signal(signal.SIGTERM)
-    status = Path(f"/proc/{process.pid}/status")
-    # The first one was heard as soon as the second one would be fatal: no handler catches it.
-    wait_for(lambda: not _catches(status.read_text(), signal.SIGTERM))
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
-    assert process.returncode == -signal.SIGTERM
-
-
-def _catches(status: str, number: signal.Signals) -> bool:
-    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
-@pytest.mark.slow
 def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
     code = (
         "from carbonation_core.config.loading import load_config\n"
