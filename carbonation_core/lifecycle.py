@@ -161,4 +161,13 @@ class Outcome(StrEnum):
     GIVEN_BACK = "given_back"  # nothing was decided; it comes again
 
 
+class GivenBack(StrEnum):
+    """Why a batch gave groups back."""
+
+    STOPPED = "stopped"  # its run was stopped, or ended before their turn came
+    DIED = "died"  # its run died, or broke off
+    MADE_OTHERWISE = "made_otherwise"  # made with another configuration, release or plugin than there is
+    NO_RUN = "no_run"  # no run came for it, or its run never began
+
+
 FAILED_OUTCOMES = (Outcome.RETRY_PENDING, Outcome.FAILED)  # of an attempt that failed

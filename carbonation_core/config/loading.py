@@ -14,6 +14,7 @@ from carbonation_core.config.sections import (
     Archive,
     DatabaseSection,
     LoggingSection,
+    MetricsSection,
     NotifySection,
     PluginsSection,
     RulesSection,
@@ -45,6 +46,7 @@ class Config(Section):
     plugins: PluginsSection = PluginsSection()
     rules: RulesSection = RulesSection()
     notify: NotifySection = NotifySection()
+    metrics: MetricsSection = MetricsSection()
     watch: tuple[Watch, ...] = Field((), strict=False)
     archive: tuple[Archive, ...] = Field((), strict=False)
     _path: Path = PrivateAttr(Path("config.toml"))

@@ -111,6 +111,13 @@ def _url(value: str) -> str:
     return value
 
 
+def _listen(value: str) -> str:
+    match = re.fullmatch(r"(?:([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?([0-9]{1,5})", value)
+    if match is None or not 0 < int(match[2]) < 65_536:
+        raise ValueError('is no address of the form "127.0.0.1:9464"')
+    return value
+
+
 def _token(value: str) -> str:
     if not value or not value.isascii() or not value.isprintable():
         raise ValueError("should be of printable ASCII characters")
@@ -286,6 +293,24 @@ class NotifySection(Section):
     interval: Duration = Field(
         timedelta(minutes=1), description="at most one message in so long; what fails meanwhile comes in one"
     )
+
+
+class MetricsSection(Section):
+    """Where Prometheus asks how the service does."""
+
+    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+        None,
+        description="address and port, as in `127.0.0.1:9464`, or a port of `127.0.0.1`; absent: nothing "
+        "listens",
+    )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]") or "127.0.0.1", int(port)
 
 
 class Watch(Section):

@@ -248,6 +248,18 @@ def on_board(
     return sorted(rows, key=lambda row: (row.watch_name, row.expectation or ""))
 
 
+def by_state(
+    connection: Connection, watch_names: Collection[str], since: datetime
+) -> list[tuple[str, str, int]]:
+    """How many are in each state, by watch, of what was expected or came since then."""
+    query = (
+        select(E.watch_name, E.state, func.count())
+        .where(E.watch_name.in_(watch_names), E.at >= since)
+        .group_by(E.watch_name, E.state)
+    )
+    return [(watch, state, number) for watch, state, number in connection.execute(query)]
+
+
 def keys_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, str]:
     """The keys of these groups, by their ids."""
     found: dict[int, str] = {}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from sqlalchemy import Connection, Executable, case, func, or_, select, true
+from sqlalchemy import Connection, Executable, Subquery, case, func, or_, select, true
 
 from carbonation_core.db import components, tallies
-from carbonation_core.db.batches import RUNNING
+from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.db.models import Batch, FileComponent, Group, Tally
 from carbonation_core.lifecycle import OPEN, FileStatus
 
@@ -103,14 +103,47 @@ def running_batches(connection: Connection, watch_names: Collection[str], now: d
     return connection.execute(query).scalar_one()
 
 
+def open_batches(
+    connection: Connection, watch_names: Collection[str]
+) -> list[tuple[str, str, str | None, int]]:
+    """How many batches of these watches have not ended: by watch, status and the host that works on them."""
+    query = (
+        select(Batch.watch_name, Batch.status, Batch.host, func.count())
+        .where(Batch.watch_name.in_(watch_names), Batch.status.in_([OFFERED, RUNNING]))
+        .group_by(Batch.watch_name, Batch.status, Batch.host)
+    )
+    return [(watch, status, host, number) for watch, status, host, number in connection.execute(query)]
+
+
+def open_groups(
+    connection: Connection, watch_names: Collection[str], now: datetime
+) -> dict[str, dict[str, tuple[int, datetime]]]:
+    """What groups of these watches wait for: how many do, and since when the first; by watch.
+
+    That is "members", another "attempt", a "run", or the "end" of the batch that has them.
+    """
+    open_ones = _open_ones(watch_names)
+    waits_for = case(
+        (Group.batch_id.is_not(None), "end"),
+        (Group.due_at.is_(None), "members"),
+        (Group.due_at > now, "attempt"),
+        else_="run",
+    )
+    since = func.coalesce(Group.reopened_at, Group.created_at)
+    query = (
+        select(Group.watch_name, waits_for, func.count(), func.min(since))
+        .join(open_ones, open_ones.c.group_id == Group.id)
+        .group_by(Group.watch_name, waits_for)
+    )
+    found: dict[str, dict[str, tuple[int, datetime]]] = {}
+    for watch_name, what, number, first in connection.execute(query):
+        found.setdefault(watch_name, {})[what] = (number, first)
+    return found
+
+
 def oldest_open_group(connection: Connection, watch_names: Collection[str]) -> OldestGroup | None:
     """The group of these watches that has waited longest for something that may still come."""
-    open_ones = (
-        select(FileComponent.group_id)
-        .where(FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(OPEN))
-        .distinct()
-        .subquery()
-    )
+    open_ones = _open_ones(watch_names)
     since = func.coalesce(Group.reopened_at, Group.created_at)
     query = (
         select(Group.id, Group.watch_name, Group.group_key, since, Group.deadline_at)
@@ -198,6 +231,16 @@ def of_unknown_watches(connection: Connection, watch_names: Collection[str]) -> 
         .order_by(Tally.watch_name)
     )
     return _pairs(connection, query)
+
+
+def _open_ones(watch_names: Collection[str]) -> Subquery:
+    """The groups of these watches that have something to wait for."""
+    return (
+        select(FileComponent.group_id)
+        .where(FileComponent.watch_name.in_(watch_names), FileComponent.status.in_(OPEN))
+        .distinct()
+        .subquery()
+    )
 
 
 def _pairs(connection: Connection, query: Executable) -> dict[str, int]:

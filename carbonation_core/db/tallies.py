@@ -5,8 +5,8 @@ are brought up to date at its end, where their locks are held for the shortest
 time.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
@@ -86,6 +86,14 @@ def of_watch(connection: Connection, watch_name: str) -> Counter[str]:
     """The sums of one watch, by name."""
     query = select(Tally.name, Tally.value).where(Tally.watch_name == watch_name)
     return Counter({name: int(value) for name, value in connection.execute(query)})
+
+
+def by_watch(connection: Connection) -> Mapping[str, Counter[str]]:
+    """The sums of each watch, by name; all zero of one of which nothing was ever counted."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for watch_name, name, value in connection.execute(select(Tally.watch_name, Tally.name, Tally.value)):
+        found[watch_name][name] = value
+    return found
 
 
 def watch_names(connection: Connection) -> set[str]:

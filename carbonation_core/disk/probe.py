@@ -26,21 +26,34 @@ class Probe:
     total: int | None = None
 
 
+class Prober:
+    """Asks directories again and again, but none that has not answered yet."""
+
+    def __init__(self) -> None:
+        self._threads: dict[Path, threading.Thread] = {}
+        self._answers: dict[Path, Probe] = {}
+
+    def ask(self, paths: Iterable[Path], seconds: float) -> dict[Path, Probe]:
+        """Each of these directories as it is now; one that is missing has the room of where it would be."""
+        asked = set(paths)
+        for path in asked:
+            if path not in self._threads or not self._threads[path].is_alive():
+                self._answers.pop(path, None)
+                self._threads[path] = threading.Thread(target=self._look, args=(path,), daemon=True)
+                self._threads[path].start()
+        end = time.monotonic() + seconds
+        for path in asked:
+            self._threads[path].join(max(0.0, end - time.monotonic()))
+        silent = f"does not answer within {seconds:g} s"
+        return {path: self._answers.get(path) or Probe(path, silent) for path in asked}
+
+    def _look(self, path: Path) -> None:
+        self._answers[path] = _look(path)
+
+
 def probe(paths: Iterable[Path], seconds: float = ANSWER_WITHIN) -> dict[Path, Probe]:
     """Each of these directories as it is now; one that is missing has the room of where it would be."""
-    answers: dict[Path, Probe] = {}
-
-    def look(path: Path) -> None:
-        answers[path] = _look(path)
-
-    threads = {path: threading.Thread(target=look, args=(path,), daemon=True) for path in set(paths)}
-    for thread in threads.values():
-        thread.start()
-    end = time.monotonic() + seconds
-    for thread in threads.values():
-        thread.join(max(0.0, end - time.monotonic()))
-    silent = f"does not answer within {seconds:g} s"
-    return {path: answers.get(path) or Probe(path, silent) for path in threads}
+    return Prober().ask(paths, seconds)
 
 
 def mode_of(path: Path) -> int | None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from carbonation_core.config.sections import ServiceSection
-from carbonation_core.db import batches, components, groups
+from carbonation_core.db import batches, components, groups, meters
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import Connection, database_now, reading, repeatable, writing
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock, lock_watch
 from carbonation_core.delivery.grouping import refresh
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline.rollback import take_back
 from carbonation_core.process import host_name, is_dead
@@ -137,11 +137,15 @@ def open_batches(project: Project, watch_name: str) -> list[OpenBatch]:
 
 @repeatable
 def give_back(
-    project: Project, batch_id: str, reason: str, died: bool = False, holder: str | None = None
+    project: Project,
+    batch_id: str,
+    reason: str,
+    why: GivenBack = GivenBack.STOPPED,
+    holder: str | None = None,
 ) -> int:
     """End a batch that nobody works on any more; returns how many groups were still open.
 
-    `died`: its process ended without a word. Then a batch of several is halved,
+    Where it `DIED`, its process ended without a word: a batch of several is halved,
     and a group that was alone has used an attempt, so that what kills its
     process cannot take its neighbours with it for ever. `holder`: only if it is
     still theirs. Doing it twice is harmless.
@@ -152,7 +156,7 @@ def give_back(
             return 0
     watch = project.config.watch_named(batch.watch_name)
     rule_set = rules_of(project, batch.rules_digest).sets.get(watch.rules)
-    now = project.clock()
+    now, died = project.clock(), why is GivenBack.DIED
     with writing(project.engine) as connection:
         lock_watch(connection, batch.watch_name)
         if not batches.end(connection, batch_id, now, reason, holder):
@@ -167,8 +171,9 @@ def give_back(
         batches.set_members(
             connection,
             batch_id,
-            [{"group_id": id_, "outcome": "given_back", "reason": reason} for id_ in still_open],
+            [{"group_id": id_, "outcome": Outcome.GIVEN_BACK, "reason": reason} for id_ in still_open],
         )
+        meters.given_back(connection, batch.watch_name, why, len(still_open))
         batches.release(connection, batch_id, owned)
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
@@ -221,7 +226,8 @@ def recall(project: Project) -> int:
     others = [b for b in made if b.fingerprint.config_digest not in (None, project.fingerprint.config_digest)]
     for batch in others:
         if batch.status == batches.OFFERED:
-            give_back(project, batch.id, "the configuration is another one now")
+            reason = "the configuration is another one now"
+            give_back(project, batch.id, reason, GivenBack.MADE_OTHERWISE)
     return sum(batch.status == batches.RUNNING and not batches.is_expired(batch, now) for batch in others)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from carbonation_core.db import batches, components, groups
+from carbonation_core.db import batches, components, groups, meters
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import Connection
 from carbonation_core.delivery.grouping import refresh
@@ -103,6 +103,7 @@ def end(
     groups.store(connection, attempts, now)
     members = [{"group_id": one.group_id, "outcome": one.outcome, "reason": one.reason} for one in ends]
     batches.set_members(connection, batch_id, members)
+    meters.ended(connection, context.watch.name, [one.outcome for one in ends])
     ids = [closing.group.id for closing in closed]
     batches.release(connection, batch_id, ids)
     refresh(connection, context.watch.root, context.rules, ids, (), now)

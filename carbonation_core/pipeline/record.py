@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from carbonation_core.db import batches, components, copies, feed, groups
+from carbonation_core.db import batches, components, copies, feed, groups, meters
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
@@ -53,7 +53,27 @@ def record(
     feed.announce(connection, [(row, _event(row, job, current)) for row, job in news], now)
     ends = [_ended(job) for job in transfers]
     batches.set_members(connection, batch.id, [_member_row(ended) for ended in ends])
+    _count(connection, batch.watch_name, transfers, ends, current, now)
     return superseded, ends
+
+
+def _count(
+    connection: Connection,
+    watch_name: str,
+    transfers: Sequence[Transfer],
+    ends: Sequence[Ended],
+    current: Mapping[int, Component],
+    now: datetime,
+) -> None:
+    """How many came to their ends, and how long after its last file was delivered each was archived."""
+    meters.ended(connection, watch_name, [one.outcome for one in ends])
+    took = [
+        now - max(current[written.order.component_id].quiet_since for written in job.written)
+        for job in transfers
+        if job.written
+    ]
+    files, size = sum(one.files for one in ends), sum(one.bytes for one in ends)
+    meters.archived(connection, watch_name, files, size, took)
 
 
 def _changes(job: Transfer, current: Mapping[int, Component], now: datetime) -> Iterator[Change]:

@@ -25,7 +25,7 @@ from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.errors import CarbonationError, LostOwnership
-from carbonation_core.lifecycle import Event, FileStatus, Outcome, Stage, may
+from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome, Stage, may
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes, placement, publish, record, stages
 from carbonation_core.pipeline.claim import difference, give_back
@@ -131,7 +131,7 @@ def work(
             failed = isinstance(error, Exception)
             if failed and not isinstance(error, CarbonationError):
                 log.exception("batch %s broke off: %s", batch_id, reason)
-            give_back(project, batch_id, reason, failed, holder)
+            give_back(project, batch_id, reason, GivenBack.DIED if failed else GivenBack.STOPPED, holder)
             raise
 
 
@@ -147,7 +147,7 @@ def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: boo
             return replace(batch, rules_digest=rules.digest)
         batches.take(connection, batch_id, run_id, holder)
     if why := difference(project, batch):
-        give_back(project, batch_id, why, holder=holder)
+        give_back(project, batch_id, why, GivenBack.MADE_OTHERWISE, holder)
         raise LostOwnership(f"batch {batch_id} was given back: {why}")
     return batch
 

@@ -149,7 +149,7 @@ def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
     names, said = [watch.name for watch in project.config.watch], service.parts(connection)
     return _Stored(
         parts=heartbeat.of_site(said, project.config.service.site_name),
-        sites=tuple(_sites(said, watches.by_site(connection), now)),
+        sites=tuple(sites(said, watches.by_site(connection), now)),
         reached=counts.reached_since(connection, now, tuple(WINDOWS.values())),
         sums=tallies.read(connection),
         queue_depth=counts.due_groups(connection, names, now),
@@ -230,7 +230,7 @@ def _standing(worker: Worker | None) -> str:
     return "ended without a word" if worker.is_dead else "runs" if worker.is_running else "ended"
 
 
-def _sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: datetime) -> Iterator[AtWork]:
+def sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: datetime) -> Iterator[AtWork]:
     """Who works, on which host of which site."""
     for part in said:
         if not part.site or part.part not in (heartbeat.SERVICE, heartbeat.PASS):

@@ -104,6 +104,11 @@ def _exposed(config: "Config", host: str | None) -> list[str]:
     from carbonation_core.rules.lint import access_advice
 
     found = access_advice(config, read_toml(config.path), mode_of)
+    if config.metrics.address is not None and not _is_loopback(config.metrics.address[0]):
+        found.append(
+            f"the metrics are told to whoever reaches {config.metrics.listen}: names of watches, archives, "
+            "sites and hosts, and how much is delivered; let them listen on 127.0.0.1, or behind a firewall"
+        )
     if host is not None and not _is_loopback(host):
         found.append(
             f"the web UI listens on {host}: it asks for no password, and whoever reaches it can launch "

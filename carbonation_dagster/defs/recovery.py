@@ -9,6 +9,7 @@ from carbonation_core.db import service
 from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.db.engine import reading
 from carbonation_core.errors import DatabaseError
+from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline.claim import Offer, OpenBatch, give_back, open_batches
 from carbonation_core.process import is_dead, this_process
 from carbonation_core.project import Project
@@ -52,25 +53,27 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             _give_back_of(run, project, instance, batch)
         elif batch.status == RUNNING and batch.lease_is_dead:
             reason = f"nobody holds the batch of run {batch.run_id} any more"
-            give_back(project, batch_id, reason, died=True)
+            give_back(project, batch_id, reason, GivenBack.DIED)
             if run is not None:
                 report_dead(instance, run, reason)
         elif run is not None and is_dead(run.tags.get(PASS_TAG, "")):
             # No launcher knows it, so that Dagster would wait for it for ever.
             reason = f"the pass ended before its run {run.run_id} began"
             report_dead(instance, run, reason)
-            give_back(project, batch_id, reason)
+            give_back(project, batch_id, reason, GivenBack.NO_RUN)
         elif run is not None:
             continue  # it is at work
         elif batch.instance == name or _is_of_dead_pass(batch):
             if batch.status == OFFERED:
                 waiting.append(batch.offer)
             else:
-                give_back(project, batch_id, f"Dagster no longer knows run {batch.run_id}")
+                reason = f"Dagster no longer knows run {batch.run_id}"
+                give_back(project, batch_id, reason, GivenBack.NO_RUN)
         elif batch.status == OFFERED and _is_of_silent_site(project, batch):
-            give_back(project, batch_id, "no run came for it, and the site that offered it is silent")
+            reason = "no run came for it, and the site that offered it is silent"
+            give_back(project, batch_id, reason, GivenBack.NO_RUN)
         elif batch.status == OFFERED and project.clock() - batch.offer.created_at > LONGEST_IN_QUEUE:
-            give_back(project, batch_id, "no run came for it")
+            give_back(project, batch_id, "no run came for it", GivenBack.NO_RUN)
     return Recovered(waiting, busy=len(found) > len(waiting))
 
 
@@ -94,10 +97,11 @@ def _give_back_of(
     elif batch.status == RUNNING:
         # A run that could not even give them back, as the database was gone, did not fail by them.
         died = not failed_by(instance, run.run_id, DatabaseError)
-        give_back(project, batch_id, f"run {run.run_id} failed before its end", died)
+        why = GivenBack.DIED if died else GivenBack.STOPPED
+        give_back(project, batch_id, f"run {run.run_id} failed before its end", why)
     elif project.clock() - batch.offer.created_at > PAUSE:
         # None of the groups kept it from beginning; whatever did may do so again.
-        give_back(project, batch_id, f"run {run.run_id} failed before it began")
+        give_back(project, batch_id, f"run {run.run_id} failed before it began", GivenBack.NO_RUN)
 
 
 def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None:

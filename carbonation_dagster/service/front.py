@@ -113,7 +113,7 @@ class Front:
             parts.succeed(read.successor)
         if read.project is not None:
             self._project = read.project
-            parts.heart.follow(read.project)
+            parts.follow(read.project)
         if read.config_changed:
             parts.renew_daemon()
         self._systemd.ready(self._watches)

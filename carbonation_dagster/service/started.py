@@ -23,6 +23,7 @@ from carbonation_dagster.service import code_server, orphans, processes, systemd
 from carbonation_dagster.service.heartbeat import Heart
 from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 from carbonation_dagster.service.lock import OwnFiles
+from carbonation_dagster.service.metrics import MetricsServer
 from carbonation_dagster.service.orphans import Guard
 from carbonation_dagster.service.processes import CODE_SERVER, DAEMON, LOCATION, Address, Part
 from carbonation_dagster.service.supervisor import ServiceError, Supervisor
@@ -181,6 +182,7 @@ class Started:
     setup: Setup
     supervisor: Supervisor
     heart: Heart
+    metrics: MetricsServer
     guard: Guard
 
     def step(self) -> None:
@@ -193,6 +195,11 @@ class Started:
         """Have another code server take over."""
         self.setup.coming = None
         self.supervisor.succeed(CODE_SERVER, successor)
+
+    def follow(self, project: Project) -> None:
+        """Tell of that one from now on."""
+        self.heart.follow(project)
+        self.metrics.follow(project)
 
     def renew_daemon(self) -> None:
         """Start our daemon anew, if there is one.
@@ -213,6 +220,7 @@ class Started:
         if self._has_daemon:
             with suppress(Exception):
                 runs.forget_heartbeats(self.setup.instance)
+        self.metrics.close()
         self.heart.end(error)
 
     @property
@@ -244,7 +252,8 @@ def started(
             setup = Setup(own, given, environment, home, instance, port, service_log)
             parts = setup.parts(config, ui, is_stopping)
             supervisor = Supervisor(parts, setup.start, log.warning, setup.before_start)
-            made = Started(setup, supervisor, Heart(project, ui.url if ui else None), guard)
+            heart = Heart(project, ui.url if ui else None)
+            made = Started(setup, supervisor, heart, MetricsServer(project), guard)
             error: str | None = None
             try:
                 yield made

@@ -11,12 +11,17 @@ from carbonation_core.lifecycle import Event, FileStatus
 from carbonation_core.rules.arrivals import slots
 from carbonation_core.rules.lint import advice
 from carbonation_core.rules.rule_sets import PluginNames, load_rules
-from tests.docs import configuration_page, glossary_page
+from tests.docs import configuration_page, glossary_page, metrics_page
 from tests.docs.pages import DOCS
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("configuration", configuration_page.page), ("glossary", glossary_page.page)]
+    ("name", "page"),
+    [
+        ("configuration", configuration_page.page),
+        ("glossary", glossary_page.page),
+        ("metrics", metrics_page.page),
+    ],
 )
 def test_a_generated_page_is_up_to_date(name: str, page: object) -> None:
     assert callable(page)

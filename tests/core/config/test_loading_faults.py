@@ -38,8 +38,8 @@ FAULTS = [
         "a key outside every table",
         f"pol = 4\n{GOOD}",
         (
-            'there is no key or table "pol"; known: "archive", "database", "logging", "notify", "plugins", '
-            '"rules", "service", "watch"'
+            'there is no key or table "pol"; known: "archive", "database", "logging", "metrics", "notify", '
+            '"plugins", "rules", "service", "watch"'
         ),
     ),
     (

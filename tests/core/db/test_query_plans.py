@@ -15,6 +15,7 @@ from carbonation_core.disk.scan import Hints
 from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery
+from carbonation_core.reports import metrics
 from carbonation_core.reports.explain import explain
 from carbonation_core.reports.status import status
 from tests.site import PAIRS, Site, SiteMaker, touch
@@ -121,11 +122,12 @@ def ask(site: Site) -> None:
         look_and_archive,
         ask,
         lambda site: status(site.project),
+        lambda site: metrics.stored(site.project),
         lambda site: retry(site.project, group_key="run1"),
         lambda site: reconcile_delivery(site.project, "incoming"),
         lambda site: reconcile_archive(site.project, "main"),
     ],
-    ids=["look and archive", "ask", "status", "retry", "reconcile delivery", "reconcile archive"],
+    ids=["look and archive", "ask", "status", "metrics", "retry", "reconcile delivery", "reconcile archive"],
 )
 def test_no_table_that_grows_is_read_whole(site: Site, work: Callable[[Site], object]) -> None:
     with noted(site) as statements:

@@ -28,7 +28,8 @@ def site(make: SiteMaker) -> Iterator[Site]:
 
 def read(site: Site) -> dict[str, int]:
     with reading(site.project.engine) as connection:
-        return {name: number for name, number in tallies.read(connection).items() if number}
+        sums = tallies.read(connection)
+    return {name: sums[name] for name in tallies.NAMES if sums[name]}
 
 
 def counted(site: Site) -> dict[str, int]:

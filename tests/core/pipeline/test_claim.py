@@ -14,6 +14,7 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
+from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline import claim as claims
 from carbonation_core.pipeline.claim import claim, give_back, open_batches, recall
 from carbonation_core.pipeline.work import Outcome, Stage, work
@@ -66,11 +67,11 @@ def test_a_batch_that_died_is_halved_and_a_lone_group_has_used_an_attempt(make: 
         site.deliver(f"run{number}.dat", f"run{number}.json")
     site.settle()
     (offer,) = site.claim()
-    give_back(site.project, offer.batch_id, "killed", died=True)
+    give_back(site.project, offer.batch_id, "killed", GivenBack.DIED)
     halves = open_batches(site.project, "incoming")
     assert sorted(half.offer.size for half in halves) == [1, 2]
     alone = next(half.offer for half in halves if half.offer.size == 1)
-    give_back(site.project, alone.batch_id, "killed", died=True)
+    give_back(site.project, alone.batch_id, "killed", GivenBack.DIED)
     assert site.group(alone.group_key or "").attempts == 1
     assert "the process died" in site.component(f"{alone.group_key}.dat").error_message
 
@@ -310,7 +311,7 @@ def test_a_killed_owner_is_known_to_be_dead_at_once(site: Site, tmp_path: Path) 
     assert killed.returncode == -9
     (batch,) = open_batches(site.project, "incoming")
     assert batch.lease_is_dead
-    give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)
+    give_back(site.project, batch.offer.batch_id, "its process was killed", GivenBack.DIED)
     site.tick(3600)
     site.run_all()
     assert site.group("run1").complete

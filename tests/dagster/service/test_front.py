@@ -5,12 +5,18 @@ import json
 import signal
 import socket
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import func, select
 
-from tests.dagster._helpers.running import Running, make_project, running
+from carbonation_core.config.loading import load_config
+from carbonation_core.db.engine import reading
+from carbonation_core.db.models import BatchGroup
+from tests.dagster._helpers.running import Running, free_port, make_project, running
 from tests.site import SiteMaker, make_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("front")]
@@ -41,6 +47,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # A failed attempt does not come again by itself before it is executed again.
     make = functools.partial(make_site, tmp_path_factory.mktemp("station"))
     site = make_project(make, service={"retry_delay": '"30m"'})
+    with (site.directory / "config.toml").open("a") as config:
+        config.write(f'[metrics]\nlisten = "127.0.0.1:{free_port()}"\n')
     with running(site) as started:
         yield started
     site.project.engine.dispose()
@@ -75,6 +83,22 @@ def test_files_are_archived_failures_shown_and_executed_again(service: Running) 
     assert found.service
     ui = f"http://127.0.0.1:{service.port}"
     assert (found.service.pid, found.service.ui) == (service.process.pid, ui)
+
+
+def test_prometheus_is_told_what_the_database_says(service: Running) -> None:
+    listen = load_config(service.site.directory / "config.toml").metrics.listen
+    ended = select(BatchGroup.outcome, func.count()).group_by(BatchGroup.outcome)
+    with reading(service.site.project.engine) as connection:
+        rows = {str(outcome): number for outcome, number in connection.execute(ended)}
+    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+        families = {one.name: one for one in text_string_to_metric_families(answer.read().decode())}
+    told = {one.labels["outcome"]: one.value for one in families["carbonation_groups"].samples if one.value}
+    assert told.pop("retry_pending") == 1  # its batch was worked on again since
+    assert told == rows
+    assert rows["archived"] >= 2
+    parts = {one.labels["part"] for one in families["carbonation_part_up"].samples if one.value}
+    names = ("daemon", "code server", "workers", "web server")
+    assert parts == {"service", *(f"service:{name}" for name in names)}
 
 
 def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(service: Running) -> None:

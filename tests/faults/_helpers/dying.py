@@ -10,6 +10,7 @@ import pytest
 
 from carbonation_core.db.batches import RUNNING
 from carbonation_core.disk import file_system, source, transfer
+from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline import placement, publish, record, work
 from carbonation_core.pipeline.claim import give_back, open_batches
 from tests.site import Site, open_site
@@ -99,4 +100,4 @@ def recover(site: Site) -> None:
     for batch in open_batches(site.project, "incoming"):
         if batch.status == RUNNING:
             assert batch.lease_is_dead
-            give_back(site.project, batch.offer.batch_id, "its process was killed", died=True)
+            give_back(site.project, batch.offer.batch_id, "its process was killed", GivenBack.DIED)
