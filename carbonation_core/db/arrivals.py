@@ -10,6 +10,7 @@ from sqlalchemy import (
     Executable,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -258,6 +259,24 @@ def by_state(
         .group_by(E.watch_name, E.state)
     )
     return [(watch, state, number) for watch, state, number in connection.execute(query)]
+
+
+def by_slot(
+    connection: Connection, watch_name: str, edges: Sequence[datetime], until: datetime
+) -> list[tuple[str, int, ArrivalState, bool, int]]:
+    """Numbers of what was expected: by expectation, edge that its time follows, state, and whether late."""
+    slot = case(*((E.at >= edge, number) for number, edge in reversed(list(enumerate(edges)))))
+    late = case((E.arrived_at > E.late_at, 1), else_=0)
+    query = (
+        select(E.expectation, slot, E.state, late, func.count())
+        .where(E.watch_name == watch_name, E.at >= edges[0], E.at < until, E.expectation.is_not(None))
+        .group_by(E.expectation, slot, E.state, late)
+        .order_by(E.expectation)
+    )
+    rows: Iterable[Any] = connection.execute(query)
+    return [
+        (label, int(n), ArrivalState(state), bool(is_late), count) for label, n, state, is_late, count in rows
+    ]
 
 
 def keys_of(connection: Connection, group_ids: Iterable[int]) -> dict[int, str]:

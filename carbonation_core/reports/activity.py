@@ -4,19 +4,17 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import groupby
 
 from carbonation_core.db import activity as stored
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import reading
-from carbonation_core.lifecycle import OPEN, ArrivalState, FileStatus
+from carbonation_core.lifecycle import OPEN, FileStatus
 from carbonation_core.project import Project
-from carbonation_core.reports.arrivals import SHOWN, Arrival, board
+from carbonation_core.reports.arrivals import Strip, strips
 
 USUAL = timedelta(days=1)  # of which a report tells, unless asked otherwise
-DAYS = SHOWN.days  # of expected arrivals
 MOST_SLOTS = 60
 MOST_REASONS = 8
 _STEPS = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
@@ -33,16 +31,6 @@ class Fate(StrEnum):
     LEFT = "left alone"
 
 
-class Kept(StrEnum):
-    """How an expected arrival came out; of a day with several, the last of these that there is."""
-
-    TO_COME = "to come"
-    EXCUSED = "excused"
-    IN_TIME = "in time"
-    LATE = "late"
-    MISSED = "missed"
-
-
 @dataclass(frozen=True, slots=True)
 class Slot:
     """Files that were delivered in an hour or a day, by what became of them; seconds of those archived in it.
@@ -55,17 +43,6 @@ class Slot:
     files: dict[Fate, int]
     p50: float | None
     p95: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """What one expectation of a watch came to, by day; None: nothing was expected on it."""
-
-    expectation: str
-    days: tuple[tuple[date, Kept | None], ...]
-    in_time: int
-    late: int
-    missed: int
 
 
 @dataclass(frozen=True)
@@ -104,8 +81,6 @@ def activity(project: Project, watch_name: str, since: datetime | None = None) -
         reasons = stored.reasons(connection, watch_name, edges[0], _NOT_WELL)
         sums = tallies.of_watch(connection, watch_name)
     waiting, failed = _standing(sums)
-    days = [(now - timedelta(days=back)).date() for back in reversed(range(DAYS))]
-    first = datetime.combine(days[0], datetime.min.time(), UTC)
     timed = _seconds(archived)
     by_slot: dict[int, dict[Fate, int]] = defaultdict(lambda: dict.fromkeys(Fate, 0))
     for number, status, count, _ in delivered:
@@ -132,7 +107,7 @@ def activity(project: Project, watch_name: str, since: datetime | None = None) -
         other_reasons=sum(count for _, count in reasons[MOST_REASONS:]),
         waiting=waiting,
         failed=failed,
-        strips=tuple(strips(board(project, watch_name, first), days)),
+        strips=tuple(strips(project, watch_name)),
     )
 
 
@@ -147,35 +122,9 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
     return sorted(values)[math.ceil(percent / 100 * len(values)) - 1] if values else None
 
 
-def strips(arrivals: Iterable[Arrival], days: Sequence[date]) -> Iterable[Strip]:
-    """What each expectation came to on each of these days."""
-    expected = [(one.expectation, one.expected_at, _kept(one)) for one in arrivals if one.expected_at]
-    for label, rows in groupby(expected, key=lambda row: row[0]):
-        by_day: dict[date, list[Kept]] = defaultdict(list)
-        for _, at, kept in rows:
-            by_day[at.date()].append(kept)
-        order = list(Kept)
-        found = [kept for day in days for kept in by_day[day]]
-        yield Strip(
-            label or "",
-            tuple((day, max(by_day[day], key=order.index, default=None)) for day in days),
-            *(found.count(kept) for kept in (Kept.IN_TIME, Kept.LATE, Kept.MISSED)),
-        )
-
-
 def _standing(sums: Mapping[str, int]) -> tuple[int, int]:
     well = [status for status in OPEN if status not in _NOT_WELL]
     return sum(sums.get(status, 0) for status in well), sum(sums.get(status, 0) for status in _NOT_WELL)
-
-
-def _kept(one: Arrival) -> Kept:
-    if one.state is ArrivalState.EXCUSED:
-        return Kept.EXCUSED
-    if one.state is ArrivalState.MISSED:
-        return Kept.MISSED
-    if one.is_late:
-        return Kept.LATE
-    return Kept.IN_TIME if one.state is ArrivalState.ARRIVED else Kept.TO_COME
 
 
 def _fate(status: FileStatus) -> Fate:

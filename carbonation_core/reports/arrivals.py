@@ -1,8 +1,10 @@
 """What was expected and what came: the board, and what somebody excuses on it."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 
 from carbonation_core.db import arrivals, service
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
@@ -15,6 +17,8 @@ from carbonation_core.rules.arrivals import is_at_risk, usual_delay
 from carbonation_core.text import listing, quoted, shown
 
 SHOWN = timedelta(days=30)  # of the board, unless asked otherwise
+RECENT = timedelta(days=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
 BEFORE = (ArrivalState.EXPECTED, ArrivalState.LATE, ArrivalState.INCOMPLETE, ArrivalState.MISSED)
 STATES = {state: (state,) for state in ArrivalState} | {ArrivalState.AT_RISK: (ArrivalState.EXPECTED,)}
 
@@ -39,6 +43,26 @@ class Arrival:
     delay: timedelta | None
     is_late: bool
     reason: str | None
+
+
+class Kept(StrEnum):
+    """How an expected arrival came out; of a day with several, the last of these that there is."""
+
+    TO_COME = "to come"
+    EXCUSED = "excused"
+    IN_TIME = "in time"
+    LATE = "late"
+    INCOMPLETE = "incomplete"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """What one expectation of a watch came to, by day, and in numbers; None: nothing was expected on it."""
+
+    expectation: str
+    days: tuple[tuple[date, Kept | None], ...]
+    counts: Mapping[Kept, int]
 
 
 def board(
@@ -111,18 +135,46 @@ def excuse(project: Project, watch_name: str, since: datetime, until: datetime, 
     return len(changed)
 
 
-def needing_notice(found: Sequence[Arrival], now: datetime) -> list[Arrival]:
+def needing_notice(project: Project, watch_name: str) -> list[Arrival]:
     """What is late or incomplete, and what was expected in the last day and is missed."""
-    still = (ArrivalState.LATE, ArrivalState.INCOMPLETE)
+    still = board(project, watch_name, states=(ArrivalState.LATE, ArrivalState.INCOMPLETE))
+    missed = board(project, watch_name, project.clock() - RECENT, states=(ArrivalState.MISSED,))
+    return sorted([*still, *missed], key=lambda one: (one.expectation or "", one.expected_at or NEVER))
+
+
+def strips(project: Project, watch_name: str) -> list[Strip]:
+    """What each expectation of a watch came to on each of the last 30 days, today with them."""
+    today = project.clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [today - timedelta(days=back) for back in reversed(range(SHOWN.days))]
+    with reading(project.engine) as connection:
+        rows = arrivals.by_slot(connection, watch_name, days, today + timedelta(days=1))
+    found: dict[str, dict[int, Counter[Kept]]] = defaultdict(lambda: defaultdict(Counter))
+    for label, day, state, is_late, number in rows:
+        found[label][day][kept(state, is_late=is_late)] += number
+    order = list(Kept)
     return [
-        one
-        for one in found
-        if one.state in still
-        or (one.state is ArrivalState.MISSED and one.expected_at and now - one.expected_at <= RECENT)
+        Strip(
+            label,
+            tuple((at.date(), max(by_day[n], key=order.index, default=None)) for n, at in enumerate(days)),
+            sum(by_day.values(), Counter()),
+        )
+        for label, by_day in found.items()
     ]
 
 
-RECENT = timedelta(days=1)
+def kept(state: ArrivalState, *, is_late: bool) -> Kept:
+    """How one of that state came out; `is_late`: it came later than it should."""
+    if state is ArrivalState.ARRIVED:
+        return Kept.LATE if is_late else Kept.IN_TIME
+    return _KEPT.get(state, Kept.TO_COME)
+
+
+_KEPT = {
+    ArrivalState.EXCUSED: Kept.EXCUSED,
+    ArrivalState.LATE: Kept.LATE,
+    ArrivalState.INCOMPLETE: Kept.INCOMPLETE,
+    ArrivalState.MISSED: Kept.MISSED,
+}
 
 
 def _usual(connection: Connection, watch_name: str, expectation: str | None) -> timedelta | None:

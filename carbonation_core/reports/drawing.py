@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from html import escape
 
-from carbonation_core.reports.activity import Activity, Fate, Kept, Slot, Strip
+from carbonation_core.reports.activity import Activity, Fate, Slot
+from carbonation_core.reports.arrivals import Kept, Strip
 from carbonation_core.text import counted, printable
 
 INK, QUIET, LINE = "#1f2733", "#667085", "#e4e7ec"
@@ -13,6 +14,7 @@ COLOURS = {Fate.ARCHIVED: "#2f6fdf", Fate.WAITING: "#e5a50a", Fate.FAILED: "#d14
 MARKS = {
     Kept.IN_TIME: "#2f6fdf",
     Kept.LATE: "#e5a50a",
+    Kept.INCOMPLETE: "#8f5bd6",
     Kept.MISSED: "#d1434b",
     Kept.EXCUSED: "#b6bdc9",
     Kept.TO_COME: "#dbe5f8",
@@ -24,6 +26,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-ser
 LONGEST_REASON = 84  # characters
 MOST_LABELS = 8
 LONGEST_LABEL = 40  # of the width
+DAY_TALL, STRIP_TALL = 24, 46  # of a day's box, and of a strip with its dates
 TIMES = (0.1, 1, 10, 60, 600, 3600, 36_000, 86_400, 864_000, 8_640_000)  # seconds, on the scale of latency
 
 
@@ -92,13 +95,34 @@ def strip(one: Strip) -> str:
     """A box for each day of an expectation."""
     wide = WIDTH / len(one.days)
     boxes = [
-        f'<rect x="{number * wide + 1:.1f}" y="0" width="{wide - 2:.1f}" height="24" rx="3" '
+        f'<rect x="{number * wide + 1:.1f}" y="0" width="{wide - 2:.1f}" height="{DAY_TALL}" rx="3" '
         f'fill="{MARKS[kept] if kept else NOTHING}"><title>{day}: {kept or "nothing expected"}</title></rect>'
         for number, (day, kept) in enumerate(one.days)
     ]
-    first, last = one.days[0][0], one.days[-1][0]
-    ends = [text(1, 40, f"{first:%-d %b}", QUIET), text(WIDTH - 1, 40, f"{last:%-d %b}", QUIET, "end")]
-    return svg(46, [*boxes, *ends], f"{one.expectation}, by day")
+    return svg(STRIP_TALL, [*boxes, *_ends(one)], f"{one.expectation}, by day")
+
+
+def small_strips(strips: Sequence[Strip]) -> str:
+    """The strips of a watch under each other, in few bytes: for a place that keeps each picture for ever."""
+    marks = ['<rect width="100%" height="100%" fill="#fff"/>']
+    for row, one in enumerate(strips):
+        wide = WIDTH / len(one.days)
+        boxes: dict[str, str] = {}
+        for number, (_, kept) in enumerate(one.days):
+            box = f"M{number * wide + 1:g} 0h{wide - 2:g}v{DAY_TALL}h-{wide - 2:g}z"
+            colour = MARKS[kept] if kept else NOTHING
+            boxes[colour] = boxes.get(colour, "") + box
+        drawn = "".join(f'<path fill="{colour}" d="{path}"/>' for colour, path in boxes.items())
+        top = row * (STRIP_TALL + 24)
+        head = text(1, 14, one.expectation, INK) + _key(one)
+        marks.append(f'<g transform="translate(0 {top})">{head}</g>')
+        marks.append(f'<g transform="translate(0 {top + 22})">{drawn}{"".join(_ends(one))}</g>')
+    return svg(len(strips) * (STRIP_TALL + 24), marks, "expected arrivals by day")
+
+
+def counts(one: Strip) -> str:
+    """A strip in numbers."""
+    return ", ".join(f"{one.counts[kept]:,} {kept}" for kept in Kept if one.counts.get(kept)) or "none"
 
 
 def picture(activity: Activity) -> str:
@@ -109,7 +133,8 @@ def picture(activity: Activity) -> str:
         rows = len(activity.reasons) + bool(activity.other_reasons)
         parts.append(("Why files do not get further", reasons(activity), rows * 34))
     parts += [
-        (f"Expected: {one.expectation}, last {len(one.days)} days", strip(one), 46) for one in activity.strips
+        (f"Expected: {one.expectation}, last {len(one.days)} days", strip(one), STRIP_TALL)
+        for one in activity.strips
     ]
     marks, y = [], 8
     for title, drawn, tall in parts:
@@ -187,6 +212,21 @@ def in_words(activity: Activity) -> str:
     if activity.p50 is not None and activity.p95 is not None:
         said += f", half in {span(activity.p50)}, 95 of 100 in {span(activity.p95)}"
     return f"{said}; now {activity.waiting} wait and {activity.failed} do not get further"
+
+
+def _key(one: Strip) -> str:
+    """Which colour is which, with its number, at the right end."""
+    said = "".join(
+        f'<tspan dx="10" fill="{MARKS[kept]}">\N{BLACK SQUARE}</tspan> {one.counts[kept]:,} {kept}'
+        for kept in Kept
+        if one.counts.get(kept)
+    )
+    return f'<text x="{WIDTH - 1}" y="14" fill="{QUIET}" text-anchor="end">{said}</text>'
+
+
+def _ends(one: Strip) -> list[str]:
+    first, last = one.days[0][0], one.days[-1][0]
+    return [text(1, 40, f"{first:%-d %b}", QUIET), text(WIDTH - 1, 40, f"{last:%-d %b}", QUIET, "end")]
 
 
 def _height(share: float) -> float:

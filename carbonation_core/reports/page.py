@@ -9,7 +9,8 @@ from datetime import datetime
 from html import escape
 
 from carbonation_core.reports import drawing
-from carbonation_core.reports.activity import Activity, Fate, Kept
+from carbonation_core.reports.activity import Activity, Fate
+from carbonation_core.reports.arrivals import Kept
 from carbonation_core.text import counted, printable, shown
 
 STYLE = f"""
@@ -56,9 +57,8 @@ def _watch(one: Activity) -> str:
     if one.reasons:
         parts += ["<h3>Why files do not get further</h3>", drawing.reasons(one), _reasons(one)]
     for strip in one.strips:
-        said = f"{strip.in_time} in time, {strip.late} late, {strip.missed} missed"
         parts.append(f"<h3>Expected: {_safe(strip.expectation)}, last {len(strip.days)} days</h3>")
-        parts += [drawing.strip(strip), f'<p class="quiet">{said}</p>']
+        parts += [drawing.strip(strip), f'<p class="quiet">{drawing.counts(strip)}</p>']
     if one.strips:
         parts.append(_legend((kept, drawing.MARKS[kept]) for kept in Kept))
     return f"<section>{''.join(parts)}</section>"

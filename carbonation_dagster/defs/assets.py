@@ -19,7 +19,7 @@ RULES_GROUP = "rules"
 
 
 def delivery_spec(watch: Watch, names: Names) -> dg.AssetSpec:
-    """What lies in a watch's directory; observed by its runs, made by others."""
+    """What lies in a watch's directory; made by others, and told by the runs that take from it."""
     return dg.AssetSpec(
         names.delivery_key(watch.name),
         description=(
@@ -92,14 +92,15 @@ def archive_spec(archive: Archive, names: Names, feeding: Collection[str]) -> dg
 
 
 def rules_spec(config: Config, names: Names) -> dg.AssetSpec:
-    """rules.toml; each version that was accepted or refused is an observation."""
+    """rules.toml; an accepted version is a materialisation of it, a refused one an observation."""
     file = plain(str(config.rules.file))
     return dg.AssetSpec(
         names.rules_key,
         description=(
-            f"The rule sets of `{file}`. Each change shows here as an observation: whether it was accepted, "
-            "and if not, why; the digests before and after; whose file it is and when it was written. A file "
-            "that is refused fails the check, and the rules that were last accepted go on."
+            f"The rule sets of `{file}`. Each change shows here, as a materialisation if it was accepted, "
+            "else as an observation that says why not: the digests before and after, whose file it is and "
+            "when it was written. A file that is refused fails the check, and the rules that were last "
+            "accepted go on."
         ),
         group_name=names.group_of(RULES_GROUP),
         kinds={"file"},

@@ -1,5 +1,6 @@
 """What a batch came to, in Dagster's words: materialisations, metadata, a failure."""
 
+import base64
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -197,6 +198,12 @@ def stuck_table(stuck: Sequence[Stuck]) -> dg.TableMetadataValue:
         ],
         schema=dg.TableSchema([dg.TableColumn(name, "string") for name in columns]),
     )
+
+
+def image(name: str, drawn: str) -> dg.MarkdownMetadataValue:
+    """A picture in SVG, as the UI shows one."""
+    coded = base64.b64encode(drawn.encode()).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/svg+xml;base64,{coded})")
 
 
 def _totals(groups: Sequence[GroupReport]) -> MetadataMapping:

@@ -74,7 +74,7 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
     )
     def bring_up_to_stage(
         context: dg.OpExecutionContext, config: WatchConfig, carbonation: dg.ResourceParam[Carbonation]
-    ) -> Iterator[dg.Output[None] | dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+    ) -> Iterator[dg.Output[None] | dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         batches = _batches(context, config.watch)
         if stage is Stage.INTEGRITY and not batches:
             batches = _look_and_claim(context, config.watch, carbonation)
@@ -89,7 +89,7 @@ def _early_op(stage: Stage) -> dg.OpDefinition:
         if stage is Stage.INTEGRITY and reports:
             groups = sum(len(report.groups) for report in reports)
             delivered = carbonation.names.delivery_key(config.watch)
-            yield dg.AssetObservation(delivered, metadata={"groups": groups})
+            yield dg.AssetMaterialization(delivered, metadata={"groups": groups})
         if _is_for_an_offer(context) and _is_one_group_that_failed(reports):
             # The step that is red is then the one in which it failed.
             done = list(_finish_all(context, carbonation, config.watch))

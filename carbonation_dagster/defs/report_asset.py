@@ -1,7 +1,5 @@
 """What a watch did, told without a run: a picture each day, and who waits for what."""
 
-import base64
-
 import dagster as dg
 
 from carbonation_core.config.sections import Watch
@@ -11,7 +9,7 @@ from carbonation_core.reports.drawing import in_words, picture
 from carbonation_core.reports.waiting import Overlong
 from carbonation_core.text import shown
 from carbonation_dagster.defs.assets import watch_group
-from carbonation_dagster.defs.messages import MetadataMapping, standing_metadata
+from carbonation_dagster.defs.messages import MetadataMapping, image, standing_metadata
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.watch_checks import waiting_table
@@ -49,10 +47,9 @@ def report_materialisation(project: Project, names: Names, watch_name: str) -> d
 def told(project: Project, watch_name: str) -> tuple[str, MetadataMapping]:
     """The report in a sentence, and as numbers and a picture."""
     found = activity(project, watch_name)
-    drawn = base64.b64encode(picture(found).encode()).decode()
     seconds = {"p50": found.p50, "p95": found.p95}
     return in_words(found), {
-        "picture": dg.MetadataValue.md(f"![report](data:image/svg+xml;base64,{drawn})"),
+        "picture": image("report", picture(found)),
         "since": dg.MetadataValue.text(shown(found.since)),
         "files": dg.MetadataValue.int(found.files),
         "bytes": dg.MetadataValue.int(found.bytes),

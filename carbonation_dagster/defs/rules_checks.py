@@ -45,17 +45,17 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
 
 def rules_events(
     project: Project, names: Names, after: int
-) -> tuple[Sequence[dg.AssetObservation | dg.AssetCheckEvaluation], int]:
+) -> tuple[Sequence[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation], int]:
     """What there is to tell of versions later than that one, and the number of the last that is told of."""
-    events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
+    events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
     with reading(project.engine) as connection:
         versions = rule_versions.since(connection, after, MOST_AT_ONCE)
         befores = [rule_versions.accepted_before(connection, version.id) for version in versions]
     for version, before in zip(versions, befores, strict=True):
         said = f"rules {version.digest[:12]} " + ("are in force" if version.accepted else "were refused")
-        events.append(
-            dg.AssetObservation(names.rules_key, description=said, metadata=_metadata(version, before))
-        )
+        # Of an asset that has only observations the UI says "Never materialized".
+        event = dg.AssetMaterialization if version.accepted else dg.AssetObservation
+        events.append(event(names.rules_key, description=said, metadata=_metadata(version, before)))
     if versions:
         events.append(dg.AssetCheckEvaluation(**_verdict(names, versions[-1], befores[-1])))
     return events, versions[-1].id if versions else after

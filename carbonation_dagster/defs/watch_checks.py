@@ -16,14 +16,15 @@ import dagster as dg
 
 from carbonation_core.config.loading import dagster_name
 from carbonation_core.config.sections import Watch
-from carbonation_core.lifecycle import FAILING, ArrivalState, FileStatus
+from carbonation_core.lifecycle import FAILING, FileStatus
 from carbonation_core.project import Project
-from carbonation_core.reports.arrivals import Arrival, board, needing_notice
+from carbonation_core.reports.arrivals import Arrival, Kept, needing_notice, strips
+from carbonation_core.reports.drawing import small_strips
 from carbonation_core.reports.status import feed_health
 from carbonation_core.reports.stuck import stuck
 from carbonation_core.reports.waiting import Waiter, overlong
 from carbonation_core.text import format_duration, shown
-from carbonation_dagster.defs.messages import LONGEST_TABLE, sentence, stuck_table, stuck_with_reasons
+from carbonation_dagster.defs.messages import LONGEST_TABLE, image, sentence, stuck_table, stuck_with_reasons
 from carbonation_dagster.defs.naming import (
     ARRIVALS_CHECK,
     COMPLETENESS_CHECK,
@@ -156,9 +157,8 @@ def _is_not_silent(project: Project, watch: Watch) -> Verdict:
 
 
 def _what_is_expected_came(project: Project, watch: Watch) -> Verdict:
-    found = board(project, watch.name)
-    amiss = needing_notice(found, project.clock())
-    expected = [one for one in found if one.expected_at]
+    amiss = needing_notice(project, watch.name)
+    days = strips(project, watch.name)
     named = [
         f"{plain(one.group_key or one.expectation or '')}, expected at {shown(one.expected_at)}, "
         f"is {one.state}"
@@ -171,10 +171,10 @@ def _what_is_expected_came(project: Project, watch: Watch) -> Verdict:
         sentence(named, len(named)) or None,
         {
             **{
-                str(state): dg.MetadataValue.int(sum(one.state is state for one in expected))
-                for state in (ArrivalState.ARRIVED, ArrivalState.LATE, ArrivalState.MISSED)
+                str(kept): dg.MetadataValue.int(sum(strip.counts.get(kept, 0) for strip in days))
+                for kept in (Kept.IN_TIME, Kept.LATE, Kept.INCOMPLETE, Kept.MISSED, Kept.EXCUSED)
             },
-            "came late": dg.MetadataValue.int(sum(bool(one.is_late and one.arrived_at) for one in expected)),
+            **({"last 30 days": image("arrivals by day", small_strips(days))} if days else {}),
             **({"table": _arrivals_table(amiss)} if amiss else {}),
         },
         tuple(f"{one.expectation} {one.expected_at} {one.state}" for one in amiss),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tests.bench.expected import expected
 from tests.bench.growth import growth
 from tests.bench.large_file import large_file
 from tests.bench.once import passes
@@ -27,6 +28,7 @@ PARTS: tuple[Callable[[bool], Iterator[Row]], ...] = (
     slots,
     passes,
     growth,
+    expected,
     large_file,
     storage,
 )

@@ -9,7 +9,7 @@ import pytest
 from carbonation_core.api import Database
 from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.reports.arrivals import board, excuse
+from carbonation_core.reports.arrivals import Kept, board, excuse, needing_notice, strips
 from tests import databases
 from tests.site import PAIRS, Site, SiteMaker, open_site
 
@@ -25,6 +25,12 @@ MINUTES = """
     every = "1m"
     within = "5m"
     group_key = "st_{start:%Y%m%d%H%M}.dat"
+"""
+HOURLY = """
+    [[watch.expect]]
+    every = "1h"
+    within = "5m"
+    group_key = "f_{start:%d%H%M}"
 """
 DAILY = """
     [[watch.expect]]
@@ -163,6 +169,26 @@ def test_without_a_key_what_comes_near_the_time_is_meant(make: SiteMaker) -> Non
     assert states(site) == {"01 06:00": "arrived"}
     unexpected = board(site.project, states=["unexpected"], since=datetime(2025, 1, 1, tzinfo=UTC))
     assert [one.group_key for one in unexpected] == ["second.dat"]
+
+
+def test_each_day_is_the_worst_that_came_of_it(make: SiteMaker) -> None:
+    site = expecting(make, HOURLY, PAIRS, now=datetime(2026, 1, 1, 21, 30, tzinfo=UTC))
+    site.tick()
+    site.tick_clock(30 * 60)
+    come(site, "f_012200.dat", "f_012200.json")
+    site.tick_clock(60 * 60 + 6 * 60)
+    come(site, "f_012300.dat", "f_012300.json")
+    site.tick_clock(2 * 3600)
+    come(site, "f_020100.dat")
+    site.tick(2 * 3600)
+    (strip,) = strips(site.project, "incoming")
+    assert strip.expectation == "every 1h"
+    assert [kept for _, kept in strip.days] == [None] * 28 + [Kept.LATE, Kept.MISSED]
+    del strip.counts[Kept.TO_COME]
+    assert strip.counts == {Kept.IN_TIME: 1, Kept.LATE: 2, Kept.INCOMPLETE: 1, Kept.MISSED: 2}
+    assert [one.group_key for one in needing_notice(site.project, "incoming")] == [
+        "f_020000", "f_020100", "f_020200", "f_020300",
+    ]  # fmt: skip
 
 
 def test_an_excused_one_is_told_no_more(make: SiteMaker) -> None:

@@ -7,10 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from carbonation_core.lifecycle import ArrivalState
 from carbonation_core.reports import drawing
-from carbonation_core.reports.activity import Fate, Kept, activity, percentile, strips
-from carbonation_core.reports.arrivals import Arrival
+from carbonation_core.reports.activity import Fate, activity, percentile
+from carbonation_core.reports.arrivals import Kept, Strip
 from carbonation_core.reports.page import page
 from tests import databases
 from tests.site import Site, SiteMaker
@@ -62,30 +61,24 @@ def test_percentiles_are_values_that_were_there() -> None:
     assert percentile([float(n) for n in range(1, 101)], 95) == 95.0
 
 
-def arrival(day: int, state: ArrivalState, *, is_late: bool = False) -> Arrival:
-    at = datetime(2026, 1, day, tzinfo=UTC)
-    return Arrival("incoming", "daily", at, at, None, state, None, None, is_late, None)
+def strip(label: str = "daily") -> Strip:
+    days = [(date(2026, 1, day), one) for day, one in enumerate([Kept.LATE, None, Kept.INCOMPLETE], 1)]
+    return Strip(label, tuple(days), {Kept.LATE: 1, Kept.INCOMPLETE: 2, Kept.IN_TIME: 1234})
 
 
-def test_a_strip_shows_the_worst_of_each_day() -> None:
-    rows = [
-        arrival(1, ArrivalState.ARRIVED),
-        arrival(1, ArrivalState.ARRIVED, is_late=True),
-        arrival(2, ArrivalState.MISSED, is_late=True),
-        arrival(2, ArrivalState.ARRIVED),
-    ]
-    (strip,) = strips(rows, [date(2026, 1, day) for day in (1, 2, 3)])
-    assert [kept for _, kept in strip.days] == [Kept.LATE, Kept.MISSED, None]
-    assert (strip.in_time, strip.late, strip.missed) == (2, 1, 1)
+def test_a_strip_is_told_in_numbers_and_drawn_in_the_colours_of_its_days() -> None:
+    assert drawing.counts(strip()) == "1,234 in time, 1 late, 2 incomplete"
+    for drawn in (drawing.strip(strip()), drawing.small_strips([strip(), strip("<hourly>")])):
+        ET.fromstring(drawn)  # our own
+        assert {drawing.MARKS[Kept.LATE], drawing.NOTHING} <= set(re.findall(r'fill="(#\w+)"', drawn))
 
 
 def test_a_page_needs_nothing_from_elsewhere_and_obeys_no_name(site: Site) -> None:
     site.deliver("a.dat", "a.json")
     site.one_pass()
     found = activity(site.project, "incoming")
-    (strip,) = strips([arrival(1, ArrivalState.ARRIVED)], [date(2026, 1, 1)])
     odd = replace(
-        found, watch_name="<script>", reasons=(("<b>\x1b & " * 50, 3),), other_reasons=1, strips=(strip,)
+        found, watch_name="<script>", reasons=(("<b>\x1b & " * 50, 3),), other_reasons=1, strips=(strip(),)
     )
     written = page("Deliveries & more", [found, odd], NOON)
     assert re.findall(r"(?:src|href|url)\s*[=(]", written) == []

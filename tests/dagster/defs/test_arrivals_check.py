@@ -28,7 +28,11 @@ def test_what_is_late_fails_the_check_once_and_passes_it_when_it_came(
     (told,) = events
     assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert told.description == "f_13, expected at 2026-01-01 13:00:00 UTC, is late"
-    assert {"table", "late", "missed"} <= told.metadata.keys()
+    assert (told.metadata["late"].value, told.metadata["missed"].value) == (1, 0)
+    assert "table" in told.metadata
+    drawn = told.metadata["last 30 days"].value
+    assert drawn.startswith("![arrivals by day](data:image/svg+xml;base64,")
+    assert len(drawn) < 2000  # each evaluation is kept for ever
     assert NAME not in tick()
     site.deliver("f_13")
     site.settle()

@@ -109,12 +109,14 @@ def test_each_version_of_the_rules_is_told_with_whose_it_is_and_what_was_in_forc
     first = rules_in_force(site.project).digest
     accepted, *_, check = [one for one in tick.events() if one.asset_key.path == ["rules"]]
     assert accepted.description == f"rules {first[:12]} are in force"
+    assert isinstance(accepted, dg.AssetMaterialization)
     assert (check.check_name, check.passed) == ("accepted", True)
     assert tick.events() == []
 
     site.set_rules(PAIRS + "archive = 7\n")
     site.tick()
     refused, check = tick.events()
+    assert isinstance(refused, dg.AssetObservation)
     said = {name: value.value for name, value in refused.metadata.items()}
     assert (said["accepted"], said["digest before"]) == (False, first)
     assert 'key "archive"' in said["refused because"]
@@ -168,7 +170,6 @@ def observed(tick: Ticking) -> list[Any]:
 def test_a_report_is_made_at_once_and_then_each_day(hourly: Shown) -> None:
     site, tick = hourly.site, Ticking(hourly)
     (report,) = reports(tick)
-    assert report.asset_key == dg.AssetKey(["report", "incoming"])
     assert report.metadata["picture"].value.startswith("![report](data:image/svg+xml;base64,")
     assert reports(tick) == []
     site.tick(86_400)
@@ -176,7 +177,7 @@ def test_a_report_is_made_at_once_and_then_each_day(hourly: Shown) -> None:
 
 
 def reports(tick: Ticking) -> list[Any]:
-    return [one for one in tick.events() if isinstance(one, dg.AssetMaterialization)]
+    return [one for one in tick.events() if one.asset_key == dg.AssetKey(["report", "incoming"])]
 
 
 def test_a_report_is_made_by_the_button(shown: Shown) -> None:
