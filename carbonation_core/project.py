@@ -42,13 +42,17 @@ class Project:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What this process does its work with."""
-        release = importlib.metadata.version("carbonation-dagster")
-        return Fingerprint(self.config.digest, release, loaded_code(self.plugin.file_model))
+        return Fingerprint(self.config.digest, release(), loaded_code(self.plugin.file_model))
 
     @property
     def wanted(self) -> Fingerprint:
         """What the groups that are claimed now are to be worked on with: the plugin as its files are."""
         return self.fingerprint._replace(plugin_digest=code_on_disk(self.plugin.file_model))
+
+
+def release() -> str:
+    """The release of this program."""
+    return importlib.metadata.version("carbonation-dagster")
 
 
 def open_unchecked(path: str | Path | None = None, clock: Clock | None = None) -> Project:

@@ -47,6 +47,11 @@ class SharedClock:
                 self._due = self._monotonic() + PAUSE
         return self._local() + self._ahead
 
+    @property
+    def of_host(self) -> timedelta:
+        """By how much this host's own time was ahead of the other clock's, when they were last compared."""
+        return -self._ahead
+
     def _compare(self) -> None:
         before = self._local()
         try:

@@ -26,7 +26,9 @@ ABOUT = ("watch", "group_key", "run_id")
 HIDDEN = "***"
 _NAME = "carbonation"  # of the handler that `begin` set
 # What these tell of themselves is no news of a file: it shows one level further down.
-CHATTY = frozenset(("asyncio", "dagster", "dagster-webserver", "grpc", "urllib3", "uvicorn"))
+CHATTY = frozenset(
+    ("amqp", "asyncio", "celery", "dagster", "dagster-webserver", "grpc", "kombu", "urllib3", "uvicorn")
+)
 # Says at each question that it looked, which only TRACE wants to hear.
 TALKATIVE = "alembic"
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*):[^\s/]+@")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carbonation_core.db.clock import MOST
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rule_versions import Version
 from carbonation_core.disk.probe import Probe
@@ -11,10 +12,12 @@ from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.heartbeat import PartReport, Worker
 from carbonation_core.reports.notify import Unreached
 from carbonation_core.reports.waiting import Overlong
+from carbonation_core.reports.workers import QueueWorker
 from carbonation_core.text import ago, counted, format_duration, shown
 
 NEARLY_FULL, FULL = 0.05, 0.01  # shares of a file system that are left
 START = "start it: carbonation run, or carbonation run --once by hand or by cron"
+START_WORKERS = "start one on each host that is to do the work: carbonation worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Facts:
     unreached: Sequence[Unreached] = ()
     not_ours: Sequence[str] = ()  # a sentence for each watch that is another site's
     others: Sequence[AtWork] = ()  # of other sites
+    workers: Sequence[QueueWorker] = ()
+    configuration: str = ""  # the digest of it
 
 
 def is_at_work(facts: Facts) -> bool:
@@ -122,6 +127,7 @@ def problems(facts: Facts) -> list[str]:
         found += [f"the last pass: {one}" for one in facts.last_pass.errors if one not in of_watches]
     found += facts.not_ours
     found += _of_others(facts.others)
+    found += _of_queue(facts)
     for watch in facts.watches:
         found += _of_watch(watch, facts)
     for archive in facts.archives:
@@ -151,6 +157,8 @@ def warnings(facts: Facts) -> list[str]:
             f"the pass of {shown(facts.last_pass.started_at)} ended without a word; "
             "the next one takes up what it held"
         )
+    for worker in facts.workers:
+        found += _of_worker(worker, facts)
     for status, says in _LEFT.items():
         if number := facts.components.get(status, 0):
             found.append(f"{_files(number)} {says}")
@@ -245,6 +253,27 @@ def _of_others(others: Sequence[AtWork]) -> Iterator[str]:
         if one.site not in heard and one.is_silent and one.watches:
             which = f"watch{'es' if len(one.watches) > 1 else ''} {', '.join(one.watches)}"
             yield f"site {one.site} (host {one.host}): no heartbeat for {ago(one.age)}; it has {which}"
+
+
+def _of_queue(facts: Facts) -> Iterator[str]:
+    """What is wrong when runs wait in a queue that nobody takes them from."""
+    service = facts.service
+    waits = service is not None and service.uses_queue and service.is_running and not service.is_dead
+    if waits and all(worker.is_silent for worker in facts.workers):
+        yield f"no worker takes runs from the queue; {START_WORKERS}"
+
+
+def _of_worker(worker: QueueWorker, facts: Facts) -> Iterator[str]:
+    who = f"the worker on host {worker.host}"
+    if worker.is_silent:
+        yield f"{who}: no heartbeat for {ago(worker.age)}; start it again: carbonation worker"
+        return
+    if worker.configuration != facts.configuration:
+        yield f"{who} has another configuration than this host; copy config.toml there"
+    if abs(worker.clock_ahead) > MOST:
+        seconds = worker.clock_ahead.total_seconds()
+        where = "ahead of" if seconds > 0 else "behind"
+        yield f"{who}: its clock is {abs(seconds):.1f} s {where} the database's; is its time kept?"
 
 
 def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:

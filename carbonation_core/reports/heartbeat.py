@@ -10,9 +10,10 @@ from carbonation_core.db import service
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.service import PartState
 from carbonation_core.process import host_name, is_dead, this_process
-from carbonation_core.project import Project
+from carbonation_core.project import Project, release
 
 SERVICE, PASS = service.SERVICE, service.PASS
+WORKERS = (SERVICE, PASS, service.WORKER)  # parts of which each host has its own
 _OF_SERVICE = "service:"  # what the names of its parts begin with
 
 
@@ -39,7 +40,7 @@ class Worker:
 
     `is_running`: it began and did not say that it ended. `is_dead`: it says so
     no more, as its process has surely gone. `errors` are those of a pass that
-    ended.
+    ended. `uses_queue`: its runs are for workers that take them from a queue.
     """
 
     started_at: datetime
@@ -50,21 +51,40 @@ class Worker:
     pid: int | None
     ui: str | None
     errors: tuple[str, ...]
+    release: str = ""
+    uses_queue: bool = False
 
 
-def begin(project: Project, part: str, ui: str | None = None, reports: Sequence[PartReport] = ()) -> None:
-    """Say that this process begins to work as that part; `reports` are of the parts of the service."""
-    _say(project, part, {"running": True, "ui": ui}, reports, started=True)
+def begin(
+    project: Project,
+    part: str,
+    more: Mapping[str, Any] | None = None,
+    reports: Sequence[PartReport] = (),
+) -> None:
+    """Say that this process begins to work as that part, and `more` of itself; `reports` are of its parts."""
+    _say(project, part, {"running": True, **(more or {})}, reports, started=True)
 
 
-def beat(project: Project, part: str, ui: str | None = None, reports: Sequence[PartReport] = ()) -> None:
+def beat(
+    project: Project,
+    part: str,
+    more: Mapping[str, Any] | None = None,
+    reports: Sequence[PartReport] = (),
+) -> None:
     """Say that it still does."""
-    _say(project, part, {"running": True, "ui": ui}, reports)
+    _say(project, part, {"running": True, **(more or {})}, reports)
 
 
 def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
     """Say that it has ended, and what went wrong in it."""
     _say(project, part, {"running": False, "errors": list(errors)})
+
+
+@repeatable
+def forget(project: Project, part: str) -> None:
+    """Have it as if that part had never been here."""
+    with writing(project.engine) as connection:
+        service.forget(connection, part, project.config.service.site_name, host_name())
 
 
 def has_ended(project: Project, part: str) -> bool:
@@ -85,9 +105,7 @@ def of_site(parts: Iterable[PartState], site: str) -> dict[str, PartState]:
         if part.part in (SERVICE, PASS):
             last[part.part] = part
     head = last[SERVICE].host if SERVICE in last else ""
-    others = {
-        part.part: part for part in ours if part.host in ("", head) and part.part not in (SERVICE, PASS)
-    }
+    others = {part.part: part for part in ours if part.host in ("", head) and part.part not in WORKERS}
     return others | last
 
 
@@ -132,6 +150,8 @@ def worker(part: PartState | None) -> Worker | None:
         pid=details.get("pid"),
         ui=details.get("ui"),
         errors=tuple(details.get("errors", ())),
+        release=str(details.get("release", "")),
+        uses_queue=bool(details.get("uses_queue")),
     )
 
 
@@ -147,7 +167,7 @@ def _say(
     settings, host = project.config.service, host_name()
     site, silence = settings.site_name, settings.allowed_silence.total_seconds()
     process = {"process": this_process(part), "pid": os.getpid(), "host": host}
-    details = {**process, "silence": silence, **more}
+    details = {**process, "release": release(), "silence": silence, **more}
     now = project.clock()
     with writing(project.engine) as connection:
         if started:
@@ -168,12 +188,9 @@ def _say(
 
 
 def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -> None:
-    """Forget the parts of a service that was here before, and services of other hosts that work no more."""
+    """Forget the parts of a service that was here before, and who works no more on other hosts."""
     service.forget(connection, _OF_SERVICE, site, host)
     for one in service.parts(connection, site):
-        if (
-            one.part == SERVICE
-            and one.host != host
-            and (one.is_silent(now) or not one.details.get("running"))
-        ):
-            service.forget(connection, SERVICE, site, one.host)
+        is_other = one.part == service.WORKER or (one.part == SERVICE and one.host != host)
+        if is_other and (one.is_silent(now) or not one.details.get("running")):
+            service.forget(connection, one.part, site, one.host)

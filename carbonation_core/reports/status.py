@@ -18,11 +18,12 @@ from carbonation_core.disk.probe import Probe, probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
 from carbonation_core.project import Project, require_database
-from carbonation_core.reports import health, heartbeat, notify
+from carbonation_core.reports import health, heartbeat, notify, workers
 from carbonation_core.reports.health import ArchiveHealth, AtWork, Facts, WatchHealth
 from carbonation_core.reports.heartbeat import Worker
 from carbonation_core.reports.needs import Need, needs
 from carbonation_core.reports.waiting import Overlong, overlong
+from carbonation_core.reports.workers import QueueWorker
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -63,6 +64,7 @@ class Status:
     last_pass: Worker | None
     parts: tuple[Part, ...]
     sites: tuple[AtWork, ...]  # this one, and those that share its database
+    workers: tuple[QueueWorker, ...]  # that take runs from a queue
     watches: tuple[WatchHealth, ...]
     archives: tuple[ArchiveHealth, ...]
     components: Mapping[FileStatus, Mapping[str, int]]  # by the windows' names, and ALL
@@ -103,6 +105,7 @@ def status(project: Project) -> Status:
         last_pass=facts.last_pass,
         parts=tuple(_parts(project, stored.parts, at_work, now)),
         sites=stored.sites,
+        workers=stored.queue_workers,
         watches=facts.watches,
         archives=facts.archives,
         components={
@@ -133,6 +136,7 @@ class _Stored:
 
     parts: Mapping[str, PartState]
     sites: tuple[AtWork, ...]
+    queue_workers: tuple[QueueWorker, ...]
     reached: Mapping[FileStatus, Sequence[int]]
     sums: Counter[str]
     queue_depth: int
@@ -147,9 +151,11 @@ class _Stored:
 
 def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
     names, said = [watch.name for watch in project.config.watch], service.parts(connection)
+    site = project.config.service.site_name
     return _Stored(
-        parts=heartbeat.of_site(said, project.config.service.site_name),
+        parts=heartbeat.of_site(said, site),
         sites=tuple(sites(said, watches.by_site(connection), now)),
+        queue_workers=tuple(workers.of_site(said, site, now)),
         reached=counts.reached_since(connection, now, tuple(WINDOWS.values())),
         sums=tallies.read(connection),
         queue_depth=counts.due_groups(connection, names, now),
@@ -197,6 +203,8 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         unreached=notify.unreached(project),
         not_ours=refusals(project),
         others=[one for one in stored.sites if one.site != config.service.site_name],
+        workers=stored.queue_workers,
+        configuration=config.digest,
     )
 
 

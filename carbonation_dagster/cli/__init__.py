@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "carbonation_dagster.cli.check:check",
     "db": "carbonation_dagster.cli.db:db",
     "run": "carbonation_dagster.cli.run:run",
+    "worker": "carbonation_dagster.cli.worker:worker",
     "status": "carbonation_dagster.cli.status:status",
     "explain": "carbonation_dagster.cli.explain:explain",
     "query": "carbonation_dagster.cli.query:query",

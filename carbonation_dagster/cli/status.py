@@ -78,6 +78,9 @@ def _lines(found: "Status") -> Iterator[str]:
     if len({(one.site, one.host) for one in found.sites}) > 1:
         yield ""
         yield from _sites(found)
+    if found.workers:
+        yield ""
+        yield from _workers(found)
     yield ""
     yield from _watches(found)
     yield ""
@@ -135,6 +138,24 @@ def _sites(found: "Status") -> Iterator[str]:
         for one in found.sites
     ]
     return _table(headings, rows, spare=("last heartbeat", "watches"))
+
+
+def _workers(found: "Status") -> Iterator[str]:
+    headings = ("worker", "state", "busy", "slots", "release", "queues", "last heartbeat", "age")
+    rows = [
+        (
+            one.host,
+            "silent" if one.is_silent else "runs",
+            str(one.busy),
+            str(one.slots),
+            one.release,
+            ", ".join(one.queues),
+            _time(one.last_heartbeat),
+            _ago(one.age),
+        )
+        for one in found.workers
+    ]
+    return _table(headings, rows, spare=("release", "last heartbeat", "queues"))
 
 
 def _watches(found: "Status") -> Iterator[str]:

@@ -11,6 +11,7 @@ from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ConfigError, ScanError
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_on_disk
+from carbonation_core.reports.workers import slots
 from carbonation_core.rules.rule_sets import rules_digest
 from carbonation_core.text import counted
 from carbonation_dagster.defs.naming import Names, plain, run_tags
@@ -47,7 +48,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
         project, name = carbonation.project_of_tick(), instance_id(context.instance)
-        slots = project.config.service.slots
+        most = slots(project)
         end = time.monotonic() + carbonation.tick_wait
         while True:
             found = recover(project, watch.name, context.instance, name)
@@ -59,7 +60,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
                 if found.waiting:
                     return _requests(found.waiting)
                 raise
-            claimed = claim(project, watch.name, name, slots) if seen.ready else []
+            claimed = claim(project, watch.name, name, most) if seen.ready else []
             if found.waiting or claimed:
                 return _requests([*found.waiting, *claimed])
             left = end - time.monotonic()

@@ -79,7 +79,7 @@ class Worker:
 
     def _run(self, run_id: str) -> str | None:
         """Execute a run; returns why it could not even be executed."""
-        with _as_it_was(), capture_interrupts():
+        with as_it_was(), capture_interrupts():
             with self._lock:
                 self._current = run_id
                 if self._to_end == run_id:
@@ -123,7 +123,7 @@ class Worker:
 
 
 @contextmanager
-def _as_it_was() -> Iterator[None]:
+def as_it_was() -> Iterator[None]:
     """Directory, environment, mode mask, search path, signals, alarms: afterwards what they were before."""
     directory, environment, path = Path.cwd(), dict(os.environ), list(sys.path)
     mask = os.umask(0o077)

@@ -19,8 +19,12 @@ _STDERR = 2
 def begin_as_part(environment: Mapping[str, str] = os.environ) -> None:
     """Send what this process logs to the service, if it is one of its processes."""
     level = environment.get(LOG_LEVEL)
-    if level is None or records.begun():
-        return
+    if level is not None and not records.begun():
+        begin(level)
+
+
+def begin(level: str) -> None:
+    """Send what this process logs to who reads its standard error."""
     handler: logging.Handler
     try:
         # Its own: Dagster may turn standard error to a file while ops run.

@@ -19,8 +19,8 @@ LAST_WORD = 1.5  # seconds that a word may take when the end has come
 class Heart:
     """Says in the database that the service and its parts live. Each word is said by a thread of its own."""
 
-    def __init__(self, project: Project, ui: str | None) -> None:
-        self._project, self._ui = project, ui
+    def __init__(self, project: Project, ui: str | None, uses_queue: bool = False) -> None:
+        self._project, self._more = project, {"ui": ui, "uses_queue": uses_queue}
         self._interval = project.config.service.heartbeat_interval.total_seconds()
         self._due = 0.0
         self._written = float("-inf")
@@ -39,7 +39,7 @@ class Heart:
 
     def begin(self, reports: Sequence[PartReport]) -> None:
         """Say that the service begins."""
-        self._write(lambda: heartbeat.begin(self._project, heartbeat.SERVICE, self._ui, reports))
+        self._write(lambda: heartbeat.begin(self._project, heartbeat.SERVICE, self._more, reports))
 
     def beat_when_due(self, now: Sequence[PartReport]) -> None:
         """Say that it still lives and how its parts do, each `heartbeat_interval` and when that changes."""
@@ -47,7 +47,7 @@ class Heart:
         is_due = time.monotonic() >= self._due or standing != self._reported
         if is_due and not (self._thread and self._thread.is_alive()):
             self._reported = standing
-            self._write(lambda: heartbeat.beat(self._project, heartbeat.SERVICE, self._ui, now))
+            self._write(lambda: heartbeat.beat(self._project, heartbeat.SERVICE, self._more, now))
 
     def end(self, error: str | None = None) -> None:
         """Say that it has ended, and what made it end."""

@@ -94,6 +94,12 @@ def has_warm_launcher(instance: dg.DagsterInstance) -> bool:
     return isinstance(instance.run_launcher, WarmRunLauncher)
 
 
+def has_queue_launcher(instance: dg.DagsterInstance) -> bool:
+    """Whether that instance has its runs executed by workers that take them from a queue of Celery."""
+    kinds = type(instance.run_launcher).__mro__
+    return any(kind.__module__ == "carbonation_dagster.instance.celery" for kind in kinds)
+
+
 def workers_part(home: Path) -> Part:
     """The pool of warm workers, which execute runs."""
     return Part(WORKERS, ("carbonation_dagster.instance.pool",), lambda: partial(_works, home))

@@ -252,7 +252,8 @@ def started(
             setup = Setup(own, given, environment, home, instance, port, service_log)
             parts = setup.parts(config, ui, is_stopping)
             supervisor = Supervisor(parts, setup.start, log.warning, setup.before_start)
-            heart = Heart(project, ui.url if ui else None)
+            uses_queue = processes.has_queue_launcher(instance)
+            heart = Heart(project, ui.url if ui else None, uses_queue)
             made = Started(setup, supervisor, heart, MetricsServer(project), guard)
             error: str | None = None
             try:

@@ -7,7 +7,8 @@ import yaml
 from carbonation_dagster.service.home import dagster_yaml
 from tests.site import SiteMaker
 
-FILE = Path(__file__).parents[2] / "deploy" / "postgres" / "dagster.yaml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILE = DEPLOY / "postgres" / "dagster.yaml"
 
 
 def test_the_file_for_postgresql_differs_in_its_storage_alone(make: SiteMaker, tmp_path: Path) -> None:
@@ -25,3 +26,15 @@ def test_the_file_for_postgresql_differs_in_its_storage_alone(make: SiteMaker, t
     assert {
         f"DAGSTER_PG_{name}" for name in ("USERNAME", "PASSWORD", "HOST", "PORT", "DATABASE")
     } == variables
+
+
+def test_the_file_for_celery_differs_in_who_takes_the_runs_alone() -> None:
+    offered, postgres = (
+        yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text(encoding="utf-8"))
+        for name in ("celery", "postgres")
+    )
+    launcher = offered.pop("run_launcher")
+    postgres.pop("run_launcher")
+    assert offered == postgres
+    assert launcher["class"] == "QueueRunLauncher"
+    assert launcher["config"] == {"broker": {"env": "CARBONATION_BROKER"}}

@@ -26,9 +26,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @databases.each
 def test_a_running_service_is_told_with_its_process_and_its_ui(site: Site) -> None:
-    heartbeat.begin(site.project, heartbeat.SERVICE, "http://127.0.0.1:3000")
+    heartbeat.begin(site.project, heartbeat.SERVICE, {"ui": "http://127.0.0.1:3000"})
     site.tick(10)
-    heartbeat.beat(site.project, heartbeat.SERVICE, "http://127.0.0.1:3000")
+    heartbeat.beat(site.project, heartbeat.SERVICE, {"ui": "http://127.0.0.1:3000"})
     found = status(site.project)
     assert found.problems == ()
     assert found.service

@@ -1,0 +1,115 @@
+"""The workers that take the runs of a site from a queue, by what they last said of themselves."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from carbonation_core.db import service
+from carbonation_core.db.clock import SharedClock
+from carbonation_core.db.engine import reading
+from carbonation_core.db.service import WORKER, PartState
+from carbonation_core.process import host_name, is_dead, pid_of
+from carbonation_core.project import Project
+from carbonation_core.reports import heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWorker:
+    """The worker of a host; `age` is that of its last word.
+
+    It has so many `slots` for runs, of which `busy` have one. `configuration` is the
+    digest of what it has, `clock_ahead` by how much its host's time is ahead of the
+    database's.
+    """
+
+    host: str
+    process: str
+    is_silent: bool
+    slots: int
+    busy: int
+    queues: tuple[str, ...]
+    release: str
+    configuration: str
+    clock_ahead: timedelta
+    started_at: datetime
+    last_heartbeat: datetime
+    age: timedelta
+
+    @property
+    def pid(self) -> int | None:
+        """Its pid, if its process is one that can be seen from here and lives."""
+        return None if is_dead(self.process) else pid_of(self.process)
+
+
+def begin(project: Project, slots: int, queues: Iterable[str]) -> None:
+    """Say that this process takes runs from those queues."""
+    heartbeat.begin(project, WORKER, _details(project, slots, 0, queues))
+
+
+def beat(project: Project, slots: int, busy: int, queues: Iterable[str]) -> None:
+    """Say that it still does."""
+    heartbeat.beat(project, WORKER, _details(project, slots, busy, queues))
+
+
+def end(project: Project) -> None:
+    """Leave the list of workers: this one has ended in good order."""
+    heartbeat.forget(project, WORKER)
+
+
+def of_site(parts: Iterable[PartState], site: str, now: datetime) -> list[QueueWorker]:
+    """The workers of a site that have not ended in good order."""
+    return [_worker(part, now) for part in parts if part.part == WORKER and part.site == site]
+
+
+def known(project: Project) -> list[QueueWorker]:
+    """Those of this project's site."""
+    site = project.config.service.site_name
+    with reading(project.engine) as connection:
+        return of_site(service.parts(connection, site), site, project.clock())
+
+
+def here(project: Project) -> QueueWorker | None:
+    """The one of this host."""
+    return next((one for one in known(project) if one.host == host_name()), None)
+
+
+def slots(project: Project) -> int:
+    """How many runs there may be at a time: as configured, else as many as the workers have slots.
+
+    Without workers, as many as there are cores here.
+    """
+    settings = project.config.service
+    if settings.runs_at_once is not None:
+        return settings.runs_at_once
+    return sum(one.slots for one in known(project) if not one.is_silent) or settings.slots
+
+
+def _details(project: Project, slots: int, busy: int, queues: Iterable[str]) -> dict[str, object]:
+    clock = project.clock
+    ahead = clock.of_host if isinstance(clock, SharedClock) else timedelta(0)
+    return {
+        "slots": slots,
+        "busy": busy,
+        "queues": list(queues),
+        "configuration": project.config.digest,
+        "clock_ahead": round(ahead.total_seconds(), 3),
+    }
+
+
+def _worker(part: PartState, now: datetime) -> QueueWorker:
+    said = part.details
+    process = str(said.get("process", ""))
+    return QueueWorker(
+        host=part.host,
+        process=process,
+        is_silent=part.is_silent(now) or is_dead(process),
+        slots=int(said.get("slots", 0)),
+        busy=int(said.get("busy", 0)),
+        queues=tuple(said.get("queues", ())),
+        release=str(said.get("release", "")),
+        configuration=str(said.get("configuration", "")),
+        clock_ahead=timedelta(seconds=float(said.get("clock_ahead", 0))),
+        started_at=part.started_at,
+        last_heartbeat=part.last_heartbeat,
+        age=now - part.last_heartbeat,
+    )

@@ -1,0 +1,81 @@
+"""Where a host may not work for a service, and what a worker makes of a run that comes to it."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import pack_value
+
+from carbonation_core.errors import CarbonationError
+from carbonation_core.reports import heartbeat, workers
+from carbonation_dagster.environment import DAGSTER_HOME
+from carbonation_dagster.service import queue_worker
+from tests import databases
+from tests.dagster.instance.test_launcher import run_of
+from tests.site import Site, SiteMaker
+
+pytestmark = databases.one
+
+
+@pytest.fixture
+def north(make: SiteMaker) -> Site:
+    return make(service={"site": '"north"'})
+
+
+def refusal(site: Site) -> str:
+    with pytest.raises(CarbonationError) as refused:
+        queue_worker.require_fitting(site.project)
+    return str(refused.value)
+
+
+def test_a_host_that_the_service_can_be_told_by_may_work(north: Site) -> None:
+    heartbeat.begin(north.project, heartbeat.SERVICE)
+    queue_worker.require_fitting(north.project)
+
+
+def test_a_site_without_a_name_would_be_another_one_on_each_host(site: Site) -> None:
+    assert refusal(site).endswith('[service]: site: should be set, as "north", and be the same on each host')
+
+
+def test_another_release_than_that_of_the_service_is_refused(
+    north: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(heartbeat, "release", lambda: "9.0")
+        heartbeat.begin(north.project, heartbeat.SERVICE)
+    assert "is release 9.0, and this is" in refusal(north)
+    north.tick_clock(1000)  # nobody knows what comes after one that is silent
+    queue_worker.require_fitting(north.project)
+
+
+def test_a_host_has_one_worker(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers.begin(north.project, 1, ())
+    queue_worker.require_fitting(north.project)  # it is this process, which began anew
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert refusal(north).startswith("a worker runs on this host already, with pid ")
+
+
+def test_a_dagster_whose_runs_go_into_no_queue_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+    monkeypatch.setenv(DAGSTER_HOME, str(tmp_path))
+    with pytest.raises(CarbonationError, match="has the run launcher DefaultRunLauncher, which puts no runs"):
+        queue_worker._launcher()
+
+
+def test_a_run_that_comes_a_second_time_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+    monkeypatch.setenv(DAGSTER_HOME, str(tmp_path))
+    with dg.DagsterInstance.get() as instance:
+        run = run_of("module").with_status(dg.DagsterRunStatus.STARTED)
+        instance.add_run(run)
+        origin = run.job_code_origin
+        assert origin
+        args = ExecuteRunArgs(origin, run.run_id, instance.get_ref())
+        queue_worker._taken(execute_job_args_packed=pack_value(args))
+        assert [record.dagster_run.tags for record in instance.get_run_records()] == [{}]
