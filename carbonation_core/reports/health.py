@@ -148,10 +148,12 @@ def problems(facts: Facts) -> list[str]:
 def warnings(facts: Facts) -> list[str]:
     """A sentence for each thing that somebody should see to, though the service does its work."""
     found: list[str] = []
-    if facts.service is not None and not facts.service.is_running:
-        found.append(f"no service is running since {shown(facts.service.last_heartbeat)}; {START}")
-    elif facts.service is None and any(watch.last_look for watch in facts.watches):
-        found.append(f"no service is running; {START}")
+    looks = [watch.last_look for watch in facts.watches if watch.last_look]
+    if not is_at_work(facts) and not _is_looked_at_by_others(facts, looks):
+        if facts.service is not None:
+            found.append(f"no service is running since {shown(facts.service.last_heartbeat)}; {START}")
+        elif looks:
+            found.append(f"no service is running; {START}")
     if facts.last_pass is not None and facts.last_pass.is_dead:
         found.append(
             f"the pass of {shown(facts.last_pass.started_at)} ended without a word; "
@@ -244,6 +246,12 @@ def _of_service(facts: Facts) -> Iterator[str]:
                 yield f"the {part.name} does not answer since {shown(part.answered_at)}; it is started again"
             elif part.trouble is not None:
                 yield f"the {part.name} cannot work: {part.trouble}"
+
+
+def _is_looked_at_by_others(facts: Facts, looks: Sequence[datetime]) -> bool:
+    """Whether sensors of a Dagster project that is not ours look at the watches now."""
+    words = [worker.last_heartbeat for worker in (facts.service, facts.last_pass) if worker is not None]
+    return bool(looks) and max(looks) > max([*words, facts.now - facts.allowed_silence])
 
 
 def _of_others(others: Sequence[AtWork]) -> Iterator[str]:

@@ -94,6 +94,14 @@ def test_without_a_service_age_is_no_problem_but_told() -> None:
         assert "carbonation run --once" in warning
 
 
+def test_where_another_dagster_looks_no_service_is_asked_for() -> None:
+    facts = replace(FACTS, service=None, watches=(replace(WATCH, last_look=NOW),))
+    assert warnings(facts) == []
+    assert warnings(replace(facts, last_pass=replace(STOPPED, last_heartbeat=NOW - HOUR))) == []
+    assert warnings(replace(facts, last_pass=replace(STOPPED, last_heartbeat=NOW))) != []  # it was the one
+    assert warnings(replace(facts, now=NOW + HOUR)) != []
+
+
 def test_what_never_ran_is_a_problem() -> None:
     facts = replace(FACTS, service=None, watches=(replace(WATCH, last_look=None),))
     (problem,) = problems(facts)
