@@ -18,8 +18,6 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import URL, Insert, create_engine, event, func, select
 from sqlalchemy import Connection as Connection  # these two for annotations everywhere
 from sqlalchemy import Engine as Engine
-from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -261,10 +259,17 @@ def repeatable(use_case: Callable[P, T]) -> Callable[P, T]:
 
 def insert_new(connection: Connection, table: type[DeclarativeBase]) -> Insert:
     """An INSERT that passes over a row that is there, or that another transaction is about to commit."""
+    # Each dialect is slow to import, and a process needs one.
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table).on_conflict_do_nothing()
     if connection.dialect.name == "sqlite":
-        return sqlite_insert(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import mysql
+
     unchanged = {column.name: column for column in table.__table__.primary_key}
     return mysql.insert(table).on_duplicate_key_update(unchanged)
 

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import regex  # type: ignore[import-untyped]  # it brings no types
-
 from carbonation_core.errors import Unroutable
 
 MOST_REPEATED = 100_000  # times in all; each is written out when an expression is compiled
 LONGEST = 1.0  # seconds of processor time for one text; what is no trap takes milliseconds
+
+
+def compiled(pattern: str) -> Any:
+    """The expression as what searches within a time has it, with the methods of one of `re`."""
+    import regex  # type: ignore[import-untyped]  # it brings no types, and is slow to import
+
+    return regex.compile(pattern, regex.VERSION0)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Expression:
 
     @cached_property
     def _compiled(self) -> Any:
-        return regex.compile(self.pattern, regex.VERSION0)
+        return compiled(self.pattern)
 
     def is_found_in(self, text: str) -> bool:
         """Whether it matches anywhere in the text.

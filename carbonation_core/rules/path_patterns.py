@@ -11,10 +11,8 @@ from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
-import regex  # type: ignore[import-untyped]  # it brings no types
-
 from carbonation_core.config.templates import FACTS
-from carbonation_core.rules.expressions import LONGEST, Expression
+from carbonation_core.rules.expressions import LONGEST, Expression, compiled
 from carbonation_core.text import listing
 
 Value = str | int | datetime  # of a field; times are naive, as the name has them
@@ -200,7 +198,7 @@ def path_pattern(text: str, types: Mapping[str, str]) -> PathPattern:
     if _NAMED in text:
         expression = Expression(text).pattern
         named = {name: Field(name, types.get(name, "")) for name in re.compile(expression).groupindex}
-        return PathPattern(text, named, {}, regex.compile(expression, regex.VERSION0), is_slow=True)
+        return PathPattern(text, named, {}, compiled(expression), is_slow=True)
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError as error:
@@ -229,8 +227,8 @@ def path_pattern(text: str, types: Mapping[str, str]) -> PathPattern:
     expression = "".join(part for part, _ in found)
     # Each part of no fixed length multiplies the ways to take a name apart.
     is_slow = len(re.findall(r"\*\??", expression)) + expression.count("+?") > MOST_OPEN
-    compiled = regex.compile(expression, regex.VERSION0) if is_slow else re.compile(expression)
-    return PathPattern(text, fields, more, compiled, is_slow, tuple(found))
+    takes = compiled(expression) if is_slow else re.compile(expression)
+    return PathPattern(text, fields, more, takes, is_slow, tuple(found))
 
 
 def _main_places(parts: list[Any], text: str) -> dict[str, int]:
