@@ -37,5 +37,8 @@ class Stamp(NamedTuple):
         return cls(found.st_size, mtime_ns, ctime_ns, str(found.st_ino))
 
 
+NEVER_SEEN = Stamp(0, 0, 0, "0")  # of no file, so that the first look takes whatever it finds for another
+
+
 def _storable(nanoseconds: int) -> int:
     return max(EARLIEST, min(nanoseconds, LATEST))

@@ -9,8 +9,8 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.db.components import OF_NO_COPY, stamp_values
 from carbonation_core.db.earlier_tables import EarlierGroup
 from carbonation_core.delivery.grouping import key_by_name
-from carbonation_core.disk.stamp import Stamp
-from carbonation_core.earlier.places import NEVER_SEEN, Located
+from carbonation_core.disk.stamp import NEVER_SEEN, Stamp
+from carbonation_core.earlier.places import Located
 from carbonation_core.lifecycle import STATUSES, FileStatus
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet

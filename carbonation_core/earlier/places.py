@@ -11,8 +11,6 @@ from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import look_at, own_stamp
 from carbonation_core.names import to_path, to_text
 
-NEVER_SEEN = Stamp(0, 0, 0, "0")  # of no file, so that the first look takes whatever it finds for another
-
 
 @dataclass(frozen=True)
 class Located:

@@ -16,6 +16,7 @@ from carbonation_core.db.engine import reading
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.delivery.grouping import NoKey, key_of, lists_of
 from carbonation_core.disk.scan import EVERYTHING, Hints, Seen, look, unreadable
+from carbonation_core.disk.stamp import NEVER_SEEN
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus, Outcome, Stage
 from carbonation_core.names import to_path
@@ -26,7 +27,8 @@ from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
 from carbonation_core.rules.near_misses import like_keys, like_pattern
 
-ARCHIVE, DONE, LEFT_ALONE = "archive", "archived already", "left alone"
+ARCHIVE, LEFT_ALONE = "archive", "left alone"
+DONE, TO_COMPARE = "archived already", "archived already, to be compared with the copies"
 PASSED = "passed"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # of times that nothing here looks at
 
@@ -141,7 +143,8 @@ def _of_groups(
     contents = Contents(context.watch, context.rules, context.plugin, manifests, now)
     for group in opened:
         if not group.asking:
-            yield Preview(context.watch.name, group.key, DONE, "its files are in the archive")
+            verdict = TO_COMPARE if any(map(_is_unseen, group.files)) else DONE
+            yield Preview(context.watch.name, group.key, verdict, "its files are in the archive")
     walked = [_walked(context, group, contents) for group in opened if group.asking]
     alike = like_keys(one.group_key for one in walked if one.verdict is Outcome.WAITING)
     for one in sorted(walked, key=lambda one: one.verdict == ARCHIVE):
@@ -201,11 +204,14 @@ def _as_component(
     """The file as a pass would find it: done with as it is, or waiting for its run."""
     watch = context.watch
     unchanged = known is not None and known.stamp == entry.stamp
+    if known is not None and known.status is FileStatus.ARCHIVED:
+        # An earlier release archived it: a pass compares its bytes with the copy's.
+        is_unseen = _is_unseen(known) and known.stamp.size == entry.stamp.size
+        if unchanged or is_unseen:
+            return known
     if known is not None and unchanged:
         is_read = known.status is FileStatus.NOT_SELECTED and known.group_id is not None
-        if known.status is FileStatus.ARCHIVED or (
-            is_read and decide.is_set_aside(known.filename, context.rules)
-        ):
+        if is_read and decide.is_set_aside(known.filename, context.rules):
             return known
     fresh = Component(
         id=number,
@@ -232,6 +238,11 @@ def _as_component(
     return known._replace(
         stamp=entry.stamp, quiet_since=quiet_since, status=FileStatus.WAITING, in_delivery=True
     )
+
+
+def _is_unseen(known: Component) -> bool:
+    """Whether it was imported, and no look has told what lies there."""
+    return known.stamp == NEVER_SEEN._replace(size=known.stamp.size)
 
 
 def _known_key(component: Component, rows: dict[int, GroupRow]) -> str | None:

@@ -198,13 +198,21 @@ def _interruptible() -> Iterator[None]:
 
 
 def _dry_run(config: str | None) -> None:
-    from carbonation_core.reports.preview import preview
+    from collections import Counter
+
+    from carbonation_core.reports.preview import DONE, TO_COMPARE, preview
     from carbonation_dagster.cli.opening import open_unchecked
 
     previewed = preview(open_unchecked(config))
     if not previewed:
         click.echo("There are no files in the watches", err=True)
+    # Of an archive of years each group would be a line that says nothing.
+    archived = [(one.watch_name, one.verdict) for one in previewed if one.verdict in (DONE, TO_COMPARE)]
+    for (name, verdict), number in Counter(archived).items():
+        click.echo(f"{name}: {counted(number, 'group')}: {verdict}")
     for found in previewed:
+        if found.verdict in (DONE, TO_COMPARE):
+            continue
         if not found.group_key:  # the watch itself
             click.echo(f"{found.watch_name}: {found.reason}", err=True)
             continue

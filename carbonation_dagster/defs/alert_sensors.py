@@ -26,6 +26,7 @@ from carbonation_dagster.defs.naming import (
     FAILED_GROUPS_CHECK,
     GROUP_KEY_TAG,
     GROUPS_TAG,
+    INTEGRITY_CHECK,
     RULES_CHECK,
     VERIFIED_CHECK,
     WATCH_TAG,
@@ -158,8 +159,9 @@ def _iso(at: float) -> str:
 def _to_log(config: Config, failures: Sequence[Failure]) -> None:
     for one in failures:
         known = {"run_id": one.name} if one.kind == "run_failure" else {}
-        # Groups that failed have had their lines, one each, when they did.
-        level = logging.DEBUG if one.reason.endswith(WHAT_TO_DO) else logging.ERROR
+        # Groups that failed, and files that failed a check, have had their lines, one each, when they did.
+        is_said = one.reason.endswith(WHAT_TO_DO) or (one.labels or {}).get("check") == INTEGRITY_CHECK
+        level = logging.DEBUG if is_said else logging.ERROR
         log.log(level, "%s: %s", one.title, one.reason, extra={**known, **(one.labels or {})})
 
 

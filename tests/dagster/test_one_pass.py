@@ -257,6 +257,18 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None
     assert gone.stderr.startswith(f"incoming: {once.incoming}: cannot be looked at: No such file")
 
 
+def test_a_dry_run_counts_what_is_archived_and_names_the_rest(once: Site) -> None:
+    once.deliver("a.dat", "b.dat")
+    once.one_pass()
+    once.deliver("c.dat")
+
+    done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
+
+    first, second = done.stdout.splitlines()
+    assert first == "incoming: 2 groups: archived already"
+    assert second.startswith("incoming: c.dat: archive to ")
+
+
 def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
     code = (
         "from carbonation_core.config.loading import load_config\n"

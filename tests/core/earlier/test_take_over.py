@@ -14,6 +14,7 @@ from carbonation_core.db.engine import make_engine
 from carbonation_core.earlier.take_over import Imported, import_earlier
 from carbonation_core.errors import DatabaseError
 from carbonation_core.reconcile.delivery import reconcile_delivery
+from carbonation_core.reports.preview import DONE, TO_COMPARE, preview
 from tests import databases
 from tests.core._helpers.earlier import BEGUN, Earlier
 from tests.core._helpers.reconciling import QUICK, found, reconcile
@@ -243,10 +244,13 @@ def test_what_changed_at_the_same_size_is_compared_and_archived(move: Move) -> N
     move.earlier.pair("run2")
     touch(move.site.incoming / "run1.dat", b"BYTES")
     touch(move.site.incoming / "run2.dat", b"bytes")
+    move.earlier.pair("run3")
     move.take_over()
+    verdicts = {one.group_key: one.verdict for one in preview(move.site.project)}
+    assert verdicts == {"run1": TO_COMPARE, "run2": TO_COMPARE, "run3": DONE}
     move.site.one_pass()
     assert move.site.archived()["run1.dat"] == b"BYTES"
-    assert move.site.feed()[2:] == [("run1", "replaced")]
+    assert move.site.feed()[3:] == [("run1", "replaced")]
     assert set(move.site.statuses().values()) == {"archived"}
 
 

@@ -132,18 +132,24 @@ def test_runs_of_others_in_the_same_dagster_are_theirs(told: Told) -> None:
 def test_the_log_gets_a_line_for_what_has_none_yet(
     make: SiteMaker, instance: dg.DagsterInstance, hook: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = Told(show(make(BROKEN, more=PLUGIN_SECTION), instance), hook)
+    rules = BROKEN + '[[single.integrity]]\ntype = "min_size"\nvalue = 1\n'
+    told = Told(show(make(rules, more=PLUGIN_SECTION), instance), hook)
     told.tick("log")
     (run,) = told.fail("run7.dat")
     with caplog.at_level(logging.DEBUG, logger=alert_sensors.__name__):
         told.tick("log")
         died = Failure("run_failure", "run-2", "run run-2 failed", "its process is gone", "2026-01-01")
+        told.shown.site.deliver("empty.dat", content=b"")
+        told.shown.site.settle()
+        told.fail("run8.dat")  # its run reports the check that the file failed, too
+        told.tick("log")
         alert_sensors.SENDERS["log"](told.shown.site.project.config, [died])
     lines = [one for one in caplog.records if one.name == alert_sensors.__name__]
-    assert [one.levelname for one in lines] == ["DEBUG", "ERROR"]
+    assert [one.levelname for one in lines] == ["DEBUG", "DEBUG", "DEBUG", "ERROR"]
     said = lines[0].getMessage()
     assert said.startswith(f"run {run[:8]} of watch_incoming (run7.dat) failed: the group failed: run7")
-    assert lines[1].getMessage() == "run run-2 failed: its process is gone"
+    assert any(one.getMessage().startswith("check integrity of incoming/catalog fails") for one in lines)
+    assert lines[-1].getMessage() == "run run-2 failed: its process is gone"
 
 
 def test_only_what_is_asked_for_is_told(make: SiteMaker, instance: dg.DagsterInstance, hook: Hook) -> None:
