@@ -126,6 +126,19 @@ def test_what_nothing_came_for_has_the_expected_key_alone(make: SiteMaker) -> No
     assert Database(site.project).get_new_files() == ([], cursor)
 
 
+def test_programs_get_the_board_as_rows(make: SiteMaker) -> None:
+    site = expecting(make, STATION)
+    site.tick()
+    site.tick_clock(15 * 60)
+    come(site, "st_202601011215.dat")
+    site.tick(45 * 60)
+    arrived, missed, *_ = Database(site.project).arrivals(until=site.now)
+    assert (arrived["state"], arrived["group_key"]) == ("arrived", "st_202601011215.dat")
+    assert 0 <= arrived["delay"] <= 3
+    assert (missed["state"], missed["delay"], missed["is_late"]) == ("missed", None, True)
+    assert Database(site.project).arrivals(states=["missed"]) == [missed]
+
+
 def test_what_is_missed_and_comes_after_all_has_arrived(make: SiteMaker) -> None:
     site = expecting(make, STATION)
     site.tick()
