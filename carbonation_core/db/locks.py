@@ -1,10 +1,23 @@
-"""Rows whose lock keeps use cases apart, and counters that nobody counts beside."""
+"""Rows whose lock keeps use cases apart, counters that nobody counts beside, and leases."""
 
-from sqlalchemy import Connection, select, update
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from carbonation_core.db.engine import insert_new
-from carbonation_core.db.models import LONGEST_COUNTER, Counter, path_digest
+from sqlalchemy import Connection, delete, insert, select, update
+
+from carbonation_core.db.engine import database_now, insert_new
+from carbonation_core.db.models import LONGEST_COUNTER, Counter, Lease, path_digest
 from carbonation_core.db.service import part_of_watch
+from carbonation_core.process import host_name, is_dead
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Who has a lease, on which host, and since when."""
+
+    holder: str
+    host: str
+    since: datetime
 
 
 def lock_watch(connection: Connection, watch_name: str) -> None:
@@ -25,3 +38,35 @@ def count_up(connection: Connection, name: str, by: int) -> int:
         connection.execute(insert_new(connection, Counter).values(name=name, value=0))
         connection.execute(counter)
     return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
+
+
+def lease(connection: Connection, name: str, length: timedelta) -> Held | None:
+    """Who has the lease of that name, each of whose terms has that length; None: nobody.
+
+    One that ends later than a term that begins now is from a clock that was wrong,
+    and holds no more. Nor does that of a process which has surely ended.
+    """
+    now = database_now(connection)
+    query = select(Lease.holder, Lease.host, Lease.since).where(
+        Lease.name == name, Lease.until >= now, Lease.until <= now + length
+    )
+    found = connection.execute(query).first()
+    return None if found is None or is_dead(found.holder) else Held(*found)
+
+
+def hold(connection: Connection, name: str, holder: str, length: timedelta) -> Held:
+    """Have the lease of that name for another term, unless somebody else has it; who does."""
+    lock(connection, name)
+    before, now = lease(connection, name, length), database_now(connection)
+    if before is not None and before.holder != holder:
+        return before
+    held = before or Held(holder, host_name(), now)
+    values = {"holder": holder, "host": held.host, "since": held.since, "until": now + length}
+    if connection.execute(update(Lease).where(Lease.name == name).values(values)).rowcount == 0:
+        connection.execute(insert(Lease).values(name=name, **values))
+    return held
+
+
+def let_go(connection: Connection, name: str, holder: str) -> None:
+    """Have nobody hold the lease of that name, if it is `holder`'s."""
+    connection.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))

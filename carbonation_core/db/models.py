@@ -376,6 +376,18 @@ class Counter(Base):
     value: Mapped[int] = mapped_column(BigInteger)
 
 
+class Lease(Base):
+    """What one process has and others wait for, until it says so no more; see `locks`."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(255))  # a process
+    host: Mapped[str] = mapped_column(String(LONGEST_HOST))
+    since: Mapped[datetime]
+    until: Mapped[datetime]  # by the database's clock
+
+
 class Tally(Base):
     """How many there are of something in a watch; see `tallies`."""
 

@@ -107,8 +107,9 @@ def is_silent(connection: Connection, site: str, now: datetime) -> bool:
 
 
 def at_work(connection: Connection, now: datetime) -> list[PartState]:
-    """The services and passes of all sites that work, as far as can be told from here."""
-    known = [one for one in parts(connection) if one.part in (SERVICE, PASS) and one.details.get("running")]
+    """The services, passes and workers of all sites that work, as far as can be told from here."""
+    kinds = (SERVICE, PASS, WORKER)
+    known = [one for one in parts(connection) if one.part in kinds and one.details.get("running")]
     return [one for one in known if not _is_over(one, now)]
 
 

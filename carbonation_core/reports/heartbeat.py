@@ -188,9 +188,9 @@ def _say(
 
 
 def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -> None:
-    """Forget the parts of a service that was here before, and who works no more on other hosts."""
+    """Forget the parts of a service that was here before, heads before this one, and who works no more."""
     service.forget(connection, _OF_SERVICE, site, host)
     for one in service.parts(connection, site):
-        is_other = one.part == service.WORKER or (one.part == SERVICE and one.host != host)
-        if is_other and (one.is_silent(now) or not one.details.get("running")):
+        is_over = one.is_silent(now) or not one.details.get("running")
+        if (one.part == SERVICE and one.host != host) or (one.part == service.WORKER and is_over):
             service.forget(connection, one.part, site, one.host)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from carbonation_core import head
 from carbonation_core.db import service
 from carbonation_core.db.batches import OFFERED, RUNNING
 from carbonation_core.db.engine import reading
@@ -69,6 +70,9 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             else:
                 reason = f"Dagster no longer knows run {batch.run_id}"
                 give_back(project, batch_id, reason, GivenBack.NO_RUN)
+        elif batch.status == OFFERED and _is_of_former_head(project, batch):
+            reason = "no run came for it, and another host is the head of its site now"
+            give_back(project, batch_id, reason, GivenBack.NO_RUN)
         elif batch.status == OFFERED and _is_of_silent_site(project, batch):
             reason = "no run came for it, and the site that offered it is silent"
             give_back(project, batch_id, reason, GivenBack.NO_RUN)
@@ -113,6 +117,14 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
 def _is_of_silent_site(project: Project, batch: OpenBatch) -> bool:
     with reading(project.engine) as connection:
         return batch.site is not None and service.is_silent(connection, batch.site, project.clock())
+
+
+def _is_of_former_head(project: Project, batch: OpenBatch) -> bool:
+    """Whether a service of this site offered it that had another Dagster, and is its head no more."""
+    if batch.site != project.config.service.site_name or batch.instance.endswith(f"#{_ROLE}"):
+        return False
+    now_head = head.current(project)
+    return now_head is not None and batch.offer.created_at < now_head.since
 
 
 def _is_of_dead_pass(batch: OpenBatch) -> bool:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from carbonation_core.project import Project
+from carbonation_core.project import Project, open_project
 from carbonation_dagster.logs.stream import ServiceLog
 from carbonation_dagster.service import orphans
-from carbonation_dagster.service.lock import alone
+from carbonation_dagster.service.head import Head
+from carbonation_dagster.service.lock import OwnFiles, alone
 from carbonation_dagster.service.processes import Address
 from carbonation_dagster.service.reload import Reread, Rereading
 from carbonation_dagster.service.started import Started, started
@@ -37,17 +38,44 @@ class Front:
         """Start everything and keep it until a signal comes; raises `ServiceError` when that is no use."""
         config = self._project.config
         self._systemd.require_long_enough(config)
-        with alone(config) as own, self._signals():
+        with alone(config) as own, self._signals(), Head(self._project) as head:
             orphans.end(own.stop_mark, time.monotonic() + orphans.TO_GIVE_BACK)
-            own.stop_mark.unlink(missing_ok=True)
             if self._ui is not None:
                 _require_free(self._ui)
-            with started(self._project, self._ui, self._service_log, own, lambda: self._stop_asked) as parts:
-                try:
-                    self._keep(parts)
-                finally:
-                    self._systemd.stopping()
+            while self._wait_for(head):
+                own.stop_mark.unlink(missing_ok=True)
+                self._work(own, head)
             log.info("Carbonation has stopped.")
+
+    def _wait_for(self, head: Head) -> bool:
+        """Wait until this service is the head of its site; False once it is to stop."""
+        said: str | None = None
+        while not self._stop_asked and not head.is_ours:
+            if head.obstacle not in (None, said):
+                said = head.obstacle
+                log.info("Carbonation waits: %s", said)
+                self._systemd.ready(f"waits: {said}")
+            if said is not None:
+                self._systemd.feed_when_due()
+            time.sleep(STEP)
+        if self._stop_asked:
+            self._systemd.stopping()
+            return False
+        if said is not None:  # which may have taken days
+            self._project = open_project(self._project.config.path)
+            self._service_log.configure(self._project.config)
+            head.follow(self._project)
+            log.info("Carbonation waits no more: this host is the head of its site now")
+        return True
+
+    def _work(self, own: OwnFiles, head: Head) -> None:
+        """Run everything until a signal comes, or another host may begin."""
+        with started(self._project, self._ui, self._service_log, own, lambda: self._stop_asked) as parts:
+            try:
+                self._keep(parts, head)
+            finally:
+                if self._stop_asked:
+                    self._systemd.stopping()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -73,15 +101,15 @@ class Front:
             for number, earlier in before.items():
                 signal.signal(number, earlier)
 
-    def _keep(self, parts: Started) -> None:
+    def _keep(self, parts: Started, head: Head) -> None:
         rereading: Rereading | None = None
         is_announced = False
         names = ", ".join(report.name for report in parts.supervisor.reports())
         log.info("Carbonation starts: %s. That takes some seconds.", names)
         parts.heart.begin(())
-        while not self._stop_asked:
+        while not self._stop_asked and head.is_ours:
             parts.step()
-            rereading = self._reread(parts, rereading)
+            rereading = self._reread(parts, head, rereading)
             if parts.supervisor.is_well:
                 if not is_announced:
                     is_announced = True
@@ -89,9 +117,13 @@ class Front:
                 if parts.heart.moves:
                     self._systemd.feed_when_due()
             time.sleep(STEP)
+        if not self._stop_asked:
+            why = head.obstacle or "the database has not heard of it for too long"
+            log.error("this host is the head of its site no more: %s; all parts end, and it waits", why)
+            return
         log.info("Carbonation is stopping: groups under way are finished or given back, in 20 s at most.")
 
-    def _reread(self, parts: Started, under_way: Rereading | None) -> Rereading | None:
+    def _reread(self, parts: Started, head: Head, under_way: Rereading | None) -> Rereading | None:
         """Begin to read again when that was asked for, or end it; what is under way then."""
         if under_way is None and parts.supervisor.is_well:
             by_ui = parts.setup.wants_reload()
@@ -101,12 +133,12 @@ class Front:
                 under_way = Rereading(self._project, parts.setup.apply, by_ui)
         if under_way is None or under_way.result is None:
             return under_way
-        self._go_on_with(under_way.result, parts)
+        self._go_on_with(under_way.result, parts, head)
         if under_way.by_ui and under_way.result.project is None:
             parts.setup.refuse_reload("; ".join(under_way.result.sentences))
         return None
 
-    def _go_on_with(self, read: Reread, parts: Started) -> None:
+    def _go_on_with(self, read: Reread, parts: Started, head: Head) -> None:
         for sentence in read.sentences:
             log.info("read again: %s", sentence)
         if read.successor is not None:
@@ -114,6 +146,7 @@ class Front:
         if read.project is not None:
             self._project = read.project
             parts.follow(read.project)
+            head.follow(read.project)
         if read.config_changed:
             parts.renew_daemon()
         self._systemd.ready(self._watches)

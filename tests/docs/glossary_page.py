@@ -10,6 +10,7 @@ from tests.docs.pages import table
 WORDS = {
     "watch": "a configured directory, with its rule set",
     "site": "one service with its own Dagster, on one host or on several; `[service] site` names it",
+    "head": "of several services of one site the one that works; the others stand by",
     "component": "one delivered file (table `file_components`)",
     "group": "components of one watch under one group key (table `files`, one row per group)",
     "group key": "what the components of a group have in common: their stem, fields of their paths, "

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import update
 
+from carbonation_core import head
 from carbonation_core.config.sections import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
@@ -198,6 +199,16 @@ def test_offers_of_a_site_that_is_silent_are_free_after_a_few_beats(shown: Shown
     shown.site.tick_clock(170)
     assert isinstance(shown.tick(), dg.SkipReason)
     shown.site.tick_clock(20)
+    (request,) = shown.tick().run_requests
+    assert request.tags["carbonation/group_key"] == "a.dat"
+
+
+def test_offers_of_a_head_that_is_one_no_more_are_free_at_once(shown: Shown) -> None:
+    shown.site.deliver("a.dat")
+    shown.site.settle()
+    shown.offers()
+    assert isinstance(shown.tick(), dg.SkipReason)
+    head.hold(shown.site.project, "elsewhere/1/1#service")
     (request,) = shown.tick().run_requests
     assert request.tags["carbonation/group_key"] == "a.dat"
 
