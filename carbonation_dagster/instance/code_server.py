@@ -30,6 +30,7 @@ from dagster._grpc.__generated__ import dagster_api_pb2
 from dagster._grpc.client import DagsterGrpcClient
 
 from carbonation_dagster.environment import PROCESS_ENDS
+from carbonation_dagster.logs.sender import begin_as_part
 
 LONGEST_WORD = 1 << 16  # bytes
 PORT_TIMEOUT = 30.0  # seconds for the one before to leave the port
@@ -43,6 +44,7 @@ class CodeServer(server.DagsterApiServer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        begin_as_part()  # which the definitions did, but in the process that this one was forked from
         place = click.get_current_context().params
         self._host, self._port = place["host"], place["port"]
         self._service = socket.socket(fileno=sys.stdin.fileno())

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from carbonation_core.process import is_dead, pid_of
 
 DEFINITIONS = "carbonation_dagster.definitions"
 SOCKET = "workers.socket"  # in DAGSTER_HOME
-LONGEST_WORD = 4096  # bytes
+LONGEST_WORD = 1 << 16  # bytes
 PATIENCE = 5.0  # seconds; a pool that is renewed is back in three
 STEP = 0.1  # seconds between two tries
 HOST_TAG = "carbonation/host"  # where a run is executed
@@ -41,32 +41,37 @@ class NoWorkers(Exception):  # noqa: N818  # an answer
     """There is no pool, or it cannot execute runs."""
 
 
-def ask(home: Path, question: Mapping[str, str], patience: float) -> dict[str, Any]:
-    """What the pool of that home answers; raises `NoWorkers` when nobody does within `patience` seconds."""
+def ask(
+    home: Path, question: Mapping[str, Any], patience: float, streams: Sequence[int] = ()
+) -> dict[str, Any]:
+    """What the pool of that home answers; raises `NoWorkers` when nobody does within `patience` seconds.
+
+    `streams` are for a part that is to be forked; the answer has a `handle` of it.
+    """
     end = time.monotonic() + patience
     while True:
         try:
-            return _asked(home, question)
+            return _asked(home, question, streams)
         except OSError as error:
             if time.monotonic() >= end:
                 raise NoWorkers(f"nobody answers at {home / SOCKET}: {error}") from error
         time.sleep(STEP)
 
 
-def _asked(home: Path, question: Mapping[str, str]) -> dict[str, Any]:
+def _asked(home: Path, question: Mapping[str, Any], streams: Sequence[int]) -> dict[str, Any]:
     directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as to:
             to.settimeout(PATIENCE)
             # By descriptor: the address of a socket may have 107 bytes, and a path more.
             to.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-            to.send(json.dumps(question).encode())
-            answer = to.recv(LONGEST_WORD)
+            socket.send_fds(to, [json.dumps(question).encode()], streams)
+            answer, handles, _, _ = socket.recv_fds(to, LONGEST_WORD, 1, socket.MSG_CMSG_CLOEXEC)
     finally:
         os.close(directory)
     if not answer:
         raise ConnectionResetError("ended without an answer")
-    return dict(json.loads(answer))
+    return {**json.loads(answer), **({"handle": handles[0]} if handles else {})}
 
 
 class WarmRunLauncher(DefaultRunLauncher):

@@ -1,12 +1,14 @@
 """Keeps warm workers: a process without threads that has loaded everything, and forks.
 
 `carbonation run` starts one. It is asked over a socket in DAGSTER_HOME, see
-`carbonation_dagster.instance.launcher`: for a worker for a run, and to end one.
-It begins anew, keeping its socket, when configuration, plugin or release change
-on disk; workers that are busy then end with the run that they have.
+`carbonation_dagster.instance.launcher`: for a worker for a run, to end one, and by
+the service for a part of it, see `carbonation_dagster.instance.parts`. It begins
+anew, keeping its socket, when configuration, plugin or release change on disk;
+workers that are busy then end with the run that they have, and parts live on.
 """
 
 import gc
+import importlib
 import json
 import logging
 import os
@@ -15,11 +17,9 @@ import selectors
 import signal
 import socket
 import sys
-import sysconfig
 import threading
 import time
-import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,27 +27,27 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
-from carbonation_core.config.loading import ACCEPTED_VARIABLE, find_config, load_config
-from carbonation_core.errors import CarbonationError
-from carbonation_core.plugin import load_plugin
 from carbonation_core.process import name_of
 from carbonation_dagster.environment import DAGSTER_HOME
-from carbonation_dagster.instance import storages, worker
+from carbonation_dagster.instance import parts, storages, worker
 from carbonation_dagster.instance.launcher import LONGEST_WORD, SOCKET
+from carbonation_dagster.instance.stamps import (
+    files_behind,
+    files_loaded,
+    plugin_package,
+    stamps_of,
+    unchanged,
+)
 
 MOST_RUNS = 50  # of one worker, after which it is renewed: plugins leak
 MOST_GROWTH = 200 * 2**20  # bytes, the same
 IDLE = 60.0  # seconds without a run, after which a worker ends
-CLOCK_STEP = 20_000_000  # ns; by so much the time of a file may be behind the clock
+MOST_STREAMS = 3  # that a part is given
 LOOKS = 1.0  # seconds between two looks at what is loaded
 LISTENING = "CARBONATION_WORKERS_SOCKET"  # the socket that this process goes on with when it begins anew
 
-_LIBRARIES = tuple({f"{sysconfig.get_path(name)}/" for name in ("stdlib", "purelib", "platlib")})
-
 log = logging.getLogger(__name__)
 
-Stamp = tuple[int, int, int]  # size, time of content, time of change: a copy may keep the former two
-Stamps = dict[str, Stamp]
 Start = Callable[[socket.socket, Sequence[socket.socket]], int]
 
 
@@ -66,7 +66,8 @@ class Pool:
     """Workers, and the questions about them.
 
     `start` makes a worker for one end of a socket, without the others, and returns
-    its pid; `report` tells Dagster of a run whose worker has died.
+    its pid; `report` tells Dagster of a run whose worker has died. Parts of the
+    service are forked where this process `forks`.
     """
 
     def __init__(
@@ -76,17 +77,23 @@ class Pool:
         report: Callable[[str, str], None],
         is_outdated: Callable[[], bool] = lambda: False,
         trouble: str | None = None,
+        forks: bool = True,
     ) -> None:
         self.stops = False
         self.trouble = trouble  # why no run can be executed
         self._listening, self._start, self._report = listening, start, report
-        self._is_outdated = is_outdated
+        self._is_outdated, self._forks = is_outdated, forks
         self._workers: dict[int, Kept] = {}
-        self._selector = selectors.DefaultSelector()
+        self._ended: dict[int, int] = {}  # exit codes of what was no worker, by pid
+        # By poll(2): what epoll(7) watches would be one with that of the processes forked.
+        self._selector = selectors.PollSelector()
         self._selector.register(listening, selectors.EVENT_READ, self._answer)
 
     def serve(self) -> None:
-        """Answer questions until all this `stops`, or is outdated; then idle workers are let go."""
+        """Answer questions until all this `stops`, or is outdated; then idle workers are let go.
+
+        In a process that was forked to be a part, `Begins` is raised.
+        """
         looked, over = time.monotonic(), False
         with self._woken_by_signals():
             while not self.stops and not over:
@@ -131,18 +138,42 @@ class Pool:
         asking, _ = listening.accept()
         with asking, suppress(OSError, ValueError):  # who asked may be gone by now, or be a stranger
             asking.settimeout(LOOKS)
-            question = json.loads(asking.recv(LONGEST_WORD) or b"{}")
-            if _is_gone(asking):
-                return  # it waited too long, and has had the run executed otherwise
-            if "run" in question and self._is_outdated():
-                return  # no answer: whoever asks does so again, and is heard by what comes next
-            asking.send(json.dumps(self._answer_to(question)).encode())
+            word, streams, _, _ = socket.recv_fds(asking, LONGEST_WORD, MOST_STREAMS, socket.MSG_CMSG_CLOEXEC)
+            try:
+                question = json.loads(word or b"{}")
+                if _is_gone(asking):
+                    return  # it waited too long, and has had the run executed otherwise
+                if question.keys() & {"run", "part"} and self._is_outdated():
+                    return  # no answer: whoever asks does so again, and is heard by what comes next
+                if "part" in question and self._forks:
+                    self._fork_part(asking, question, streams)
+                else:
+                    asking.send(json.dumps(self._answer_to(question)).encode())
+            finally:
+                for stream in streams:
+                    os.close(stream)
 
-    def _answer_to(self, question: dict[str, str]) -> dict[str, Any]:
+    def _fork_part(self, asking: socket.socket, question: dict[str, Any], streams: Sequence[int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            parts.forget_parent()
+            for other in (self._listening, *(kept.to for kept in self._workers.values())):
+                other.close()
+            raise parts.Begins.asked(question, streams)
+        handle = os.pidfd_open(pid)
+        socket.send_fds(asking, [json.dumps({"pid": pid}).encode()], [handle])
+        os.close(handle)
+
+    def _answer_to(self, question: dict[str, Any]) -> dict[str, Any]:
         if "run" in question:
             return {"error": self.trouble} if self.trouble else {"worker": self._given(question["run"])}
         if "terminate" in question:
             return {"told": self._told_to_end(question["terminate"])}
+        if "part" in question:
+            return {"error": "a plugin has started threads, which a fork would not have"}
+        if "ended" in question:
+            self._bury()
+            return {"code": self._ended.pop(question["ended"], None)}
         return {"pid": os.getpid(), "workers": {kept.pid: kept.run_id for kept in self._workers.values()}}
 
     def _given(self, run_id: str) -> str:
@@ -217,7 +248,8 @@ class Pool:
         while (ended := _ended_child()) is not None:
             pid, status = ended
             kept = self._workers.pop(pid, None)
-            if kept is None:  # it has reported; or is of the time before this process began anew
+            if kept is None:  # a part, or what has reported, or one of before this process began anew
+                self._ended[pid] = os.waitstatus_to_exitcode(status)
                 continue
             if kept.to.fileno() >= 0:
                 self._hear_last(kept)
@@ -283,9 +315,7 @@ def _do_and_end(work: Callable[[], None]) -> NoReturn:
     """All that a forked process does."""
     code = 1
     try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        parts.forget_parent()
         work()
         code = 0
     except BaseException:
@@ -322,53 +352,6 @@ def _report_to(instance_home: str) -> Callable[[str, str], None]:
     return report
 
 
-def _stamps(plugin_package: str, also: Collection[str] = ()) -> Stamps:
-    """The stamp of each file that a run depends on: the configuration in force, and code.
-
-    Of what is installed, that is this release and the plugin; of the rest, all
-    that is not, as it may be edited.
-    """
-    found = {os.environ.get(ACCEPTED_VARIABLE) or str(find_config()), *also}
-    installed = {"carbonation_core", "carbonation_dagster", plugin_package}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and (name.partition(".")[0] in installed or not file.startswith(_LIBRARIES)):
-            found.add(file)
-    return {file: _stamp(file) for file in found}
-
-
-def _stamp(file: str) -> Stamp:
-    try:
-        seen = Path(file).stat()
-    except OSError:
-        return 0, 0, 0
-    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
-
-
-def _unchanged(stamps: Stamps, began: int) -> Stamps:
-    """Those of files that did not change since `began` (ns): of the others nobody knows what was loaded."""
-    now = time.time_ns()  # a file of the future is one of a clock that was set back
-    return {file: stamp for file, stamp in stamps.items() if not began - CLOCK_STEP <= stamp[2] <= now}
-
-
-def _files_behind(error: BaseException | None) -> set[str]:
-    """The files that a fault came from: what could not be imported is no module."""
-    found: set[str] = set()
-    while error is not None:
-        found |= {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
-        if isinstance(error, SyntaxError) and error.filename:
-            found.add(error.filename)
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def _plugin_package() -> str:
-    try:
-        return load_plugin(load_config()).file_model.__module__.partition(".")[0]
-    except CarbonationError:
-        return ""
-
-
 def listening_at(home: Path) -> socket.socket:
     """The socket of this home, ours from before or a new one."""
     kept = os.environ.pop(LISTENING, None)
@@ -384,8 +367,17 @@ def listening_at(home: Path) -> socket.socket:
     return listening
 
 
+def warm() -> None:
+    """Do once what each process does as it begins: what that leaves in memory is then shared."""
+    with dg.DagsterInstance.get() as instance:
+        instance.get_daemon_heartbeats()
+        instance.all_instigator_state()
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+
+
 def main() -> None:
-    """Serve until a signal says that the service ends."""
+    """Serve until a signal says that the service ends. Parts to come need the modules that are named."""
     home = os.environ[DAGSTER_HOME]
     listening = listening_at(Path(home))
     began, trouble, faulty = time.time_ns(), None, set[str]()
@@ -394,16 +386,18 @@ def main() -> None:
     except Exception as error:  # as of a plugin that is being edited
         log.exception("the definitions cannot be loaded")
         trouble = f"the definitions cannot be loaded: {type(error).__name__}: {error}"
-        faulty = _files_behind(error)
-    package = _plugin_package()
-    loaded = _unchanged(_stamps(package, faulty), began)
+        faulty = files_behind(error)
+    with suppress(Exception):  # whoever needs it finds out
+        warm()
+    files = files_loaded(plugin_package(), faulty)
+    loaded = unchanged(stamps_of(files), began)
     storages.close_kept()
     gc.collect()
     gc.freeze()
     forks, report = may_fork(), _report_to(home)
     start = forked(worker.serve) if forks else _spawn
     report = apart(report) if forks else report
-    pool = Pool(listening, start, report, lambda: _stamps(package, faulty) != loaded, trouble)
+    pool = Pool(listening, start, report, lambda: stamps_of(files) != loaded, trouble, forks)
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True
@@ -411,7 +405,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    pool.serve()
+    part: parts.Begins | None = None
+    try:
+        pool.serve()
+    except parts.Begins as begins:
+        part = begins
+    if part is not None:
+        parts.become(part)
+        return
     if pool.stops:
         pool.wait_for_runs()
         logging.shutdown()

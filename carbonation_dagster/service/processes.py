@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import dagster as dg
 
@@ -17,11 +18,24 @@ from carbonation_dagster.service.home import HomeError, is_fitted
 
 CODE_SERVER, WORKERS, DAEMON, WEB_SERVER = "code server", "workers", "daemon", "web server"
 LOCATION = "carbonation"
+# Modules that parts load besides those of runs.
+_OF_PARTS, _OF_UI = ("dagster._daemon.cli", "dagster._grpc.server"), ("dagster_webserver.cli",)
 # Each of the daemon's loops says that it lives every 30 s, or when a long step of it is done.
 STANDS_STILL = 180.0  # seconds
 
 Probe = Callable[[], bool | str]
 Heartbeats = Mapping[str, float | None]
+
+
+class Process(Protocol):
+    """A process that was started, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102  # the standard library's words, all of them
+    def poll(self) -> int | None: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+    def terminate(self) -> None: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,14 @@ class Part:
     a sentence when the process lives but something else is in its way, and raises
     `CarbonationError` when there is no use in trying again. It is started when
     the part `after` answers, and anew whenever that one is, whose words it holds.
+    `origin` is a part that must answer at its start, too, as it is forked from it.
     """
 
     name: str
     command: tuple[str, ...]
     prober: Callable[[], Probe]
     after: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,19 +75,18 @@ def start(
     part: Part,
     environment: Mapping[str, str],
     directory: Path,
-    streams: tuple[int, int],
-    line: int = subprocess.DEVNULL,
+    streams: tuple[int, int, int],
 ) -> subprocess.Popen[bytes]:
-    """The process of a part, with these as its standard output and error, and the line as its input."""
+    """The process of a part, with these as its standard input, output and error."""
     return subprocess.Popen(  # noqa: S603  # our own words
         [sys.executable, "-m", *part.command],
         env=environment,
         # Dagster takes a `.env` of the directory it is started in for more
         # than the environment; one may name another configuration.
         cwd=directory,
-        stdin=line,
-        stdout=streams[0],
-        stderr=streams[1],
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
         start_new_session=True,  # Ctrl-C is ours to hand on, in order
     )
 
@@ -100,9 +115,10 @@ def has_queue_launcher(instance: dg.DagsterInstance) -> bool:
     return any(kind.__module__ == "carbonation_dagster.instance.celery" for kind in kinds)
 
 
-def workers_part(home: Path) -> Part:
-    """The pool of warm workers, which execute runs."""
-    return Part(WORKERS, ("carbonation_dagster.instance.pool",), lambda: partial(_works, home))
+def workers_part(home: Path, with_ui: bool) -> Part:
+    """The pool of warm workers, which execute runs, and from which the other parts are forked."""
+    command = ("carbonation_dagster.instance.pool", *_OF_PARTS, *(_OF_UI if with_ui else ()))
+    return Part(WORKERS, command, lambda: partial(_works, home))
 
 
 def daemon_part(workspace: Path, heartbeats: Callable[[], Heartbeats], level: str) -> Part:
@@ -137,7 +153,7 @@ class _Loaded:
 class Pulse:
     """Whether the heartbeats of all the daemon's loops move.
 
-    They do when each has moved since this was first asked, and none has stood
+    They do when each has moved since this was made, and none has stood
     still for long since, by our own clock, whatever theirs does. A storage that
     cannot be asked, which `heartbeats` raises as `HomeError`, says nothing
     against the daemon, but is in its way.
@@ -147,6 +163,7 @@ class Pulse:
         self, heartbeats: Callable[[], Heartbeats], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._ask, self._monotonic = heartbeats, monotonic
+        self._made = time.time()
         self._seen: Heartbeats | None = None
         self._moved: dict[str, float] = {}
 
@@ -158,7 +175,9 @@ class Pulse:
         except HomeError as error:
             self._moved = dict.fromkeys(self._moved, now)
             return str(error) if self._moved else False
-        if self._seen is not None:
+        if self._seen is None:  # a daemon that was forked may have spoken before the first question
+            self._moved = {loop: now for loop, at in told.items() if at is not None and at > self._made}
+        else:
             self._moved |= {loop: now for loop, at in told.items() if at != self._seen.get(loop)}
         self._seen = told
         return all(now - self._moved.get(loop, float("-inf")) < STANDS_STILL for loop in told)

@@ -16,6 +16,7 @@ from carbonation_core.errors import CarbonationError
 from carbonation_core.pipeline.claim import recall
 from carbonation_core.project import Project, open_project, rules_in_force
 from carbonation_core.text import counted, format_duration
+from carbonation_dagster.service.processes import Process
 
 CHECK_TIMEOUT = 60.0  # seconds
 LONGEST_WAIT = 10.0  # seconds, for runs that have begun before the change; what comes waits as long
@@ -33,7 +34,7 @@ class Reread:
     sentences: tuple[str, ...]
     project: Project | None = None
     config_changed: bool = False
-    successor: subprocess.Popen[bytes] | None = None
+    successor: Process | None = None
 
 
 class Rereading:
@@ -46,7 +47,7 @@ class Rereading:
     def __init__(
         self,
         before: Project,
-        apply: Callable[[Config], subprocess.Popen[bytes] | None],
+        apply: Callable[[Config], Process | None],
         by_ui: bool = False,
     ) -> None:
         self.by_ui = by_ui

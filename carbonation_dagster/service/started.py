@@ -4,11 +4,10 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,13 +18,21 @@ from carbonation_core.project import Project
 from carbonation_dagster.defs import runs
 from carbonation_dagster.environment import DAGSTER_HOME, STOP_FILE, TICK_WAIT
 from carbonation_dagster.logs.stream import ServiceLog
-from carbonation_dagster.service import code_server, orphans, processes, systemd
+from carbonation_dagster.service import code_server, forked, orphans, processes, systemd
 from carbonation_dagster.service.heartbeat import Heart
 from carbonation_dagster.service.home import HomeError, prepare_home, require_room, unusable
 from carbonation_dagster.service.lock import OwnFiles
 from carbonation_dagster.service.metrics import MetricsServer
 from carbonation_dagster.service.orphans import Guard
-from carbonation_dagster.service.processes import CODE_SERVER, DAEMON, LOCATION, Address, Part
+from carbonation_dagster.service.processes import (
+    CODE_SERVER,
+    DAEMON,
+    LOCATION,
+    WORKERS,
+    Address,
+    Part,
+    Process,
+)
 from carbonation_dagster.service.supervisor import ServiceError, Supervisor
 
 log = logging.getLogger(__name__)
@@ -36,6 +43,7 @@ LONGEST_TICK = 19.5  # seconds; the daemon starts no tick of a sensor while one 
 THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
 OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
 STEP = 0.2  # seconds between two looks for a daemon that lives
+FORK_TIMEOUT = 5.0  # seconds for a part to be forked, before it is started by itself
 
 
 @dataclass
@@ -55,7 +63,7 @@ class Setup:
     port: int
     service_log: ServiceLog
     line: code_server.Line | None = None
-    coming: subprocess.Popen[bytes] | None = None  # a code server that has not taken over yet
+    coming: Process | None = None  # a code server that has not taken over yet
 
     @cached_property
     def has_workers(self) -> bool:
@@ -72,7 +80,7 @@ class Setup:
         level = self.service_log.dagster_level
         chosen = [self._code_server(config)]
         if self.has_workers:
-            chosen.append(processes.workers_part(self.home))
+            chosen.append(processes.workers_part(self.home, with_ui=ui is not None))
         if self.is_own_home or not self._has_foreign_daemon(is_stopping):
             chosen.append(processes.daemon_part(self.own.workspace, self._heartbeats, level))
         else:
@@ -84,18 +92,30 @@ class Setup:
             )
         if ui is not None:
             chosen.append(processes.web_server_part(ui, self.own.workspace, level))
+        if self.has_workers:
+            return [part if part.name == WORKERS else replace(part, origin=WORKERS) for part in chosen]
         return chosen
 
-    def start(self, part: Part) -> subprocess.Popen[bytes]:
+    def start(self, part: Part, patience: float = FORK_TIMEOUT) -> Process:
         """The process of a part; what it writes goes to the service's log."""
-        with self.service_log.outlet(part.name) as streams:
-            if part.name != CODE_SERVER or not self.has_workers:
-                return processes.start(part, self.environment, self.home, streams)
-            line = code_server.Line()
-            with line.theirs as theirs:
-                process = processes.start(part, self.environment, self.home, streams, theirs.fileno())
-            self.line = line
-            return process
+        if part.name != CODE_SERVER or not self.has_workers:
+            with Path(os.devnull).open("rb") as nothing:
+                return self._started(part, nothing.fileno(), patience)
+        line = code_server.Line()
+        with line.theirs as theirs:
+            process = self._started(part, theirs.fileno(), patience)
+        self.line = line
+        return process
+
+    def _started(self, part: Part, line: int, patience: float) -> Process:
+        """It is forked from the one that has all loaded; or started by itself, where that cannot be."""
+        with self.service_log.outlet(part.name) as (output, error):
+            if part.origin is not None:
+                try:
+                    return forked.fork(part.command, self.home, (line, output, error), self.home, patience)
+                except forked.CannotForkError as why:
+                    log.warning("the %s is started by itself, and not forked: %s", part.name, why)
+            return processes.start(part, self.environment, self.home, (line, output, error))
 
     def before_start(self, part: Part, running: Collection[int]) -> None:
         """Let Dagster see as ended the runs of an earlier code server, if nothing lives that works on any.
@@ -113,7 +133,7 @@ class Setup:
         except Exception:  # the daemon's monitoring and our leases find them, too, only later
             log.exception("runs that died could not be reported to Dagster")
 
-    def apply(self, changed: Config) -> subprocess.Popen[bytes] | None:
+    def apply(self, changed: Config) -> Process | None:
         """Have the log, Dagster and the definitions go on with that configuration.
 
         Returns the successor of a code server that has no runs; one that may have
@@ -140,9 +160,10 @@ class Setup:
         level = self.service_log.dagster_level
         return processes.code_server_part(config, self.port, level, has_runs=not self.has_workers)
 
-    def _successor(self, config: Config) -> subprocess.Popen[bytes]:
+    def _successor(self, config: Config) -> Process:
         before = self.line
-        process = self.coming = self.start(self._code_server(config))
+        part = replace(self._code_server(config), origin=WORKERS)
+        process = self.coming = self.start(part, patience=code_server.RELOAD_TIMEOUT)
         assert self.line is not None
         try:
             self.line.require_loaded()
@@ -191,7 +212,7 @@ class Started:
         self.guard.keep()
         self.heart.beat_when_due(self.supervisor.reports())
 
-    def succeed(self, successor: subprocess.Popen[bytes]) -> None:
+    def succeed(self, successor: Process) -> None:
         """Have another code server take over."""
         self.setup.coming = None
         self.supervisor.succeed(CODE_SERVER, successor)

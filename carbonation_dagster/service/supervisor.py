@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from carbonation_core.errors import CarbonationError
 from carbonation_core.reports.heartbeat import PartReport
 from carbonation_core.text import counted
-from carbonation_dagster.service.processes import Part, Probe
+from carbonation_dagster.service.forked import UNTOLD
+from carbonation_dagster.service.processes import Part, Probe, Process
 
 START_TIMEOUT = 120.0  # seconds for a part to answer
 UNANSWERED = 3  # questions in a row, after which a part that lives is taken for hung
@@ -48,7 +49,7 @@ class _Kept:
     """A part, its process, and what is known of it."""
 
     part: Part
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     probe: Probe | None = None
     question: _Question | None = None
     started: float = 0.0
@@ -76,7 +77,7 @@ class Supervisor:
     def __init__(
         self,
         parts: Sequence[Part],
-        start: Callable[[Part], subprocess.Popen[bytes]],
+        start: Callable[[Part], Process],
         log: Callable[[str], None],
         before_start: Callable[[Part, Collection[int]], None] = lambda part, running: None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -84,7 +85,7 @@ class Supervisor:
         self._start_process, self._log, self._before_start = start, log, before_start
         self._monotonic = monotonic
         self._kept = {part.name: _Kept(part) for part in parts}
-        self._leaving: dict[subprocess.Popen[bytes], float] = {}  # processes, and when each is killed
+        self._leaving: dict[Process, float] = {}  # processes, and when each is killed
 
     @property
     def is_well(self) -> bool:
@@ -122,7 +123,7 @@ class Supervisor:
             kept.anew, kept.answers, kept.kill_due = True, False, self._monotonic() + GRACE
             kept.process.terminate()
 
-    def succeed(self, name: str, process: subprocess.Popen[bytes]) -> None:
+    def succeed(self, name: str, process: Process) -> None:
         """Have a part be that process from now on, which is ready to answer once the one before ends.
 
         Those that were started after it go on.
@@ -161,7 +162,7 @@ class Supervisor:
             self._ask(kept, now)
 
     def _may_start(self, part: Part) -> bool:
-        return part.after is None or self._kept[part.after].answers
+        return all(self._kept[name].answers for name in (part.after, part.origin) if name is not None)
 
     def _start(self, kept: _Kept, now: float) -> None:
         self._before_start(kept.part, [pid for one in self.reports() if (pid := one.pid) is not None])
@@ -235,7 +236,7 @@ class Supervisor:
                 self.renew(other.part.name)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], deadline: float) -> None:
+def _end(processes: Sequence[Process], deadline: float) -> None:
     for process in processes:
         process.terminate()
     for process in processes:
@@ -247,4 +248,6 @@ def _end(processes: Sequence[subprocess.Popen[bytes]], deadline: float) -> None:
 
 
 def _how(code: int) -> str:
+    if code == UNTOLD:
+        return "ended"
     return f"ended with exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"

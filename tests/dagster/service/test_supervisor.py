@@ -247,6 +247,29 @@ def test_the_daemon_works_while_each_of_its_loops_moves() -> None:
     assert not pulse()
 
 
+def test_a_daemon_that_has_spoken_before_the_first_question_works() -> None:
+    told: dict[str, float | None] = {"SENSOR": time.time() - 1, "SCHEDULER": None}
+    pulse = Pulse(lambda: dict(told))
+    told |= dict.fromkeys(told, time.time() + 0.1)
+    assert pulse()
+
+
+def test_a_part_that_is_forked_waits_for_what_it_is_forked_from_and_outlives_it() -> None:
+    stage = Stage()
+    parts = [Part("child", (), stage.prober("child"), origin="pool"), Part("pool", (), stage.prober("pool"))]
+    stage.supervisor = Supervisor(parts, stage.start, stage.said.append, monotonic=lambda: stage.now)
+    try:
+        stage.until(stage.all_well)
+        stage.kill("pool")
+        stage.until(lambda: not stage.all_well())
+        stage.until(stage.all_well, pace=0.5)
+        assert stage.started == ["pool", "child", "pool"]
+    finally:
+        for process in stage.processes.values():
+            process.kill()
+            process.wait()
+
+
 def test_a_storage_that_cannot_be_asked_says_nothing_against_the_daemon() -> None:
     now, told = [0.0], {"SENSOR": 5.0}
     broken = [False]

@@ -1,6 +1,7 @@
 """A pool whose runs do as they are named: `python -m tests.dagster.instance._helpers.pool_process HOME`."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -8,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from carbonation_dagster.instance import pool
+from carbonation_core.logs import records
+from carbonation_dagster.instance import parts, pool
 from carbonation_dagster.instance.pool import Pool, apart, forked, listening_at
 from carbonation_dagster.instance.worker import Worker
 
@@ -81,7 +83,8 @@ def serve(to: socket.socket) -> None:
 
 
 def main() -> None:
-    """The pool, until SIGTERM; MOST_RUNS and IDLE come from the environment."""
+    """The pool, until SIGTERM; MOST_RUNS, IDLE and FORKS come from the environment."""
+    records.begin(logging.INFO, records.ToStandardError())
     pool.MOST_RUNS = int(os.environ.get("MOST_RUNS", pool.MOST_RUNS))
     pool.IDLE = float(os.environ.get("IDLE", pool.IDLE))
     listening = listening_at(HOME)
@@ -90,6 +93,7 @@ def main() -> None:
         forked(serve),
         apart(report),
         (HOME / "outdated").exists,
+        forks=os.environ.get("FORKS", "yes") == "yes",
     )
 
     def stop(number: int, frame: object) -> None:
@@ -97,8 +101,15 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    there.serve()
-    there.wait_for_runs()
+    part: parts.Begins | None = None
+    try:
+        there.serve()
+    except parts.Begins as begins:
+        part = begins
+    if part is not None:
+        parts.become(part)
+    else:
+        there.wait_for_runs()
 
 
 if __name__ == "__main__":
