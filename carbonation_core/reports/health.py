@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from carbonation_core.db.clock import MOST
 from carbonation_core.db.consumers import Lag
 from carbonation_core.db.rule_versions import Version
+from carbonation_core.db.service import SERVICE
 from carbonation_core.disk.probe import Probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.reports.heartbeat import PartReport, Worker
@@ -74,6 +75,7 @@ class ArchiveHealth:
 class AtWork:
     """A service, or a pass, of one of the sites that share the database; `age` is that of its last word.
 
+    `is_silent`: it says no more that its site is at work. A service that has ended in good order is not.
     `watches` are those of its site.
     """
 
@@ -258,7 +260,7 @@ def _of_others(others: Sequence[AtWork]) -> Iterator[str]:
     """A sentence for each site that nobody speaks for any more, though it has watches."""
     heard = {one.site for one in others if not one.is_silent}
     for one in others:
-        if one.site not in heard and one.is_silent and one.watches:
+        if one.part == SERVICE and one.site not in heard and one.watches:
             which = f"watch{'es' if len(one.watches) > 1 else ''} {', '.join(one.watches)}"
             yield f"site {one.site} (host {one.host}): no heartbeat for {ago(one.age)}; it has {which}"
 

@@ -22,7 +22,7 @@ from carbonation_core.disk.probe import Probe
 from carbonation_core.lifecycle import OPEN, FileStatus
 from carbonation_core.process import host_name
 from carbonation_core.project import Project
-from carbonation_core.reports import heartbeat
+from carbonation_core.reports import heartbeat, workers
 from carbonation_core.reports.arrivals import SHOWN
 from carbonation_core.reports.status import sites, watch_health
 
@@ -122,7 +122,18 @@ BEHIND_FOR = _of("consumer_lag_seconds", "consumer", "since the first of these c
 PART_UP = _of("part_up", "site host part", "1: it works, and said so in time; 0 also after a good end")
 PART_AGE = _of("part_heartbeat_age_seconds", "site host part", "since it last said that it lives")
 SILENT = _of("site_silent", "site", "1: its service says nothing any more, and has not ended")
-OFFSET = _of("clock_offset_seconds", "host", "by how much the database's clock is ahead of the host's")
+WORKER_SLOTS = _of("worker_slots", "site host", "runs that the worker of that host may have at a time")
+WORKER_BUSY = _of("worker_busy", "site host", "runs that it has")
+WORKER_STALE = _of(
+    "worker_configuration_stale",
+    "site host",
+    "1: it has another configuration than the service asked; of workers of the site asked",
+)
+OFFSET = _of(
+    "clock_offset_seconds",
+    "host",
+    "by how much it is ahead of the database's; of the host asked, and of workers",
+)
 REFUSED = _of("rules_refused", "", "1: rules.toml was refused, and earlier rules are in force")
 WATCH_FREE = _of("delivery_free_bytes", "watch", "what is left on its file system")
 WATCH_SIZE = _of("delivery_size_bytes", "watch", "what that holds in all")
@@ -131,7 +142,7 @@ ARCHIVE_SIZE = _of("archive_size_bytes", "archive", "what that holds in all")
 METRICS = (
     *(UP, BUILD, GROUPS, GIVEN_BACK, FILES_TAKEN, BYTES_TAKEN, TOOK, FOUND, FILES, IN_DELIVERY, IN_ARCHIVE),
     *(BYTES, OPEN_GROUPS, OLDEST, BATCHES, SLOTS, LOOKED, FAULT, LATE, NEWS, ARRIVALS, OWNER, FEED, BEHIND),
-    *(BEHIND_FOR, PART_UP, PART_AGE, SILENT, OFFSET, REFUSED),
+    *(BEHIND_FOR, PART_UP, PART_AGE, SILENT, WORKER_SLOTS, WORKER_BUSY, WORKER_STALE, OFFSET, REFUSED),
     *(WATCH_FREE, WATCH_SIZE, ARCHIVE_FREE, ARCHIVE_SIZE),
 )
 
@@ -142,7 +153,7 @@ def stored(project: Project) -> list[Sample]:
     """What the database tells, all as of one moment; raises `DatabaseError`."""
     now = project.clock()
     with reading(project.engine) as connection:
-        offset = (database_now(connection) - utc_now()).total_seconds()
+        ahead = utc_now() - database_now(connection)
         latest = rule_versions.latest(connection)
         owned, said = by_site(connection), service.parts(connection)
         ours = {watch.name for watch in project.config.watch}
@@ -153,8 +164,7 @@ def stored(project: Project) -> list[Sample]:
             *_of_looks(project, said, now),
             *_of_feed(connection, now),
             *_of_sites([part for part in said if part.site], owned, now),
-            Sample(SLOTS, (project.config.service.site_name,), project.config.service.slots),
-            Sample(OFFSET, (host_name(),), offset),
+            *_of_workers(project, said, ahead, now),
             Sample(REFUSED, (), latest is not None and not latest.accepted),
             Sample(BUILD, (project.fingerprint.release or "",), 1),
         ]
@@ -240,7 +250,26 @@ def _of_sites(
         yield Sample(PART_UP, labels, _is_up(part, heads, now))
         yield Sample(PART_AGE, labels, _age(part.last_heartbeat, now))
     for site in sorted({one.site for one in at_work}):
-        yield Sample(SILENT, (site,), all(one.is_silent for one in at_work if one.site == site))
+        theirs = [one for one in at_work if one.site == site]
+        had_service = any(one.part == heartbeat.SERVICE for one in theirs)
+        yield Sample(SILENT, (site,), had_service and all(one.is_silent for one in theirs))
+
+
+def _of_workers(
+    project: Project, said: Sequence[PartState], ahead: timedelta, now: datetime
+) -> Iterator[Sample]:
+    """What those say that take runs from a queue; `ahead`: this host's time of the database's."""
+    site, aheads = project.config.service.site_name, {}
+    for name in sorted({part.site for part in said}):
+        for one in workers.of_site(said, name, now):
+            aheads[one.host] = one.clock_ahead
+            yield Sample(WORKER_SLOTS, (name, one.host), one.slots)
+            yield Sample(WORKER_BUSY, (name, one.host), one.busy)
+            if name == site:
+                yield Sample(WORKER_STALE, (name, one.host), one.configuration != project.config.digest)
+    for host, its in (aheads | {host_name(): ahead}).items():
+        yield Sample(OFFSET, (host,), its.total_seconds())
+    yield Sample(SLOTS, (site,), workers.slots_with(project, workers.of_site(said, site, now)))
 
 
 def _is_up(part: PartState, heads: Mapping[tuple[str, str], bool], now: datetime) -> bool:

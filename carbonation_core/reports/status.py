@@ -244,8 +244,10 @@ def sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: da
         if not part.site or part.part not in (heartbeat.SERVICE, heartbeat.PASS):
             continue
         state, age = _standing(heartbeat.worker(part)), now - part.last_heartbeat
-        is_silent = part.part == heartbeat.SERVICE and state != "ended" and part.is_silent(now)
-        if is_silent and state == "runs":
+        is_service = part.part == heartbeat.SERVICE
+        # A pass that has ended does not speak for its site.
+        is_silent = (state != "ended" or not is_service) and part.is_silent(now)
+        if is_silent and is_service and state == "runs":
             state = "silent"
         which = tuple(owned.get(part.site, ()))
         yield AtWork(part.site, part.host, part.part, state, is_silent, part.last_heartbeat, age, which)

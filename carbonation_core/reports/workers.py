@@ -79,9 +79,15 @@ def slots(project: Project) -> int:
     Without workers, as many as there are cores here.
     """
     settings = project.config.service
+    return settings.slots if settings.runs_at_once is not None else slots_with(project, known(project))
+
+
+def slots_with(project: Project, found: Iterable[QueueWorker]) -> int:
+    """The same, with these workers."""
+    settings = project.config.service
     if settings.runs_at_once is not None:
         return settings.runs_at_once
-    return sum(one.slots for one in known(project) if not one.is_silent) or settings.slots
+    return sum(one.slots for one in found if not one.is_silent) or settings.slots
 
 
 def _details(project: Project, slots: int, busy: int, queues: Iterable[str]) -> dict[str, object]:

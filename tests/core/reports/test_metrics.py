@@ -10,8 +10,11 @@ from sqlalchemy import func, select
 
 from carbonation_core.api import Database
 from carbonation_core.db import service as states
+from carbonation_core.db import watches
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import ArchiveCopy, BatchGroup
+from carbonation_core.db.watches import Owner
+from carbonation_core.disk.mark import Directory
 from carbonation_core.disk.probe import probe
 from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline.claim import give_back
@@ -20,6 +23,7 @@ from carbonation_core.project import Project
 from carbonation_core.purge import purge_history
 from carbonation_core.reports import heartbeat, metrics
 from carbonation_core.reports.metrics import Spread
+from carbonation_core.reports.status import status
 from tests import databases
 from tests.site import PAIRS, Site, SiteMaker, touch
 
@@ -201,6 +205,43 @@ def test_a_silent_site_is_told_by_the_others_and_one_that_ended_well_is_not(make
     assert found["part_heartbeat_age_seconds", "south", "two", "service"] == 100
     assert found["part_up", "north", host_name(), "service"] == 1
     assert of(found, "watch_info") == {("incoming", "north"): 1}
+
+
+def test_a_pass_that_ended_there_does_not_speak_for_a_silent_site(make: SiteMaker) -> None:
+    site = make(PAIRS, service={"site": '"north"'})
+    site.tick()
+    said = {"running": True, "process": "elsewhere:1:1:service", "silence": 60}
+    with writing(site.project.engine) as connection:
+        for part, running in ((heartbeat.PASS, False), (heartbeat.SERVICE, True)):
+            details = said | {"running": running}
+            states.say(connection, part, site.now, details, site="south", host="two", started=True)
+        watches.give(connection, "partner", Owner("south", site.now, Directory(None, "two", "1", "1")))
+    site.tick_clock(100)
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    assert of(told(site), "site_silent") == {"south": 1}
+    assert [one for one in status(site.project).problems if "south" in one] == [
+        "site south (host two): no heartbeat for 100 s; it has watch partner"
+    ]
+    assert told(site)["watch_info", "partner", "south"] == 1
+
+
+def test_workers_are_told_with_their_runs_and_what_they_have(make: SiteMaker) -> None:
+    site = make(PAIRS, service={"site": '"north"'})
+    site.tick()
+    said = {"running": True, "process": "elsewhere:1:1:worker", "silence": 60, "slots": 8, "busy": 3}
+    with writing(site.project.engine) as connection:
+        for host, digest in (("two", site.project.config.digest), ("three", "another")):
+            details = said | {"configuration": digest, "clock_ahead": -3.5}
+            states.say(connection, states.WORKER, site.now, details, site="north", host=host, started=True)
+    found = told(site, some=False)
+    assert of(found, "worker_slots") == {("north", "two"): 8, ("north", "three"): 8}
+    assert of(found, "worker_busy") == {("north", "two"): 3, ("north", "three"): 3}
+    assert of(found, "worker_configuration_stale") == {("north", "two"): 0, ("north", "three"): 1}
+    assert found["clock_offset_seconds", "two"] == -3.5
+    assert found["slots", "north"] == 16
+    assert found["part_up", "north", "two", "worker"] == 1
+    site.tick_clock(100)
+    assert told(site, some=False)["part_up", "north", "two", "worker"] == 0
 
 
 def test_room_is_told_of_what_answers(make: SiteMaker) -> None:
