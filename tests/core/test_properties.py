@@ -25,12 +25,13 @@ from carbonation_core.db.models import FeedEntry, FileComponent
 from carbonation_core.delivery.retry import retry
 from carbonation_core.lifecycle import RETRIABLE, FileStatus
 from carbonation_core.pipeline.claim import open_batches
+from tests import databases
 from tests.faults._helpers.dying import STEPS, pass_that_dies, recover, work_on_all
 from tests.site import File, Site, make_site
 
 SOAK = int(os.environ.get("SOAK", "0"))
 FEW = settings(
-    max_examples=SOAK or 10,
+    max_examples=SOAK or (7 if databases.SQLITE else 3),
     stateful_step_count=30 if SOAK else 18,
     derandomize=not SOAK,
     phases=[Phase.generate, *([Phase.shrink] if SOAK else [])],  # which can take minutes
