@@ -12,6 +12,7 @@ from carbonation_core.disk.watcher import Watchers
 from carbonation_core.errors import ConfigError
 from carbonation_core.plugin import load_plugin
 from carbonation_core.project import open_project
+from carbonation_core.rules.hosts import hosts_of
 from carbonation_core.rules.rule_sets import Rules, load_rules
 from carbonation_dagster.defs.alert_sensors import alert_sensors
 from carbonation_dagster.defs.archive_checks import agreement_check, transfer_check
@@ -57,9 +58,13 @@ def build_defs(
     if config_path is None and not path.exists():
         return _unconfigured(path, names)
     config = load_config(path)
-    watch_jobs = {watch.name: watch_asset_job(watch, config, names) for watch in config.watch}
+    rules = _rules(config)
+    watch_jobs = {
+        watch.name: watch_asset_job(watch, config, names, hosts_of(watch, rules, config))
+        for watch in config.watch
+    }
     launched = launched_jobs(config, names)
-    feeding = feeding_watches(config, _rules(config))
+    feeding = feeding_watches(config, rules)
     return dg.Definitions(
         assets=[
             rules_spec(config, names),

@@ -131,6 +131,7 @@ def _hook_timeout(value: timedelta) -> timedelta:
 
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_name)]
+HostName = Annotated[str, Field(max_length=LONGEST_HOST), AfterValidator(_name)]
 Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url)]
 Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
 
@@ -347,6 +348,11 @@ class Watch(Section):
     observer: Observer = Field(
         "auto", description="`native`: file events; `polling`: scans; `auto`: whichever works"
     )
+    hosts: tuple[HostName, ...] = Field(
+        (),
+        strict=False,
+        description="hosts that see this directory, where workers of several take runs; absent: all",
+    )
     owners: tuple[Owner, ...] = Field(
         (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"
     )
@@ -404,6 +410,11 @@ class Archive(Section):
     )
     verify: Verify = Field(
         "written", description="digest of the bytes as they are written, or of the durable file `read` back"
+    )
+    hosts: tuple[HostName, ...] = Field(
+        (),
+        strict=False,
+        description="hosts that see this directory, where workers of several take runs; absent: all",
     )
     owners: tuple[Owner, ...] = Field(
         (), strict=False, description="whom Dagster shows as owners: e-mail addresses, or `team:name`"

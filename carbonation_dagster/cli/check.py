@@ -36,12 +36,14 @@ def config(path: str | None) -> None:
     from carbonation_core.disk.probe import mode_of
     from carbonation_core.errors import ConfigError
     from carbonation_core.project import rules_on_disk
+    from carbonation_core.rules.hosts import host_faults
     from carbonation_core.rules.lint import access_advice, advice, disk_advice, keyword_advice
     from carbonation_dagster.cli.opening import open_unchecked
 
     project = open_unchecked(path)
     rules = rules_on_disk(project)
     refused, of_database = _of_database(project)
+    refused += host_faults(rules, project.config)
     if refused:
         raise ConfigError(*refused)
     warnings = [

@@ -73,6 +73,7 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
     from carbonation_core.delivery.ownership import refusals
     from carbonation_core.errors import CarbonationError, ConfigError
     from carbonation_core.project import rules_in_force
+    from carbonation_core.rules.hosts import host_faults
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.logs.stream import ServiceLog
     from carbonation_dagster.service.front import Front
@@ -83,8 +84,8 @@ def _serve(config: str | None, host: str, port: int, *, with_ui: bool) -> None:
         for sentence in _exposed(project.config, host if with_ui else None):
             log.warning("%s", sentence)
         try:
-            rules_in_force(project)
-            if refused := refusals(project):
+            faults = host_faults(rules_in_force(project), project.config)
+            if refused := [*refusals(project), *faults]:
                 raise ConfigError(*refused)
             project.engine.dispose()
             Front(project, Address(host, port) if with_ui else None, service_log).run()

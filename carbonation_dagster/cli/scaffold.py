@@ -6,13 +6,17 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from carbonation_core.errors import ConfigError
 from carbonation_core.process import user_name
 
+if TYPE_CHECKING:
+    from carbonation_dagster.cli.unit import Role
+
 # `my_plugin` in it is a link to plugins/example, so that the two cannot differ.
 PROJECT = Path(__file__).parent / "project"
+CELERY = Path(__file__).parent / "celery"  # a link to deploy/celery
 EXAMPLE, NEW = "example", "my_plugin"
 DELIVERY = "incoming"
 LONGEST_NAME = 27  # characters; a revision has at most 32, and is called my_plugin_0001
@@ -58,14 +62,30 @@ def require_name(plugin: str, directory: Path) -> None:
         raise ConfigError(f'there is a package "{plugin}" already, which Python would take: {places[0]}')
 
 
-def write_unit(directory: Path, user: str | None) -> tuple[Literal["CREATED", "SKIPPED"], Path]:
-    """Write carbonation.service for the project in `directory`, whose configuration must be valid."""
-    from carbonation_core.config.loading import load_config
-    from carbonation_dagster.cli.unit import unit
+def write_unit(
+    directory: Path, user: str | None, role: "Role | None" = None
+) -> Iterator[tuple[Literal["CREATED", "SKIPPED"], Path]]:
+    """Write the unit for the project in `directory`, whose configuration must be valid.
 
-    target = directory / "carbonation.service"
-    text = unit(load_config(directory.resolve() / "config.toml"), user or user_name())
-    return ("CREATED" if _written(target, text) else "SKIPPED"), target
+    For one of several hosts also DAGSTER_HOME, with its environment, which is for nobody else to read.
+    """
+    from carbonation_core.config.loading import load_config
+    from carbonation_dagster.cli.unit import ENVIRONMENT_FILE, HOME, name_of, unit
+
+    target = directory / f"{name_of(role)}.service"
+    text = unit(load_config(directory.resolve() / "config.toml"), user or user_name(), role)
+    yield ("CREATED" if _written(target, text) else "SKIPPED"), target
+    if role is None:
+        return
+    for source, name in (
+        (CELERY / "dagster.yaml", "dagster.yaml"),
+        (CELERY / "environment", ENVIRONMENT_FILE),
+    ):
+        target = directory / HOME / name
+        is_new = _written(target, source.read_text(encoding="utf-8"))
+        if is_new and name == ENVIRONMENT_FILE:
+            target.chmod(0o600)
+        yield ("CREATED" if is_new else "SKIPPED"), target
 
 
 def _files(project: Path) -> list[Path]:

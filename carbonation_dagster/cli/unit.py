@@ -1,17 +1,24 @@
-"""The unit under which systemd runs the service of a project."""
+"""The unit under which systemd runs the service of a project, or one of its workers."""
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from carbonation_core.config.loading import Config
 from carbonation_core.rules.lint import WATCHDOG
 
+Role = Literal["head", "worker"]
+HOME, ENVIRONMENT_FILE = (
+    "dagster",
+    "environment",
+)  # in the project; DAGSTER_HOME, where a queue is between hosts
+
 TEMPLATE = """\
 # Written by `carbonation init --systemd`. To install it:
-#   cp carbonation.service /etc/systemd/system/ && systemctl daemon-reload
-#   systemctl enable --now carbonation
+#   cp {name}.service /etc/systemd/system/ && systemctl daemon-reload
+#   systemctl enable --now {name}
 [Unit]
-Description=Carbonation of {description}
+Description={description}
 Wants=network-online.target
 After=network-online.target remote-fs.target postgresql.service mariadb.service
 RequiresMountsFor={mounts}
@@ -20,17 +27,12 @@ RequiresMountsFor={mounts}
 Type=notify
 User={user}
 WorkingDirectory={directory}
-ExecStart={program} -c {config} run
+{environment}ExecStart={program} -c {config} {command}
 # Reads config.toml, rules.toml and the plugin again.
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=10
-# At least twice heartbeat_interval.
-WatchdogSec={watchdog}
-TimeoutStartSec=300
-# It takes 20 s at most; its parts are ended by itself, in order.
-TimeoutStopSec=30
-KillMode=mixed
+{times}KillMode=mixed
 UMask=0027
 
 NoNewPrivileges=yes
@@ -55,18 +57,53 @@ WantedBy=multi-user.target
 """
 
 
-def unit(config: Config, user: str) -> str:
-    """The text of carbonation.service, for the `carbonation` of this environment."""
+OF_SERVICE = """\
+# At least twice heartbeat_interval.
+WatchdogSec={watchdog}
+TimeoutStartSec=300
+# It takes 20 s at most; its parts are ended by itself, in order.
+TimeoutStopSec=30
+"""
+OF_WORKER = """\
+TimeoutStartSec=300
+# Runs in hand go on to their end; what is left then is given back by others.
+TimeoutStopSec=900
+"""
+ENVIRONMENT = """\
+Environment={home}
+# Broker, and Dagster's database.
+EnvironmentFile={file}
+"""
+
+
+def name_of(role: Role | None) -> str:
+    """What the unit is called."""
+    return "carbonation-worker" if role == "worker" else "carbonation"
+
+
+def unit(config: Config, user: str, role: Role | None = None) -> str:
+    """The text of the unit, for the `carbonation` of this environment.
+
+    `role` is that of this host where several work for the site; without one it works alone.
+    """
+    is_worker = role == "worker"
+    home = config.directory / HOME
+    times = OF_WORKER if is_worker else OF_SERVICE.format(watchdog=int(WATCHDOG.total_seconds()))
     written = _written(config)
     in_tmp = any(path.is_relative_to(tmp) for path in written for tmp in ("/tmp", "/var/tmp"))  # noqa: S108
     return TEMPLATE.format(
-        description=_plain(config.directory),
+        name=name_of(role),
+        description=f"{'Carbonation worker' if is_worker else 'Carbonation'} of {_plain(config.directory)}",
         mounts=" ".join(_quoted(str(path)) for path in written),
         user=user,
         directory=_plain(config.directory),
         program=_argument(_program()),
         config=_argument(config.path),
-        watchdog=int(WATCHDOG.total_seconds()),
+        command="worker" if is_worker else "run",
+        environment=""
+        if role is None
+        else ENVIRONMENT.format(home=_quoted(f"DAGSTER_HOME={home}"), file=_plain(home / ENVIRONMENT_FILE)),
+        times=times,
         # Root without capabilities could read no other user's files.
         capabilities="" if user == "root" else "CapabilityBoundingSet=\n",
         # A place that is missing must not keep the service from starting: it says so better.

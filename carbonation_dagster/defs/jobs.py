@@ -1,12 +1,13 @@
 """Jobs: one per watch, and those that an operator launches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Watch
+from carbonation_core.rules.hosts import hosts_of_all
 from carbonation_dagster.defs.naming import (
     NO_RETRIES,
     PROCESS_NOW_JOB,
@@ -18,6 +19,7 @@ from carbonation_dagster.defs.naming import (
     SERVICE_TAG,
     WATCH_TAG,
     Names,
+    queue_tags,
     service_of,
 )
 from carbonation_dagster.defs.operator_ops import (
@@ -40,13 +42,13 @@ if TYPE_CHECKING:
     AssetJob: TypeAlias = UnresolvedAssetJobDefinition
 
 
-def watch_asset_job(watch: Watch, config: Config, names: Names) -> "AssetJob":
+def watch_asset_job(watch: Watch, config: Config, names: Names, hosts: Collection[str] = ()) -> "AssetJob":
     """The job of a watch. Launched without a batch it takes what is ready, like the button."""
     return dg.define_asset_job(
         names.watch_job(watch.name),
         selection=_without_checks([watch], names),
         description=f"Takes groups of {watch.name} from delivery to the archive.",
-        tags={**job_tags(config), WATCH_TAG: watch.name},
+        tags={**job_tags(config), **queue_tags(hosts), WATCH_TAG: watch.name},
         executor_def=dg.in_process_executor,
     )
 
@@ -57,7 +59,7 @@ def process_now_job(config: Config, names: Names) -> "AssetJob":
         names.named(PROCESS_NOW_JOB),
         selection=_without_checks(config.watch, names),
         description="Looks at every watch and processes what is ready, in one run.",
-        tags=job_tags(config),
+        tags={**job_tags(config), **queue_tags(hosts_of_all(config))},
         executor_def=dg.in_process_executor,
     )
 
@@ -105,7 +107,7 @@ LAUNCHED = (  # by an operator or a schedule: name, op, its configuration unless
 
 def launched_jobs(config: Config, names: Names) -> dict[str, dg.JobDefinition]:
     """The jobs that an operator launches, or a schedule, by their names without a prefix."""
-    tags = job_tags(config)
+    tags = {**job_tags(config), **queue_tags(hosts_of_all(config))}
     return {name: _job_of(names.named(name), op, asked, does, tags) for name, op, asked, does in LAUNCHED}
 
 

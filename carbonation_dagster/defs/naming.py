@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -46,6 +46,8 @@ RECONCILE_ARCHIVE_JOB = "reconcile_archive"
 PROCESS_NOW_JOB = "process_now"
 RECHECK_RULES_JOB = "recheck_rules"
 PURGE_HISTORY_JOB = "purge_history"
+
+QUEUE_TAG = "dagster-celery/queue"  # whose workers get a run; the shared queue's without it
 
 LONGEST_TAG = 200  # characters; PostgreSQL indexes tags and refuses about 2,700 bytes
 
@@ -130,6 +132,16 @@ def run_tags(offer: Offer) -> dict[str, str]:
     if offer.group_key is None:
         return {**tags, GROUPS_TAG: str(offer.size)}
     return {**tags, GROUP_KEY_TAG: tag_value(offer.group_key)}
+
+
+def queue_of(hosts: Iterable[str]) -> str:
+    """The queue of runs that some hosts may have; of one host, its name."""
+    return tag_value("+".join(sorted(hosts)))
+
+
+def queue_tags(hosts: Collection[str]) -> dict[str, str]:
+    """What leads a run to one of these hosts; nothing where any may have it."""
+    return {QUEUE_TAG: queue_of(hosts)} if hosts else {}
 
 
 def tag_value(text: str) -> str:

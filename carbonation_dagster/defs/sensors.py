@@ -10,11 +10,12 @@ from carbonation_core.config.toml import read_toml
 from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ConfigError, ScanError
 from carbonation_core.pipeline.claim import Offer, claim
-from carbonation_core.project import Project, rules_on_disk
+from carbonation_core.project import Project, rules_of, rules_on_disk
 from carbonation_core.reports.workers import slots
+from carbonation_core.rules.hosts import are_named, hosts_of
 from carbonation_core.rules.rule_sets import rules_digest
 from carbonation_core.text import counted
-from carbonation_dagster.defs.naming import Names, plain, run_tags
+from carbonation_dagster.defs.naming import Names, plain, queue_tags, run_tags
 from carbonation_dagster.defs.recovery import recover
 from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import instance_id
@@ -58,11 +59,11 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
             except ScanError:
                 # An offer's files may have been seen before: it is not held up.
                 if found.waiting:
-                    return _requests(found.waiting)
+                    return _requests(found.waiting, project)
                 raise
             claimed = claim(project, watch.name, name, most) if seen.ready else []
             if found.waiting or claimed:
-                return _requests([*found.waiting, *claimed])
+                return _requests([*found.waiting, *claimed], project)
             left = end - time.monotonic()
             if left <= 0 or carbonation.stopping():
                 break
@@ -108,7 +109,19 @@ def refusal(project: Project, in_force: str) -> str | None:
     return None
 
 
-def _requests(offers: list[Offer]) -> dg.SensorResult:
+def _requests(offers: list[Offer], project: Project) -> dg.SensorResult:
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=offer.batch_id, tags=run_tags(offer)) for offer in offers]
+        run_requests=[
+            dg.RunRequest(run_key=offer.batch_id, tags={**run_tags(offer), **_queue(offer, project)})
+            for offer in offers
+        ]
     )
+
+
+def _queue(offer: Offer, project: Project) -> dict[str, str]:
+    """Where the run of an offer goes by the rules that it was made with; its job's tag knows older ones."""
+    config = project.config
+    if not are_named(config):
+        return {}
+    watch = config.watch_named(offer.watch_name)
+    return queue_tags(hosts_of(watch, rules_of(project, offer.rules_digest), config))

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -28,12 +28,15 @@ from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
 
 from carbonation_core.config.loading import ENVIRONMENT_VARIABLE, load_config
+from carbonation_core.db.engine import reading
 from carbonation_core.db.service import WORKER
 from carbonation_core.errors import CarbonationError, ConfigError
 from carbonation_core.logs.records import SUCCESS
 from carbonation_core.process import host_name, this_process
-from carbonation_core.project import Project, release
+from carbonation_core.project import Project, release, rules_accepted
 from carbonation_core.reports import heartbeat, workers
+from carbonation_core.rules.hosts import hosts_of, hosts_of_all
+from carbonation_dagster.defs.naming import queue_of
 from carbonation_dagster.defs.runs import report_dead
 from carbonation_dagster.instance.celery import TAKEN_TAG, QueueRunLauncher
 from carbonation_dagster.instance.launcher import HOST_TAG, WORKER_TAG
@@ -65,7 +68,7 @@ def serve(project: Project, slots: int | None, service_log: ServiceLog) -> "Queu
     require_fitting(project)
     load()
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root: messages are JSON, and run nothing
-    queues = (SHARED, host_name())
+    queues = queues_of(project)
     worker = QueueWorker(project, _app(launcher, project), slots or project.config.service.slots, queues)
     project.engine.dispose()
     close_kept()  # the children shall have connections of their own
@@ -79,6 +82,15 @@ def serve(project: Project, slots: int | None, service_log: ServiceLog) -> "Queu
         signals.worker_process_init.connect(begin_child)
         worker.work()
     return worker
+
+
+def queues_of(project: Project) -> tuple[str, ...]:
+    """Those whose runs this host may have: the shared one, its own, and those of hosts that it is one of."""
+    host, config = host_name(), project.config
+    with reading(project.engine) as connection:
+        rules = rules_accepted(project, connection)
+    chosen = [hosts_of_all(config), *(hosts_of(watch, rules, config) for watch in config.watch)]
+    return (SHARED, *sorted({host, *(queue_of(hosts) for hosts in chosen if host in hosts)}))
 
 
 def require_fitting(project: Project) -> None:
@@ -155,7 +167,7 @@ _MAIN = this_process(WORKER)
 class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
     """Celery's worker, which says in our database how it does."""
 
-    def __init__(self, project: Project, app: Celery, slots: int, queues: Sequence[str]) -> None:
+    def __init__(self, project: Project, app: Celery, slots: int, queues: tuple[str, ...]) -> None:
         self._project, self._slots, self._queues = project, slots, queues
         self._systemd = Systemd()
         self._ends = threading.Event()
@@ -240,8 +252,11 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
         if self.begins_anew:
             return
         config, project = load_config(self._project.config.path), self._project
-        if config.digest != project.config.digest or project.wanted != project.fingerprint:
-            log.info("configuration or plugin have changed: begins anew when the runs in hand have ended")
+        is_changed = config.digest != project.config.digest or queues_of(project) != self._queues
+        if is_changed or project.wanted != project.fingerprint:
+            log.info(
+                "configuration, rules or plugin have changed: begins anew when the runs in hand have ended"
+            )
             os.kill(os.getpid(), signal.SIGHUP)
 
 

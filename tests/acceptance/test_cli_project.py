@@ -59,6 +59,28 @@ def test_init_writes_a_unit_that_systemd_accepts(
     assert "--user is whom" in desk.wrong("init", "--user", "daemon")
 
 
+def test_init_writes_what_the_head_and_the_workers_of_a_site_need(desk: Desk) -> None:
+    out = desk("init", "--systemd", "--role", "head").out
+    assert "CREATED carbonation.service\n" in out
+    assert "CREATED dagster/dagster.yaml\n" in out
+    out = desk("init", "--systemd", "--role", "worker").out
+    assert "CREATED carbonation-worker.service\n" in out
+    assert "SKIPPED dagster/dagster.yaml\n" in out
+    home = desk.directory / "dagster"
+    assert (home / "environment").stat().st_mode & 0o777 == 0o600
+    for name, command, patience in (("carbonation", "run", 30), ("carbonation-worker", "worker", 900)):
+        unit = desk.directory / f"{name}.service"
+        lines = unit.read_text().splitlines()
+        assert {f"Environment=DAGSTER_HOME={home}", f"EnvironmentFile={home}/environment"} <= set(lines)
+        assert f"TimeoutStopSec={patience}" in lines
+        assert any(line.startswith("ExecStart=") and line.endswith(f" {command}") for line in lines)
+        if shutil.which("systemd-analyze"):
+            verify = ["systemd-analyze", "verify", unit]
+            done = subprocess.run(verify, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+    assert "--role is of the unit" in desk.wrong("init", "--role", "head")
+
+
 @databases.each
 def test_a_new_project_is_valid_and_makes_its_database_once(desk: Desk) -> None:
     assert "not initialised" in desk.good("check", "config")

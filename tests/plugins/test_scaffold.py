@@ -148,5 +148,5 @@ def test_a_unit_names_a_user_without_a_name_by_the_number(
     monkeypatch.setattr("pwd.getpwuid", unknown)
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
-    _, unit = write_unit(tmp_path, None)
+    ((_, unit),) = write_unit(tmp_path, None)
     assert f"\nUser={os.getuid()}\n" in unit.read_text(encoding="utf-8")

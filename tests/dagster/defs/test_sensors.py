@@ -1,6 +1,7 @@
 """What one tick of a watch's sensor does, and what it says."""
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -16,7 +17,7 @@ from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.reports import heartbeat
 from carbonation_dagster.defs import recovery
-from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG
+from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG, QUEUE_TAG
 from carbonation_dagster.defs.runs import instance_id
 from carbonation_dagster.defs.sensors import BUSY_PAUSE
 from carbonation_dagster.environment import STOP_FILE
@@ -312,3 +313,15 @@ def _outlive_the_lease(shown: Shown) -> None:
     with writing(shown.site.project.engine) as connection:
         long_ago = shown.site.now.replace(year=2020)
         connection.execute(update(Batch).values(lease_until=long_ago))
+
+
+def test_a_run_goes_to_the_hosts_that_see_its_watch(shown: Shown) -> None:
+    config = shown.site.project.config
+    (watch,) = config.watch
+    seen = config.model_copy(update={"watch": (watch.model_copy(update={"hosts": ("two", "one")}),)})
+    shown.site.project = replace(shown.site.project, config=seen)
+    shown.carbonation._project = shown.site.project
+
+    (request,) = ready(shown, "a.dat")
+
+    assert request.tags[QUEUE_TAG] == "one+two"

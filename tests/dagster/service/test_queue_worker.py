@@ -79,3 +79,14 @@ def test_a_run_that_comes_a_second_time_is_left_alone(
         args = ExecuteRunArgs(origin, run.run_id, instance.get_ref())
         queue_worker._taken(execute_job_args_packed=pack_value(args))
         assert [record.dagster_run.tags for record in instance.get_run_records()] == [{}]
+
+
+def test_a_worker_takes_what_any_host_may_have_and_what_leads_to_its_own(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(watch={"hosts": '["one", "two"]'}, archive={"hosts": '["two", "one", "x"]'})
+    found = {}
+    for host in ("one", "x"):
+        monkeypatch.setattr(queue_worker, "host_name", lambda name=host: name)
+        found[host] = queue_worker.queues_of(site.project)
+    assert found == {"one": ("dagster", "one", "one+two"), "x": ("dagster", "x")}
