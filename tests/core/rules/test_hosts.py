@@ -65,6 +65,6 @@ def test_a_host_is_called_as_hosts_are(tmp_path: Path) -> None:
     require_fault_of_config(
         tmp_path,
         WATCH + hosts("one host") + MAIN,
-        '[[watch]] "incoming": key "hosts" number 1: should be of letters, digits, "_", "-" and "." only, not '
-        '"one host"',
+        '[[watch]] "incoming": key "hosts" number 1: should be of letters, digits, "_", "-" and "." only, '
+        'not "one host"',
     )

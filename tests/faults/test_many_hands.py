@@ -1,0 +1,143 @@
+"""One site on several hosts: a head, and workers that take its runs from a queue, one of which is lost.
+
+Each worker has a host name and processes of its own, as on another machine: what
+it leaves behind can be told by its lease alone.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from carbonation_core.reports import workers
+from carbonation_dagster.defs.runs import FINISHED
+from carbonation_dagster.environment import DAGSTER_HOME
+from carbonation_dagster.instance.launcher import HOST_TAG
+from tests import databases
+from tests.dagster._helpers.running import COMMAND, make_project, parent_of, running
+from tests.faults._helpers import servers
+from tests.faults._helpers.burst import Bursts
+from tests.faults._helpers.disks import needs
+from tests.site import Site, SiteMaker
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+DAGSTER_YAML = Path(__file__).parents[2] / "deploy" / "celery" / "dagster.yaml"
+PAIRS = 100
+
+
+@pytest.fixture
+def postgresql() -> Iterator[None]:
+    with servers.postgresql():
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """DAGSTER_HOME as deploy/celery has it, with a database and a broker."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(DAGSTER_YAML, home)
+    made = databases.fresh(tmp_path)
+    with servers.redis() as broker:
+        for name, value in {
+            "CARBONATION_BROKER": broker,
+            "DAGSTER_PG_USERNAME": made.username or "",
+            "DAGSTER_PG_PASSWORD": "",
+            "DAGSTER_PG_HOST": made.host or "",
+            "DAGSTER_PG_PORT": str(made.port),
+            "DAGSTER_PG_DATABASE": made.name,
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield home
+
+
+@dataclass
+class Hand:
+    """A worker on a host."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lose(self) -> None:
+        """All its processes end at once, as with its power."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Its exit code after SIGTERM."""
+        (worker,) = (
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdecimal() and parent_of(int(entry.name)) == self.process.pid
+        )
+        os.kill(worker, signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextmanager
+def hand(site: Site, home: Path, host: str) -> Iterator[Hand]:
+    config = ("-c", str(site.directory / "config.toml"), "worker", "--slots", "1")
+    apart = ("unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
+    named = ("sh", "-c", 'hostname "$0"; exec "$@"', host)
+    log = site.directory / f"{host}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*apart, *named, *COMMAND, *config],
+            env={**os.environ, DAGSTER_HOME: str(home)},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Hand(process, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_is_lost_in_a_burst_costs_a_minute_and_nothing_else(
+    postgresql: None, make: SiteMaker, home: Path
+) -> None:
+    done = subprocess.run(["unshare", "--uts", "--pid", "--fork", "true"], check=False)
+    needs(done.returncode == 0, "namespaces of its own for host names and processes")
+    site = make_project(
+        make, "pairs", service={"site": '"north"', "groups_per_run": "10", "single_group_runs": "0"}
+    )
+    bursts = Bursts(site)
+
+    def hosts() -> set[str]:
+        return {one.host for one in workers.known(site.project)}
+
+    def at_work_on(host: str) -> bool:
+        started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={HOST_TAG: host})
+        return bool(instance.get_runs(started))
+
+    with (
+        running(site, "--no-ui", home=home) as head,
+        hand(site, home, "one") as one,
+        hand(site, home, "two") as two,
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        head.wait_for(lambda: hosts() == {"one", "two"})
+        bursts.deliver("burst", PAIRS)
+        head.wait_for(lambda: bursts.archived() >= PAIRS and at_work_on("one"))
+        one.lose()
+        seconds = head.wait_for(bursts.is_done, 150)
+        print(f"all archived {seconds:.0f} s after the loss")
+        bursts.require_once_each()
+
+        head.wait_for(lambda: all(run.status in FINISHED for run in instance.get_runs()))
+        records = instance.get_runs()
+        assert {run.tags[HOST_TAG] for run in records if run.is_success} == {"one", "two"}
+        failed = [run.tags[HOST_TAG] for run in records if not run.is_success]
+        assert failed in ([], ["one"])
+
+        assert two.stop() == 0
+        assert hosts() == {"one"}
