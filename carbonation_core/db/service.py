@@ -16,6 +16,7 @@ _TIMES = frozenset({"counted_at", "last_new", "board_due_at"})  # of a watch's d
 
 SERVICE, PASS = "service", "pass"  # who does the work of a site: a service, or a pass by cron or by hand
 WORKER = "worker"  # takes runs of a service from a queue, on any host
+STANDBY = "standby"  # a service that waits, as another host is the head of its site
 
 
 @dataclass(frozen=True, slots=True)

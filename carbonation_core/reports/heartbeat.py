@@ -13,7 +13,7 @@ from carbonation_core.process import host_name, is_dead, this_process
 from carbonation_core.project import Project, release
 
 SERVICE, PASS = service.SERVICE, service.PASS
-WORKERS = (SERVICE, PASS, service.WORKER)  # parts of which each host has its own
+WORKERS = (SERVICE, PASS, service.WORKER, service.STANDBY)  # parts of which each host has its own
 _OF_SERVICE = "service:"  # what the names of its parts begin with
 
 
@@ -192,5 +192,7 @@ def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -
     service.forget(connection, _OF_SERVICE, site, host)
     for one in service.parts(connection, site):
         is_over = one.is_silent(now) or not one.details.get("running")
-        if (one.part == SERVICE and one.host != host) or (one.part == service.WORKER and is_over):
+        if (one.part == SERVICE and one.host != host) or (
+            one.part in (service.WORKER, service.STANDBY) and is_over
+        ):
             service.forget(connection, one.part, site, one.host)

@@ -239,9 +239,9 @@ def _standing(worker: Worker | None) -> str:
 
 
 def sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: datetime) -> Iterator[AtWork]:
-    """Who works, on which host of which site."""
+    """Who works, or stands by, on which host of which site."""
     for part in said:
-        if not part.site or part.part not in (heartbeat.SERVICE, heartbeat.PASS):
+        if not part.site or part.part not in (heartbeat.SERVICE, heartbeat.PASS, service.STANDBY):
             continue
         state, age = _standing(heartbeat.worker(part)), now - part.last_heartbeat
         is_service = part.part == heartbeat.SERVICE
@@ -249,6 +249,8 @@ def sites(said: Iterable[PartState], owned: Mapping[str, Sequence[str]], now: da
         is_silent = (state != "ended" or not is_service) and part.is_silent(now)
         if is_silent and is_service and state == "runs":
             state = "silent"
+        elif part.part == service.STANDBY and state == "runs":
+            state = "silent" if part.is_silent(now) else "waits"
         which = tuple(owned.get(part.site, ()))
         yield AtWork(part.site, part.host, part.part, state, is_silent, part.last_heartbeat, age, which)
 

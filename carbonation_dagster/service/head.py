@@ -4,12 +4,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 from carbonation_core import head
+from carbonation_core.db.service import STANDBY
 from carbonation_core.errors import DatabaseError
 from carbonation_core.process import host_name, this_process
 from carbonation_core.project import Project
+from carbonation_core.reports import heartbeat
 from carbonation_core.text import shown
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ class Head:
         self._is_needed = head.has_lease(project)
         self._until = float("-inf")
         self._obstacle: str | None = None
+        self._word_due = float("-inf")
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="head", daemon=True)
 
@@ -59,7 +63,9 @@ class Head:
             return
         if held.holder == self._me:
             self._until, self._obstacle = asked + head.LEASE.total_seconds(), None
+            self._wait_no_more()
             return
+        self._say_waiting()
         self._until = float("-inf")
         site = project.config.service.site_name
         self._obstacle = f"host {held.host} is the head of site {site} since {shown(held.since)}"
@@ -84,6 +90,21 @@ class Head:
                 log.exception("whether this service is the head of its site could not be asked")
             self._done.wait(PACE if self.is_ours else WAITING_PACE)
         try:
+            self._wait_no_more()
             head.let_go(self._project, self._me)
         except DatabaseError as error:
             log.warning("another host has to wait until the lease of this one ends: %s", error)
+
+    def _say_waiting(self) -> None:
+        """Have `carbonation status` show that this host stands by."""
+        now, interval = self._monotonic(), self._project.config.service.heartbeat_interval
+        if now >= self._word_due:
+            with suppress(DatabaseError):  # the next one will be heard
+                heartbeat.beat(self._project, STANDBY)
+            self._word_due = now + interval.total_seconds()
+
+    def _wait_no_more(self) -> None:
+        if self._word_due > float("-inf"):
+            self._word_due = float("-inf")
+            with suppress(DatabaseError):
+                heartbeat.forget(self._project, STANDBY)

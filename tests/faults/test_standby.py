@@ -1,6 +1,7 @@
 """A second service of the same site waits, and goes on when the first one dies."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -19,12 +20,12 @@ CODE = "from carbonation_dagster.cli import main; main()"
 
 
 @contextmanager
-def service(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
+def service(desk: Desk, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     with (desk.directory / "service.log").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, "run", "--no-ui"],
             cwd=desk.directory,
-            env=desk.environment(),
+            env=desk.environment() | variables,
             stderr=output,
         )
     try:
@@ -69,8 +70,11 @@ def test_the_head_is_killed_and_the_other_goes_on(tmp_path: Path) -> None:
         head = stack.enter_context(service(one))
         deliver(one, "run1", "lidar", 1)
         wait_for(one, lambda: is_archived("run1"), 90)
-        standby = stack.enter_context(service(two))
-        wait_for(two, lambda: "Carbonation waits: host" in said(two), 60)
+        systemd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        standby = stack.enter_context(service(two, NOTIFY_SOCKET=str(tmp_path / "notify")))
+        assert systemd.recv(1000).startswith(b"READY=1\nSTATUS=waits: host ")
         assert "is the head of site" in said(two)
 
         head.kill()

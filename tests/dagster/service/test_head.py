@@ -4,6 +4,7 @@ import pytest
 
 from carbonation_core import head
 from carbonation_core.errors import DatabaseError
+from carbonation_core.reports.status import status
 from carbonation_dagster.service.head import TO_STOP, Head
 from tests.site import Site
 
@@ -40,9 +41,11 @@ def test_it_is_none_before_it_has_asked_and_while_another_is(ours: Head, site: S
     ours.ask()
     assert not ours.is_ours
     assert "is the head of site" in str(ours.obstacle)
+    assert [(one.part, one.state) for one in status(site.project).sites] == [("standby", "waits")]
     head.let_go(site.project, "elsewhere/1/1#service")
     ours.ask()
     assert (ours.is_ours, ours.obstacle) == (True, None)
+    assert status(site.project).sites == ()
 
 
 def test_a_head_that_is_not_heard_ends_before_another_may_begin(
