@@ -33,6 +33,7 @@ class Front:
         self._systemd = Systemd()
         self._stop_asked = False
         self._reread_asked = False
+        self._has_worked = False
 
     def run(self) -> None:
         """Start everything and keep it until a signal comes; raises `ServiceError` when that is no use."""
@@ -61,7 +62,7 @@ class Front:
         if self._stop_asked:
             self._systemd.stopping()
             return False
-        if said is not None:  # which may have taken days
+        if said is not None or self._has_worked:  # days ago, perhaps
             self._project = open_project(self._project.config.path)
             self._service_log.configure(self._project.config)
             head.follow(self._project)
@@ -70,6 +71,7 @@ class Front:
 
     def _work(self, own: OwnFiles, head: Head) -> None:
         """Run everything until a signal comes, or another host may begin."""
+        self._has_worked = True
         with started(self._project, self._ui, self._service_log, own, lambda: self._stop_asked) as parts:
             try:
                 self._keep(parts, head)
