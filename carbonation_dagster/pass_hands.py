@@ -24,7 +24,7 @@ from carbonation_core.logs import records
 from carbonation_core.pipeline.claim import Offer
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
-from carbonation_dagster.instance.pool import may_fork
+from carbonation_dagster.instance.forks import may_fork
 from carbonation_dagster.instance.storages import close_kept
 
 WORTH = 100  # groups; a fork for fewer costs more than it saves

@@ -9,6 +9,7 @@ when it changes.
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -31,6 +32,7 @@ SOCKET = "workers.socket"  # in DAGSTER_HOME
 LONGEST_WORD = 1 << 16  # bytes
 PATIENCE = 5.0  # seconds; a pool that is renewed is back in three
 STEP = 0.1  # seconds between two tries
+LISTENING = "CARBONATION_WORKERS_SOCKET"  # the socket that this process goes on with when it begins anew
 HOST_TAG = "carbonation/host"  # where a run is executed
 WORKER_TAG = ".dagster/carbonation_worker"  # which process executes a run; hidden in the UI
 
@@ -72,6 +74,28 @@ def _asked(home: Path, question: Mapping[str, Any], streams: Sequence[int]) -> d
     if not answer:
         raise ConnectionResetError("ended without an answer")
     return {**json.loads(answer), **({"handle": handles[0]} if handles else {})}
+
+
+def is_gone(asking: socket.socket) -> bool:
+    """Whether who asked has given up."""
+    poll = select.poll()
+    poll.register(asking, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def listening_at(home: Path) -> socket.socket:
+    """The socket of this home, ours from before or a new one."""
+    kept = os.environ.pop(LISTENING, None)
+    if kept is not None:
+        return socket.socket(fileno=int(kept))
+    directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    with suppress(FileNotFoundError):
+        os.unlink(SOCKET, dir_fd=directory)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(f"/proc/self/fd/{directory}/{SOCKET}")
+    os.close(directory)
+    listening.listen(128)
+    return listening
 
 
 class WarmRunLauncher(DefaultRunLauncher):

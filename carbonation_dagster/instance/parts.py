@@ -7,7 +7,6 @@ each that is started by itself. Forks share the pages that none of them writes t
 import logging
 import os
 import runpy
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,14 +35,6 @@ class Begins(BaseException):
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         return cls(question["part"], question["directory"])
-
-
-def forget_parent() -> None:
-    """Heed signals as a process does that was started anew."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def become(part: Begins) -> None:

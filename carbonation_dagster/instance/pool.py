@@ -12,25 +12,35 @@ import importlib
 import json
 import logging
 import os
-import select
 import selectors
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import dagster as dg
 
+from carbonation_core.config.loading import load_config
+from carbonation_core.errors import CarbonationError
 from carbonation_core.process import name_of
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.instance import parts, storages, worker
-from carbonation_dagster.instance.launcher import LONGEST_WORD, SOCKET
+from carbonation_dagster.instance.forks import (
+    Start,
+    apart,
+    ended_child,
+    forget_parent,
+    forked,
+    how,
+    may_fork,
+    spawned,
+)
+from carbonation_dagster.instance.launcher import LISTENING, LONGEST_WORD, is_gone, listening_at
 from carbonation_dagster.instance.stamps import (
     files_behind,
     files_loaded,
@@ -43,12 +53,10 @@ MOST_RUNS = 50  # of one worker, after which it is renewed: plugins leak
 MOST_GROWTH = 200 * 2**20  # bytes, the same
 IDLE = 60.0  # seconds without a run, after which a worker ends
 MOST_STREAMS = 3  # that a part is given
+PATIENCE = 1.0  # seconds that a run waits for a worker that is about to be free, before it gets another
 LOOKS = 1.0  # seconds between two looks at what is loaded
-LISTENING = "CARBONATION_WORKERS_SOCKET"  # the socket that this process goes on with when it begins anew
 
 log = logging.getLogger(__name__)
-
-Start = Callable[[socket.socket, Sequence[socket.socket]], int]
 
 
 @dataclass
@@ -62,12 +70,21 @@ class Kept:
     idle_since: float = field(default_factory=time.monotonic)
 
 
+@dataclass
+class Waiting:
+    """Who asked for a worker when as many as there are slots were busy."""
+
+    asking: socket.socket
+    run_id: str
+    until: float = field(default_factory=lambda: time.monotonic() + PATIENCE)
+
+
 class Pool:
     """Workers, and the questions about them.
 
     `start` makes a worker for one end of a socket, without the others, and returns
     its pid; `report` tells Dagster of a run whose worker has died. Parts of the
-    service are forked where this process `forks`.
+    service are forked where this process `forks`. There are rarely more workers than `slots`.
     """
 
     def __init__(
@@ -78,12 +95,15 @@ class Pool:
         is_outdated: Callable[[], bool] = lambda: False,
         trouble: str | None = None,
         forks: bool = True,
+        slots: int = 1,
     ) -> None:
         self.stops = False
         self.trouble = trouble  # why no run can be executed
         self._listening, self._start, self._report = listening, start, report
         self._is_outdated, self._forks = is_outdated, forks
+        self._slots = slots
         self._workers: dict[int, Kept] = {}
+        self._waiting: list[Waiting] = []
         self._ended: dict[int, int] = {}  # exit codes of what was no worker, by pid
         # By poll(2): what epoll(7) watches would be one with that of the processes forked.
         self._selector = selectors.PollSelector()
@@ -97,13 +117,16 @@ class Pool:
         looked, over = time.monotonic(), False
         with self._woken_by_signals():
             while not self.stops and not over:
-                for key, _ in self._selector.select(LOOKS):
+                for key, _ in self._selector.select(PATIENCE if self._waiting else LOOKS):
                     key.data(key.fileobj)
                 self._bury()
+                self._answer_waiting()
                 if time.monotonic() - looked > LOOKS:
                     looked, over = time.monotonic(), self._is_outdated()
                 self._let_go(lambda kept: time.monotonic() - kept.idle_since > IDLE)
             self._let_go(lambda kept: True)
+        for one in self._waiting:
+            one.asking.close()  # they ask again
 
     def wait_for_runs(self) -> None:
         """Answer nobody any more, and wait until every worker has ended.
@@ -141,11 +164,14 @@ class Pool:
             word, streams, _, _ = socket.recv_fds(asking, LONGEST_WORD, MOST_STREAMS, socket.MSG_CMSG_CLOEXEC)
             try:
                 question = json.loads(word or b"{}")
-                if _is_gone(asking):
+                if is_gone(asking):
                     return  # it waited too long, and has had the run executed otherwise
                 if question.keys() & {"run", "part"} and self._is_outdated():
                     return  # no answer: whoever asks does so again, and is heard by what comes next
-                if "part" in question and self._forks:
+                if "run" in question and self._is_full(question["run"]):
+                    # A batch is done a moment before its run is, and the next one comes at once.
+                    self._waiting.append(Waiting(asking.dup(), question["run"]))
+                elif "part" in question and self._forks:
                     self._fork_part(asking, question, streams)
                 else:
                     asking.send(json.dumps(self._answer_to(question)).encode())
@@ -153,11 +179,25 @@ class Pool:
                 for stream in streams:
                     os.close(stream)
 
+    def _is_full(self, run_id: str) -> bool:
+        at_work = [kept.run_id for kept in self._workers.values()]
+        return len(at_work) >= self._slots and None not in at_work and run_id not in at_work
+
+    def _answer_waiting(self) -> None:
+        for one in list(self._waiting):
+            if time.monotonic() < one.until and self._is_full(one.run_id):
+                continue
+            self._waiting.remove(one)
+            with one.asking as asking, suppress(OSError):
+                if not is_gone(asking):
+                    asking.send(json.dumps(self._answer_to({"run": one.run_id})).encode())
+
     def _fork_part(self, asking: socket.socket, question: dict[str, Any], streams: Sequence[int]) -> None:
         pid = os.fork()
         if pid == 0:
-            parts.forget_parent()
-            for other in (self._listening, *(kept.to for kept in self._workers.values())):
+            forget_parent()
+            others = [*(kept.to for kept in self._workers.values()), *(one.asking for one in self._waiting)]
+            for other in (self._listening, *others):
                 other.close()
             raise parts.Begins.asked(question, streams)
         handle = os.pidfd_open(pid)
@@ -174,7 +214,8 @@ class Pool:
         if "ended" in question:
             self._bury()
             return {"code": self._ended.pop(question["ended"], None)}
-        return {"pid": os.getpid(), "workers": {kept.pid: kept.run_id for kept in self._workers.values()}}
+        workers = {kept.pid: kept.run_id for kept in self._workers.values()}
+        return {"pid": os.getpid(), "workers": workers, "waiting": [one.run_id for one in self._waiting]}
 
     def _given(self, run_id: str) -> str:
         """A worker that has the run now: one that is idle, else another.
@@ -200,6 +241,7 @@ class Pool:
         with theirs:
             # A worker that held the other ends would not see that the pool is gone.
             others = [self._listening, ours, *(kept.to for kept in self._workers.values())]
+            others += [one.asking for one in self._waiting]
             kept = Kept(self._start(theirs, others), ours)
         self._workers[kept.pid] = kept
         self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(kept))
@@ -245,7 +287,7 @@ class Pool:
             kept.run_id = ""  # it gets no run any more
 
     def _bury(self) -> None:
-        while (ended := _ended_child()) is not None:
+        while (ended := ended_child()) is not None:
             pid, status = ended
             kept = self._workers.pop(pid, None)
             if kept is None:  # a part, or what has reported, or one of before this process began anew
@@ -255,7 +297,7 @@ class Pool:
                 self._hear_last(kept)
                 self._close(kept)
             if kept.run_id:
-                self._report(kept.run_id, f"the process of the run {_how(status)}")
+                self._report(kept.run_id, f"the process of the run {how(status)}")
 
     def _hear_last(self, kept: Kept) -> None:
         with suppress(OSError, ValueError):
@@ -263,78 +305,6 @@ class Pool:
             done = json.loads(kept.to.recv(LONGEST_WORD))
             kept.run_id = None
             self._report_fault(done)
-
-
-def _is_gone(asking: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(asking, select.POLLRDHUP)
-    return bool(poll.poll(0))
-
-
-def _ended_child() -> tuple[int, int] | None:
-    try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return (pid, status) if pid else None
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-
-
-def forked(serve: Callable[[socket.socket], None]) -> Start:
-    """How to start a worker that has all that this process has loaded."""
-
-    def start(to: socket.socket, others: Sequence[socket.socket]) -> int:
-        def work() -> None:
-            for other in others:
-                other.close()
-            serve(to)
-
-        pid = os.fork()
-        if pid == 0:
-            _do_and_end(work)
-        return pid
-
-    return start
-
-
-def apart(report: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    """The same in a process of its own: a locked storage takes half a minute, and the pool is to answer."""
-
-    def report_apart(run_id: str, why: str) -> None:
-        if os.fork() == 0:
-            _do_and_end(lambda: report(run_id, why))
-
-    return report_apart
-
-
-def _do_and_end(work: Callable[[], None]) -> NoReturn:
-    """All that a forked process does."""
-    code = 1
-    try:
-        parts.forget_parent()
-        work()
-        code = 0
-    except BaseException:
-        log.exception("a process of the pool ended by a fault of its own")
-    finally:
-        logging.shutdown()
-        os._exit(code)  # what the parent is to do at its end is not ours
-
-
-def _spawn(to: socket.socket, others: Sequence[socket.socket]) -> int:
-    to.set_inheritable(True)  # the others are not
-    command = [sys.executable, "-m", worker.__name__, str(to.fileno())]
-    return os.posix_spawn(sys.executable, command, os.environ)
-
-
-def may_fork() -> bool:
-    """Whether loading left this process without threads, which a fork would not have."""
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    return threads == 1 and threading.active_count() == 1
 
 
 def _report_to(instance_home: str) -> Callable[[str, str], None]:
@@ -352,19 +322,12 @@ def _report_to(instance_home: str) -> Callable[[str, str], None]:
     return report
 
 
-def listening_at(home: Path) -> socket.socket:
-    """The socket of this home, ours from before or a new one."""
-    kept = os.environ.pop(LISTENING, None)
-    if kept is not None:
-        return socket.socket(fileno=int(kept))
-    directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    with suppress(FileNotFoundError):
-        os.unlink(SOCKET, dir_fd=directory)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(f"/proc/self/fd/{directory}/{SOCKET}")
-    os.close(directory)
-    listening.listen(128)
-    return listening
+def slots() -> int:
+    """How many runs there are at a time, as the configuration in force says."""
+    try:
+        return load_config().service.slots
+    except CarbonationError:
+        return 1
 
 
 def warm() -> None:
@@ -395,9 +358,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     forks, report = may_fork(), _report_to(home)
-    start = forked(worker.serve) if forks else _spawn
+    start = forked(worker.serve) if forks else spawned
     report = apart(report) if forks else report
-    pool = Pool(listening, start, report, lambda: stamps_of(files) != loaded, trouble, forks)
+    pool = Pool(listening, start, report, lambda: stamps_of(files) != loaded, trouble, forks, slots())
 
     def stop(number: int, frame: object) -> None:
         pool.stops = True

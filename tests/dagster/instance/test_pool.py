@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_ending_a_run_ends_that_run_alone(pool: Running) -> None:
     wait_for(lambda: set(pool.workers().values()) == {None})
     assert not (pool.home / "wait-2.interrupted").exists()
     assert pool.workers().keys() == before.keys()  # its worker lives on
+
+
+def test_a_run_waits_a_moment_for_a_worker_when_all_slots_are_taken(tmp_path: Path) -> None:
+    pool = Running(tmp_path, SLOTS="1", PATIENCE="60")
+    try:
+        pool.ask(run="wait-1")
+        pool.read("wait-1")
+        (only,) = pool.workers()
+        with ThreadPoolExecutor(1) as threads:
+            second = threads.submit(pool.run, "see-1")
+            wait_for(lambda: pool.ask()["waiting"] == ["see-1"])
+            (tmp_path / "wait-1.end").touch()
+            assert second.result()["pid"] == int(only)
+        pool.stop()
+    finally:
+        pool.process.kill()
+        pool.process.wait()
 
 
 def test_whoever_asks_twice_for_a_run_gets_the_worker_that_has_it(pool: Running) -> None:

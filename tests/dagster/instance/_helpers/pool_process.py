@@ -11,7 +11,9 @@ from pathlib import Path
 
 from carbonation_core.logs import records
 from carbonation_dagster.instance import parts, pool
-from carbonation_dagster.instance.pool import Pool, apart, forked, listening_at
+from carbonation_dagster.instance.forks import apart, forked
+from carbonation_dagster.instance.launcher import listening_at
+from carbonation_dagster.instance.pool import Pool
 from carbonation_dagster.instance.worker import Worker
 
 HOME = Path(sys.argv[1])
@@ -83,10 +85,11 @@ def serve(to: socket.socket) -> None:
 
 
 def main() -> None:
-    """The pool, until SIGTERM; MOST_RUNS, IDLE and FORKS come from the environment."""
+    """The pool, until SIGTERM; what tests set comes from the environment."""
     records.begin(logging.INFO, records.ToStandardError())
     pool.MOST_RUNS = int(os.environ.get("MOST_RUNS", pool.MOST_RUNS))
     pool.IDLE = float(os.environ.get("IDLE", pool.IDLE))
+    pool.PATIENCE = float(os.environ.get("PATIENCE", pool.PATIENCE))
     listening = listening_at(HOME)
     there = Pool(
         listening,
@@ -94,6 +97,7 @@ def main() -> None:
         apart(report),
         (HOME / "outdated").exists,
         forks=os.environ.get("FORKS", "yes") == "yes",
+        slots=int(os.environ.get("SLOTS", "2")),
     )
 
     def stop(number: int, frame: object) -> None:
