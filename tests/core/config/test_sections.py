@@ -1,10 +1,10 @@
-"""What a table of config.toml says of paths, by itself."""
+"""What a table of config.toml says of paths and addresses, by itself."""
 
 from typing import Any
 
 import pytest
 
-from carbonation_core.config.sections import Archive, Watch
+from carbonation_core.config.sections import Archive, MetricsSection, Watch
 
 
 def watch(**keys: Any) -> Watch:
@@ -80,3 +80,27 @@ def test_a_root_is_spelled_as_text() -> None:
 )
 def test_what_a_destination_names_itself_is_no_part_below_it(destination: str, path: str, below: str) -> None:
     assert archive(destination).below(path) == below
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("localhost:65535", ("localhost", 65535)),
+        ("[::1]:9464", ("::1", 9464)),
+        (None, None),
+    ],
+)
+def test_metrics_listen_on_the_loopback_address_unless_another_is_named(
+    listen: str | None, address: tuple[str, int] | None
+) -> None:
+    assert MetricsSection(listen=listen).address == address
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "0", "65536", ":9464", "127.0.0.1", "127.0.0.1:", "::1:9464", "a b:1"]
+)
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    with pytest.raises(ValueError, match=r"is no address of the form \"127.0.0.1:9464\""):
+        MetricsSection(listen=listen)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
+from carbonation_core.db import meters, tallies
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import ArchiveCopy, Batch, FeedEntry, FileComponent
+from carbonation_core.lifecycle import Outcome
 from tests.dagster._helpers.running import Running
 from tests.site import Site
 
@@ -66,15 +68,17 @@ class Bursts:
             return int(connection.execute(query).scalar_one())
 
     def require_once_each(self) -> None:
-        """Nothing is lost, wrong or doubled: on disk, among the copies, and in the feed."""
+        """Nothing is lost, wrong or doubled: on disk, among the copies, in the feed, and as it is told."""
         assert self.site.archived() == self.delivered
         with reading(self.site.project.engine) as connection:
             live = list(connection.execute(select(ArchiveCopy.path).where(ArchiveCopy.path_key.is_not(None))))
+            done = meters.done(tallies.by_watch(connection)["incoming"])
         assert len(live) == len({path for (path,) in live}) == len(self.delivered)
         feed = Counter(self.site.feed())
         groups = {name.rpartition(".")[0] for name in self.delivered}
         once = Counter({(key, "completed"): 1 for key in groups})
         assert feed == once + Counter({(key, "replaced"): times for key, times in self.again.items()})
+        assert done.outcomes[Outcome.ARCHIVED] == sum(done.took) == feed.total()
 
 
 def hurt(service: Running, victim: str, within: float = 150) -> float:
