@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Mapping
 from types import FrameType
@@ -18,7 +19,7 @@ from billiard.exceptions import WorkerLostError
 from billiard.util import get_logger
 from celery import Celery, signals
 from celery.apps.worker import Worker
-from celery.exceptions import SecurityWarning
+from celery.exceptions import Reject, SecurityWarning
 from celery.worker import state
 from dagster._cli.api import _execute_run_command_body
 from dagster._grpc.types import ExecuteRunArgs
@@ -48,6 +49,7 @@ from carbonation_dagster.service.systemd import Systemd
 
 MOST_RUNS = 50  # of one child, after which it is renewed
 LOOKS = 1.0  # seconds between two looks at how many runs there are
+PAUSE = 2.0  # seconds after which a run goes back into its queue that could not even be begun
 SHARED = "dagster"  # the queue of runs that any host may execute
 
 log = logging.getLogger(__name__)
@@ -149,8 +151,17 @@ def _run_of(packed: Mapping[str, Any]) -> str:
 
 
 def _taken(**packed: Any) -> None:
-    """Execute a run, in a child."""
+    """Execute a run, in a child; what cannot be executed now, as the database is away, goes back."""
     run_id = _run_of(packed)
+    try:
+        _execute(run_id)
+    except Exception as error:
+        log.warning("run %s goes back into its queue: %s: %s", run_id, type(error).__name__, error)
+        time.sleep(PAUSE)
+        raise Reject(error, requeue=True) from error
+
+
+def _execute(run_id: str) -> None:
     with as_it_was(), capture_interrupts(), dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         if run is None or run.status is not dg.DagsterRunStatus.STARTING:

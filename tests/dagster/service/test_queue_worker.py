@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from celery.exceptions import Reject
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 
@@ -90,3 +91,18 @@ def test_a_worker_takes_what_any_host_may_have_and_what_leads_to_its_own(
         monkeypatch.setattr(queue_worker, "host_name", lambda name=host: name)
         found[host] = queue_worker.queues_of(site.project)
     assert found == {"one": ("dagster", "one", "one+two"), "x": ("dagster", "x")}
+
+
+def test_a_run_that_cannot_be_begun_goes_back_into_its_queue(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(run_id: str) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(queue_worker, "_execute", fail)
+    monkeypatch.setattr(queue_worker, "PAUSE", 0.0)
+    monkeypatch.setattr(queue_worker, "_run_of", lambda packed: "one")
+    with pytest.raises(Reject) as rejected:
+        queue_worker._taken()
+    assert rejected.value.requeue
+    assert "run one goes back into its queue: OSError: the database is away" in caplog.text
