@@ -214,7 +214,7 @@ def _effects(facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Iterator[Effect]
         else:
             effect = _of_absent(component, facts)
         if effect is None and _is_judged_again(component, facts):
-            effect = _effect(component, Event.RULES_CHANGED, "the rules changed")
+            effect = _judged_anew(component, facts, Event.RULES_CHANGED, "the rules changed")
         if effect is not None:
             yield effect
 
@@ -238,7 +238,7 @@ def _of_found(
         reason = "its source was not removed when it was moved"
         return _of_changed(component, entry, facts, reason)
     if _is_due_alone(component, facts.now):
-        return _effect(component, Event.RECHECKED)
+        return _judged_anew(component, facts, Event.RECHECKED)
     return None
 
 
@@ -332,6 +332,12 @@ def _effect(
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> Effect:
     return Effect(component.source_path, change=Change(component, event, reason, values))
+
+
+def _judged_anew(component: Component, facts: Facts, event: Event, reason: str | None = None) -> Effect:
+    """The next look judges it, which need not be waited for."""
+    wait = max(timedelta(0), _settles_in(component, facts))
+    return replace(_effect(component, event, reason), settles_in=wait)
 
 
 def _quiet(path: str, entry: Seen, facts: Facts) -> timedelta:

@@ -23,7 +23,7 @@ from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service.home import prepare_home
 from tests.dagster._helpers.passes import QUICK, ROOT, last_word, run_once, statuses_of_runs
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
-from tests.site import PLUGIN, Site, SiteMaker, touch
+from tests.site import PAIRS, PLUGIN, Site, SiteMaker, touch
 
 pytestmark = pytest.mark.usefixtures("no_home_of_others")
 
@@ -255,6 +255,14 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(once: Site) -> None
     gone = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
     assert (gone.exit_code, gone.stdout) == (1, "")
     assert gone.stderr.startswith(f"incoming: {once.incoming}: cannot be looked at: No such file")
+
+
+def test_other_rules_hold_in_the_pass_that_finds_them(once: Site) -> None:
+    once.set_rules(PAIRS.replace("pairs", "single"))
+    once.deliver("run1.dat")
+    assert last_word(once)[1].startswith("nothing was ready; 1 group waits for .json")
+    once.set_rules("[single]\n")
+    assert last_word(once) == (0, "1 group: 1 archived")
 
 
 def test_a_dry_run_counts_what_is_archived_and_names_the_rest(once: Site) -> None:
