@@ -34,7 +34,7 @@ Action = Literal["copy", "move", "hardlink", "symlink"]
 OnConflict = Literal["error", "version"]
 Durability = Literal["batch", "file", "none"]
 Verify = Literal["written", "read"]
-Occasion = Literal["run_failure", "check_failure"]
+Occasion = Literal["run_failure", "check_failure", "arrival"]
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 Driver = Literal[
     "sqlite",
@@ -270,7 +270,9 @@ class NotifySection(Section):
     """Who is told of runs that fail, and of checks that begin to fail."""
 
     on: tuple[Occasion, ...] = Field(
-        ("run_failure", "check_failure"), strict=False, description="of what; an empty array: of nothing"
+        ("run_failure", "check_failure", "arrival"),
+        strict=False,
+        description="of what; an empty array: of nothing",
     )
     log: bool = Field(True, description="a line each in the service's log")
     command: tuple[Argument, ...] = Field(

@@ -6,17 +6,19 @@ that a cursor which stands on an entry of the time before is found out.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select
+from sqlalchemy import and_, exists, func, insert, or_, select
+from sqlalchemy.orm import aliased
 
 from carbonation_core.db.catalog import default_columns, table_of
 from carbonation_core.db.engine import Connection
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import count_up
-from carbonation_core.db.models import ExpectedArrival, FeedEntry, FileBase
+from carbonation_core.db.models import ExpectedArrival, FeedEntry, FileBase, Group
 from carbonation_core.db.queries import rows_of
 from carbonation_core.errors import QueryError
 from carbonation_core.lifecycle import OF_COMPLETE, FeedEvent
@@ -123,6 +125,47 @@ def entries(
         .limit(limit)
     )
     return list(rows_of(connection, statement, table, (*columns, *own)))
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalNews:
+    """What the feed tells of an expected arrival, and when that was."""
+
+    sequence: int
+    event: FeedEvent
+    at: datetime
+    watch_name: str
+    expectation: str
+    expected_at: datetime
+    group_key: str | None
+
+
+def of_arrivals(connection: Connection, after: int, end: int) -> list[ArrivalNews]:
+    """What became of expected arrivals after that entry; of one that was late not that it is missed, too."""
+    earlier = aliased(FeedEntry)
+    was_late = exists().where(
+        earlier.arrival_id == FeedEntry.arrival_id,
+        earlier.event == FeedEvent.LATE,
+        earlier.sequence < FeedEntry.sequence,
+    )
+    query = (
+        select(
+            FeedEntry.sequence,
+            FeedEntry.event,
+            FeedEntry.at,
+            FeedEntry.watch_name,
+            ExpectedArrival.expectation,
+            ExpectedArrival.at,
+            func.coalesce(Group.group_key, ExpectedArrival.group_key),
+        )
+        .join(ExpectedArrival, ExpectedArrival.id == FeedEntry.arrival_id)
+        .outerjoin(Group, Group.id == FeedEntry.group_id)
+        .where(FeedEntry.sequence > after, FeedEntry.sequence <= end)
+        .where(or_(FeedEntry.event != FeedEvent.MISSED, ~was_late))
+        .order_by(FeedEntry.sequence)
+    )
+    rows: Iterable[Any] = connection.execute(query)
+    return [ArrivalNews(sequence, FeedEvent(event), *rest) for sequence, event, *rest in rows]
 
 
 FEED = "feed"  # the counter whose row lock makes sequence order commit order

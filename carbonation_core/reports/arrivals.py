@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
-from carbonation_core.db import arrivals, service
+from carbonation_core.db import arrivals, feed, service
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.feed import ArrivalNews, feed_end
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.service import part_of_watch
 from carbonation_core.errors import QueryError
@@ -140,6 +141,14 @@ def needing_notice(project: Project, watch_name: str) -> list[Arrival]:
     still = board(project, watch_name, states=(ArrivalState.LATE, ArrivalState.INCOMPLETE))
     missed = board(project, watch_name, project.clock() - RECENT, states=(ArrivalState.MISSED,))
     return sorted([*still, *missed], key=lambda one: (one.expectation or "", one.expected_at or NEVER))
+
+
+def news(project: Project, after: int | None) -> tuple[list[ArrivalNews], int]:
+    """What became of expected arrivals after that entry of the feed, and its last one; None is now."""
+    with reading(project.engine) as connection:
+        end = feed_end(connection)
+        # One that is ahead is from before an earlier copy of the database was restored.
+        return feed.of_arrivals(connection, end if after is None else min(after, end), end), end
 
 
 def strips(project: Project, watch_name: str) -> list[Strip]:

@@ -33,9 +33,10 @@ class NotifyError(CarbonationError):
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that failed: a `run_failure` or a `check_failure`.
+    """Something that failed: a `run_failure`, a `check_failure`, or an `arrival`.
 
-    `name` is the run's id, or asset and name of the check; `url` leads to it in the UI, where that is known.
+    An arrival is late or missed, or came after all: then `is_over`. `name` is the run's id,
+    asset and name of the check, or watch and key; `url` leads to it in the UI, where that is known.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Failure:
     at: str
     url: str | None = None
     labels: Mapping[str, str] | None = None
+    is_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def message(failures: Sequence[Failure], service: str) -> dict[str, Any]:
     """What is sent: `text` for people, `failures` for programs. Long lists are cut, `number` is of all."""
     named = [_cut(one) for one in failures[:LONGEST_LIST]]
     more = len(failures) - len(named)
-    what = counted(len(failures), "failure")
+    over = sum(one.is_over for one in failures)
+    what = counted(len(failures) - over, "failure") if over < len(failures) else "no failure"
+    what += f", {over} came after all" if over else ""
     lines = [f"Carbonation, {service}: {what}"]
     lines += [f"- {one.title}: {one.reason}" + (f" {one.url}" if one.url else "") for one in named]
     if more:

@@ -1,4 +1,4 @@
-"""Sensors that tell somebody of runs that fail and of checks that begin to fail.
+"""Sensors that tell somebody of runs that fail, of checks that begin to fail, and of what is late.
 
 One for each place that messages go to, so that one which cannot be reached holds
 up no other and is told nothing twice. A tick takes all that failed since the last
@@ -16,13 +16,17 @@ from urllib.parse import quote
 import dagster as dg
 
 from carbonation_core.config.loading import Config
+from carbonation_core.db.feed import ArrivalNews
+from carbonation_core.delivery.board import NAMED
+from carbonation_core.lifecycle import FeedEvent
 from carbonation_core.project import Project
-from carbonation_core.reports import heartbeat, notify
+from carbonation_core.reports import arrivals, heartbeat, notify
 from carbonation_core.reports.notify import Failure
 from carbonation_core.text import counted, shown
 from carbonation_dagster.defs.messages import WHAT_TO_DO
 from carbonation_dagster.defs.naming import (
     AGREEMENT_CHECK,
+    ARRIVALS_CHECK,
     FAILED_GROUPS_CHECK,
     GROUP_KEY_TAG,
     GROUPS_TAG,
@@ -54,7 +58,7 @@ def _alert_sensor(target: str, config: Config, names: Names, *, start: bool) -> 
         name=names.named(f"notify_{target}"),
         minimum_interval_seconds=int(config.notify.interval.total_seconds()) or 1,
         default_status=dg.DefaultSensorStatus.RUNNING if start else dg.DefaultSensorStatus.STOPPED,
-        description=f"Tells of runs that fail and of checks that begin to fail: {TOLD[target]}.",
+        description=f"Tells of runs that fail, checks that begin to fail and late arrivals: {TOLD[target]}.",
     )
     def alert(
         context: dg.SensorEvaluationContext, carbonation: dg.ResourceParam[Carbonation]
@@ -95,10 +99,14 @@ def failures_since(
     if "check_failure" in wanted:
         # A group that fails fails its run, which says why: that is one message, and not three.
         of_runs = OF_FAILED_RUNS if "run_failure" in wanted else ()
+        told_by_itself = (*of_runs, *([ARRIVALS_CHECK] if "arrival" in wanted else []))
         new = [key for key in failing if key.to_user_string() not in before.get("checks", ())]
-        failures += [failing[key] for key in new if key.name not in of_runs]
+        failures += [failing[key] for key in new if key.name not in told_by_itself]
+    came, feed = arrivals.news(project, before.get("feed"))
+    if "arrival" in wanted:
+        failures += [_of_arrival(one, project.config, names, ui) for one in came]
     checks = sorted(key.to_user_string() for key in failing)
-    return failures, json.dumps({"since": since, "runs": runs_cursor, "checks": checks})
+    return failures, json.dumps({"since": since, "runs": runs_cursor, "checks": checks, "feed": feed})
 
 
 def _of_run(run: dg.DagsterRun, reason: str, at: float, ui: str | None) -> Failure:
@@ -110,6 +118,26 @@ def _of_run(run: dg.DagsterRun, reason: str, at: float, ui: str | None) -> Failu
     labels = {"job": run.job_name, **({"watch": of} if of else {})}
     return Failure(
         "run_failure", run.run_id, title, reason, _iso(at), ui and f"{ui}/runs/{run.run_id}", labels
+    )
+
+
+def _of_arrival(one: ArrivalNews, config: Config, names: Names, ui: str | None) -> Failure:
+    what = one.group_key or f"what is expected by {one.expectation}"
+    asset = names.delivery_key(one.watch_name).to_user_string()
+    # A watch may have gone from config.toml since.
+    severity = {
+        (watch.name, expect.label): expect.severity for watch in config.watch for expect in watch.expect
+    }.get((one.watch_name, one.expectation), "warn")
+    labels = {"watch": one.watch_name, "state": str(one.event), "severity": severity.upper()}
+    return Failure(
+        "arrival",
+        f"{one.watch_name}:{one.group_key or one.expectation}:{one.expected_at:%Y-%m-%dT%H:%MZ}",
+        f"{what} of {one.watch_name} {NAMED[one.event]}",
+        f"its time was {shown(one.expected_at)}",
+        _iso(one.at.timestamp()),
+        ui and f"{ui}/assets/{quote(asset)}?view=checks&checkDetail={ARRIVALS_CHECK}",
+        labels,
+        is_over=one.event is FeedEvent.ARRIVED,
     )
 
 
@@ -159,8 +187,9 @@ def _iso(at: float) -> str:
 def _to_log(config: Config, failures: Sequence[Failure]) -> None:
     for one in failures:
         known = {"run_id": one.name} if one.kind == "run_failure" else {}
-        # Groups that failed, and files that failed a check, have had their lines, one each, when they did.
-        is_said = one.reason.endswith(WHAT_TO_DO) or (one.labels or {}).get("check") == INTEGRITY_CHECK
+        # Groups that failed, files that failed a check, and arrivals have had their lines, one each.
+        is_said = one.reason.endswith(WHAT_TO_DO) or one.kind == "arrival"
+        is_said = is_said or (one.labels or {}).get("check") == INTEGRITY_CHECK
         level = logging.DEBUG if is_said else logging.ERROR
         log.log(level, "%s: %s", one.title, one.reason, extra={**known, **(one.labels or {})})
 

@@ -9,7 +9,7 @@ import pytest
 from carbonation_core.api import Database
 from carbonation_core.config.loading import load_config
 from carbonation_core.errors import ConfigError, QueryError
-from carbonation_core.reports.arrivals import Kept, board, excuse, needing_notice, strips
+from carbonation_core.reports.arrivals import Kept, board, excuse, needing_notice, news, strips
 from tests import databases
 from tests.site import PAIRS, Site, SiteMaker, open_site
 
@@ -147,6 +147,25 @@ def test_what_is_missed_and_comes_after_all_has_arrived(make: SiteMaker) -> None
     come(site, "st_202601011215.dat")
     assert states(site)["01 12:15"] == "arrived"
     assert events(site)[-1] == ("arrived", "st_202601011215.dat")
+
+
+def test_what_is_late_is_news_once_and_again_when_it_comes(make: SiteMaker) -> None:
+    site = expecting(make, STATION)
+    site.tick()
+    nothing, begin = news(site.project, None)
+    site.tick(40 * 60)
+    first, end = news(site.project, begin)
+    site.tick(15 * 60)  # what was late is missed
+    come(site, "st_202601011230.dat")
+    second, last = news(site.project, end)
+    told = [(str(one.event), one.group_key) for one in (*nothing, *first, *second)]
+    assert told == [
+        ("missed", "st_202601011215.dat"),
+        ("late", "st_202601011230.dat"),
+        ("late", "st_202601011245.dat"),
+        ("arrived", "st_202601011230.dat"),
+    ]
+    assert news(site.project, last + 1000) == ([], last)
 
 
 def test_gaps_are_filled_after_a_stop(make: SiteMaker) -> None:

@@ -13,7 +13,7 @@ from carbonation_dagster.defs import alert_sensors
 from carbonation_dagster.defs.resources import RESOURCE
 from tests.core.reports.test_notify import Hook
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION, Shown, show
-from tests.site import SiteMaker
+from tests.site import SINGLE, SiteMaker
 
 
 @pytest.fixture
@@ -150,6 +150,35 @@ def test_the_log_gets_a_line_for_what_has_none_yet(
     assert said.startswith(f"run {run[:8]} of watch_incoming (run7.dat) failed: the group failed: run7")
     assert any(one.getMessage().startswith("check integrity of incoming/catalog fails") for one in lines)
     assert lines[-1].getMessage() == "run run-2 failed: its process is gone"
+
+
+def test_an_arrival_is_told_once_when_it_is_late_and_once_when_it_comes_after_all(
+    make: SiteMaker, instance: dg.DagsterInstance, hook: Hook
+) -> None:
+    expect = '[{ every = "1h", within = "5m", severity = "error", group_key = "f_{start:%H}" }]'
+    section = f'[notify]\nwebhook = "{hook.url}"\n'
+    told = Told(show(make(SINGLE, watch={"expect": expect}, more=section + PLUGIN_SECTION), instance), hook)
+    site = told.shown.site
+    site.tick()
+    assert told.tick() == "nothing failed"
+    site.tick(3600 + 301)
+    assert told.tick() == "told of 1 failure"
+    (late,) = hook.got[0]["failures"]
+    assert (late["kind"], late["name"]) == ("arrival", "incoming:f_13:2026-01-01T13:00Z")
+    assert (late["title"], late["reason"]) == (
+        "f_13 of incoming is late",
+        "its time was 2026-01-01 13:00:00 UTC",
+    )
+    assert late["labels"] == {"watch": "incoming", "state": "late", "severity": "ERROR"}
+    site.tick(3600)  # it is missed now, which is no other failure; the next one is late
+    told.tick()
+    assert [one["title"] for one in hook.got[1]["failures"]] == ["f_14 of incoming is late"]
+    site.deliver("f_13")
+    site.settle()
+    told.tick()
+    assert hook.got[2]["text"].splitlines()[0].endswith("no failure, 1 came after all")
+    assert [one["is_over"] for one in hook.got[2]["failures"]] == [True]
+    assert told.tick() == "nothing failed"
 
 
 def test_only_what_is_asked_for_is_told(make: SiteMaker, instance: dg.DagsterInstance, hook: Hook) -> None:
