@@ -104,8 +104,9 @@ FAULTS = [
         WATCH + 'action = "move"\n' + ARCHIVE,
         (
             '[[watch]] "incoming": there is no key "action"; known: "archive", '
-            '"expect", "expect_every", "ignore_patterns", "name", "observer", "owners", "path", "patterns", '
-            '"recursive", "redelivery", "rules", "settle_seconds", "symlinks", "tags", "type", "url"'
+            '"expect", "expect_every", "hosts", "ignore_patterns", "name", "observer", "owners", "path", '
+            '"patterns", "recursive", "redelivery", "rules", "settle_seconds", "symlinks", "tags", "type", '
+            '"url"'
         ),
     ),
     (
