@@ -26,6 +26,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-ser
 LONGEST_REASON = 84  # characters
 MOST_LABELS = 8
 LONGEST_LABEL = 40  # of the width
+NBSP = "\N{NO-BREAK SPACE}"
 DAY_TALL, STRIP_TALL = 24, 46  # of a day's box, and of a strip with its dates
 TIMES = (0.1, 1, 10, 60, 600, 3600, 36_000, 86_400, 864_000, 8_640_000)  # seconds, on the scale of latency
 
@@ -114,9 +115,9 @@ def small_strips(strips: Sequence[Strip]) -> str:
             boxes[colour] = boxes.get(colour, "") + box
         drawn = "".join(f'<path fill="{colour}" d="{path}"/>' for colour, path in boxes.items())
         top = row * (STRIP_TALL + 24)
-        head = text(1, 14, one.expectation, INK) + _key(one)
-        marks.append(f'<g transform="translate(0 {top})">{head}</g>')
-        marks.append(f'<g transform="translate(0 {top + 22})">{drawn}{"".join(_ends(one))}</g>')
+        marks.append(f'<g transform="translate(0 {top})">{text(1, 14, one.expectation, INK)}</g>')
+        below = drawn + _key(one) + "".join(_ends(one))
+        marks.append(f'<g transform="translate(0 {top + 22})">{below}</g>')
     return svg(len(strips) * (STRIP_TALL + 24), marks, "expected arrivals by day")
 
 
@@ -215,13 +216,13 @@ def in_words(activity: Activity) -> str:
 
 
 def _key(one: Strip) -> str:
-    """Which colour is which, with its number, at the right end."""
-    said = "".join(
-        f'<tspan dx="10" fill="{MARKS[kept]}">\N{BLACK SQUARE}</tspan> {one.counts[kept]:,} {kept}'
+    """Which colour is which, with its number, between the dates."""
+    said = f"{NBSP * 3}".join(
+        f'<tspan fill="{MARKS[kept]}">\N{BLACK SQUARE}</tspan>{NBSP}{one.counts[kept]:,}{NBSP}{kept}'
         for kept in Kept
         if one.counts.get(kept)
     )
-    return f'<text x="{WIDTH - 1}" y="14" fill="{QUIET}" text-anchor="end">{said}</text>'
+    return f'<text x="{WIDTH / 2:g}" y="40" fill="{QUIET}" text-anchor="middle">{said}</text>'
 
 
 def _ends(one: Strip) -> list[str]:
