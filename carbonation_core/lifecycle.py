@@ -59,9 +59,7 @@ class FeedEvent(StrEnum):
     COMPLETED = "completed"  # is complete: for the first time, or again after it was retracted
     REPLACED = "replaced"  # was delivered again with other bytes, which are archived now
     UPDATED = "updated"  # got another file, or was described anew, or one of its files lies elsewhere now
-    RETRACTED = (
-        "retracted"  # is complete no more: files of it are gone from the archive, or another group's now
-    )
+    RETRACTED = "retracted"  # is complete no more: files of it left the archive, or are another group's
     LATE = "late"  # was expected, and did not come in time, or not whole
     MISSED = "missed"  # was expected, and has not come by the time that the next one was late
     ARRIVED = "arrived"  # has come, whole, after it was told as late or missed

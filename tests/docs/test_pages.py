@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.config.loading import load_config
-from carbonation_core.lifecycle import Event, FileStatus
+from carbonation_core.lifecycle import Event, FeedEvent, FileStatus
 from carbonation_core.rules.arrivals import slots
 from carbonation_core.rules.lint import advice
 from carbonation_core.rules.rule_sets import PluginNames, load_rules
@@ -68,3 +68,4 @@ def test_every_key_is_explained() -> None:
 def test_every_status_and_event_is_explained() -> None:
     assert set(glossary_page.comments(FileStatus)) == set(FileStatus)
     assert set(glossary_page.comments(Event)) == set(Event)
+    assert set(glossary_page.comments(FeedEvent)) == set(FeedEvent)
