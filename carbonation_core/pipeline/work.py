@@ -126,9 +126,9 @@ def work(
         except LostOwnership:
             raise
         except BaseException as error:
-            reason = f"{type(error).__name__}: {error}"
             # An interrupted run did not fail; its groups come again as they are.
             failed = isinstance(error, Exception)
+            reason = f"{type(error).__name__}: {error}" if failed else "its run was interrupted"
             if failed and not isinstance(error, CarbonationError):
                 log.exception("batch %s broke off: %s", batch_id, reason)
             give_back(project, batch_id, reason, GivenBack.DIED if failed else GivenBack.STOPPED, holder)

@@ -213,7 +213,7 @@ def _lost_is_said(context: dg.OpExecutionContext) -> Iterator[None]:
     try:
         yield
     except LostOwnership as lost:
-        context.log.warning(f"left to others: {lost}")
+        context.log.info(f"left to others: {lost}")  # who gave it back has said why
 
 
 def _batches(context: dg.OpExecutionContext, watch: str) -> list[str]:

@@ -53,7 +53,7 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
         if run is not None and run.is_finished:
             _give_back_of(run, project, instance, batch)
         elif batch.status == RUNNING and batch.lease_is_dead:
-            reason = f"nobody holds the batch of run {batch.run_id} any more"
+            reason = f"run {batch.run_id} ended without a word"
             give_back(project, batch_id, reason, GivenBack.DIED)
             if run is not None:
                 report_dead(instance, run, reason)

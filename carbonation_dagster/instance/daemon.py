@@ -11,7 +11,7 @@ from dagster._daemon.cli import main
 LOOP = 0.5  # seconds
 CONSTANT = "MIN_INTERVAL_LOOP_TIME"
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("carbonation_dagster.instance.daemon")  # it may be __main__
 
 
 def hasten() -> None:

@@ -56,7 +56,7 @@ MOST_STREAMS = 3  # that a part is given
 PATIENCE = 1.0  # seconds that a run waits for a worker that is about to be free, before it gets another
 LOOKS = 1.0  # seconds between two looks at what is loaded
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("carbonation_dagster.instance.pool")  # it may be __main__
 
 
 @dataclass
@@ -347,8 +347,10 @@ def main() -> None:
     try:
         worker.load()
     except Exception as error:  # as of a plugin that is being edited
-        log.exception("the definitions cannot be loaded")
-        trouble = f"the definitions cannot be loaded: {type(error).__name__}: {error}"
+        is_ours = isinstance(error, CarbonationError)  # and a sentence that somebody can fix
+        says = f"{error}" if is_ours else f"{type(error).__name__}: {error}"
+        trouble = f"the definitions cannot be loaded: {says}"
+        log.error("%s", trouble, exc_info=not is_ours)
         faulty = files_behind(error)
     with suppress(Exception):  # whoever needs it finds out
         warm()

@@ -29,7 +29,7 @@ from carbonation_dagster.instance.launcher import DEFINITIONS, HOST_TAG, LONGEST
 
 _SIGNALS = tuple(signal.Signals)
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("carbonation_dagster.instance.worker")  # it may be __main__
 
 
 def load() -> None:

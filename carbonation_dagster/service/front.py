@@ -142,7 +142,7 @@ class Front:
 
     def _go_on_with(self, read: Reread, parts: Started, head: Head) -> None:
         for sentence in read.sentences:
-            log.info("read again: %s", sentence)
+            log.log(logging.INFO if read.project else logging.ERROR, "read again: %s", sentence)
         if read.successor is not None:
             parts.succeed(read.successor)
         if read.project is not None:
