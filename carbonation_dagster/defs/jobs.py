@@ -93,7 +93,7 @@ LAUNCHED = (  # by an operator or a schedule: name, op, its configuration unless
         recheck,
         RecheckConfig,
         "Looks at rules.toml now, and has judged again what the rules decided against. For a plugin's "
-        "function that was mended; a changed rules.toml is noticed by itself.",
+        "function that was repaired; a changed rules.toml is noticed by itself.",
     ),
     (
         PURGE_HISTORY_JOB,

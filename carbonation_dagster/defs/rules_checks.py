@@ -27,7 +27,7 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
                 asset=names.rules_key,
                 description=(
                     f"`{plain(str(config.rules.file))}` as it is now is in force. While it is refused, the "
-                    "rules that were last accepted go on; mend the file, and it is accepted by itself."
+                    "rules that were last accepted go on; correct the file, and it is accepted by itself."
                 ),
             )
         ],
