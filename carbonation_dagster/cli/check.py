@@ -1,6 +1,7 @@
 """`carbonation check`: what is wrong with the two files and the plugin, and what other rules would change."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def config(path: str | None) -> None:
     warnings = [
         *advice(project.config, rules),
         *keyword_advice(project.config, rules, project.plugin.keywords),
+        *_of_plugin(project),
         *disk_advice(project.config, os.path.isdir, real_path),
         *access_advice(project.config, read_toml(project.config.path), mode_of),
         *of_database,
@@ -238,6 +240,24 @@ def _place(route: tuple[str, str] | None) -> str:
 
 def _where(route: tuple[str, str] | None) -> dict[str, str] | None:
     return {"archive": route[0], "directory": route[1]} if route else None
+
+
+def _of_plugin(project: "Project") -> Iterator[str]:
+    """That another copy of the plugin is used than the one beside config.toml, if they differ."""
+    name = project.plugin.file_model.__module__.partition(".")[0]
+    file = sys.modules[name].__file__
+    beside = project.config.directory / name
+    if file is None or not beside.is_dir():
+        return
+    used = Path(file).parent
+    for one in beside.rglob("*.py"):
+        copy = used / one.relative_to(beside)
+        if not copy.is_file() or copy.read_bytes() != one.read_bytes():
+            yield (
+                f'the plugin that is used is "{used}", which is installed; "{beside}" is another; '
+                f"to install that: pip install {beside}"
+            )
+            return
 
 
 def _of_database(project: "Project") -> tuple[list[str], list[str]]:

@@ -212,7 +212,7 @@ CHECKS = (
     Check(
         FAILED_GROUPS_CHECK,
         "No group in delivery has failed: none waits for another attempt, and none has used up all of "
-        "them. Once the cause is removed, re-execute the group's run from failure, or launch the job `retry`.",
+        "them. When the cause is gone, re-execute the group's run from failure, or launch the job `retry`.",
         Names.catalog_key,
         dg.AssetCheckSeverity.ERROR,
         _nothing_is(*FAILING),

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +116,23 @@ def test_check_config_warns_of_what_is_surely_wrong(desk: Desk) -> None:
     assert "keeps no bytes of its own" in answer.out
     assert "there is no directory" in answer.out
     assert answer.out.rstrip().endswith("with 3 warnings")
+
+
+def test_check_config_warns_of_an_installed_plugin_where_another_lies_beside_the_configuration(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    installed = tmp_path_factory.mktemp("installed")
+    shutil.copytree(desk.directory / "my_plugin", installed / "my_plugin")
+    check = "import sys; sys.path.insert(0, sys.argv.pop()); from carbonation_dagster.cli import main; main()"
+
+    def warnings() -> str:
+        command = [sys.executable, "-c", check, "check", "config", str(installed)]
+        where: dict[str, Any] = {"cwd": desk.directory, "env": desk.environment()}
+        return subprocess.run(command, **where, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    assert "which is installed" not in warnings()
+    (desk.directory / "my_plugin" / "rules.py").write_text("")
+    assert f'which is installed; "{desk.directory / "my_plugin"}" is another' in warnings()
 
 
 def test_check_config_names_faulty_rules(desk: Desk) -> None:
