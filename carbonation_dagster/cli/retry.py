@@ -46,4 +46,4 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     if number:
         click.echo(f"{counted(number, 'component')} will be tried again, from the next look on")
     else:
-        click.echo(f"nothing to try again: no such component in delivery is {status}")
+        click.echo(f"nothing to try again: no such file in delivery has the status {status}")

@@ -25,6 +25,6 @@ def adopt(path: str | None, name: str) -> None:
 
     project = open_project(path)
     before = ownership.adopt(project, name)
-    was = f", and was site {before.site}'s before" if before else ""
-    directory = project.config.watch_named(name).path
-    click.echo(f"watch {name} belongs to site {project.config.service.site_name} and to {directory} now{was}")
+    site, directory = project.config.service.site_name, project.config.watch_named(name).path
+    was = f", and was site {before.site}'s before" if before and before.site != site else ""
+    click.echo(f"watch {name} belongs to site {site} and to {directory} now{was}")

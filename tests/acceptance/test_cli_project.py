@@ -343,7 +343,7 @@ def test_retry_says_how_many(desk: Desk) -> None:
     deliver(desk, "run1", "lidar", 1)
     (desk.directory / "incoming" / "empty.dat").write_bytes(b"")
     one_pass(desk)
-    assert desk.good("retry") == "nothing to try again: no such component in delivery is failed\n"
+    assert desk.good("retry") == "nothing to try again: no such file in delivery has the status failed\n"
     told = desk.good("retry", "--status", "integrity_failed")
     assert told == "1 component will be tried again, from the next look on\n"
     assert desk.good("retry", "--status", "integrity_failed").startswith("nothing to try again")
