@@ -7,7 +7,7 @@ from datetime import datetime
 from carbonation_core.db import components, counts, groups
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import reading
-from carbonation_core.lifecycle import FileStatus
+from carbonation_core.lifecycle import FAILING, FileStatus
 from carbonation_core.project import Project
 from carbonation_core.reports.waiting import Overlong, Waiter
 
@@ -83,7 +83,8 @@ def _of_waiter(waiter: Waiter) -> Need:
 
 def _retry(watch_name: str, key: str | None, status: FileStatus) -> str:
     which = ["--group-key", key] if key is not None else []
-    how = ["--status", status.value] if status is not FileStatus.FAILED else []
+    known = FAILING if key is not None else (FileStatus.FAILED,)
+    how = ["--status", status.value] if status not in known else []
     return _typed("retry", "--watch-name", watch_name, *which, *how)
 
 

@@ -20,12 +20,10 @@ from carbonation_dagster.cli.commands import Command, watch_name_option
 @click.option(
     "--status",
     type=click.Choice([status.value for status in RETRIABLE]),
-    default="failed",
-    show_default=True,
-    help="Components in this status.",
+    help="Components in this status; else failed, of one group also retry_pending.",
 )
 @click.pass_obj
-def retry(path: str | None, watch_name: str | None, group_key: str | None, status: str) -> None:
+def retry(path: str | None, watch_name: str | None, group_key: str | None, status: str | None) -> None:
     """Have components judged anew that have failed or were left.
 
     They are taken up at the service's next look, or by `carbonation run --once`.
@@ -33,7 +31,7 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     """
     from carbonation_core.delivery.retry import retry as ask_again
     from carbonation_core.errors import QueryError
-    from carbonation_core.lifecycle import FileStatus
+    from carbonation_core.lifecycle import FAILING, FileStatus
     from carbonation_dagster.cli.opening import open_project
     from carbonation_dagster.cli.wrong_usage import wrong_usage
 
@@ -41,9 +39,11 @@ def retry(path: str | None, watch_name: str | None, group_key: str | None, statu
     names = [watch.name for watch in project.config.watch]
     if watch_name is not None and watch_name not in names:
         raise click.UsageError(f'there is no watch "{watch_name}"; known: {", ".join(names)}')
+    by_default = (FileStatus.FAILED,) if group_key is None else FAILING
+    statuses = (FileStatus(status),) if status else by_default
     with wrong_usage(QueryError):
-        number = ask_again(project, watch_name, group_key, FileStatus(status))
+        number = sum(ask_again(project, watch_name, group_key, one) for one in statuses)
     if number:
         click.echo(f"{counted(number, 'component')} will be tried again, from the next look on")
     else:
-        click.echo(f"nothing to try again: no such file in delivery has the status {status}")
+        click.echo(f"nothing to try again: no such file in delivery has the status {' or '.join(statuses)}")

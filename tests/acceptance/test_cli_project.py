@@ -349,6 +349,11 @@ def test_retry_says_how_many(desk: Desk) -> None:
     assert desk.good("retry", "--status", "integrity_failed").startswith("nothing to try again")
     told = desk.good("retry", "--watch-name", "incoming", "--group-key", "run1")
     assert told.startswith("nothing to try again")
+    deliver(desk, "run2", "lidar", 1)
+    (desk.directory / "incoming" / "run2.json").write_text("{")
+    one_pass(desk)  # one attempt fails, and it waits for the next
+    assert desk.good("retry").startswith("nothing to try again")
+    assert desk.good("retry", "--group-key", "run2").startswith("2 components will be tried again")
 
 
 @pytest.mark.parametrize(
