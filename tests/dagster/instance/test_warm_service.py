@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from carbonation_dagster.instance.launcher import ask
-from tests.dagster._helpers.running import Running, make_project, running
+from tests.dagster._helpers.running import Running, make_project, parent_of, running
 from tests.site import SiteMaker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
@@ -32,12 +32,25 @@ def careful(file_paths):
 plugin = Plugin(File, extractors={"careful": careful})
 """
 RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
+PARTS = {"code server", "daemon", "web server"}
 TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 
 
 def workers_of(service: Running) -> dict[str, str | None]:
     """The runs that workers have, by the pids of these."""
     return dict(ask(service.site.directory / ".dagster", {}, patience=60)["workers"])
+
+
+def forked_parts(service: Running) -> dict[str, int]:
+    """The pids of parts that the pool has forked, by their names."""
+    found = service.pids()
+    pool = found.get("workers", [])
+    return {
+        name: pid
+        for name, pids in found.items()
+        for pid in pids
+        if name in PARTS and parent_of(pid) in pool
+    }
 
 
 def status_of(service: Running, run_id: str) -> str:
@@ -78,12 +91,34 @@ def test_workers_execute_runs_and_whatever_dies_strands_nothing(make: SiteMaker)
         service.wait_for(began.exists)
         assert status_of(service, killed) == "FAILURE"
 
-        # A pool that is killed leaves its runs to their end, and there is another.
+        # A pool that is killed leaves its runs to their end, and the other parts alone; there is another.
+        parts = forked_parts(service)
+        assert set(parts) == PARTS
         service.kill("workers")
         end.touch()
         service.wait_for(lambda: "slow.dat" in site.archived())
         site.deliver("last.dat")
         service.wait_for(lambda: service.status_of("last.dat") == "SUCCESS")
         service.wait_for(service.is_well)
+        assert parts.items() <= {name: pids[0] for name, pids in service.pids().items()}.items()
+
+        # What ends then is forked from the other one.
+        service.kill("code server")
+        service.wait_for(lambda: set(forked_parts(service)) == PARTS)
+        service.wait_for(service.is_well)
         assert service.stop() == 0
         assert service.pids() == {}
+
+
+def test_a_plugin_that_starts_threads_has_its_service_started_from_nothing(make: SiteMaker) -> None:
+    site = make_project(make)
+    thread = "import threading\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    plugin = PLUGIN.replace("class File", f"{thread}\nclass File")
+    (site.directory / "careful_plugin.py").write_text(plugin, encoding="utf-8")
+    with running(site) as service:
+        site.deliver("first.dat")
+        service.wait_for(lambda: service.status_of("first.dat") == "SUCCESS")
+        assert forked_parts(service) == {}
+        assert (
+            "the daemon is started by itself, and not forked: a plugin has started threads" in service.said()
+        )
