@@ -332,11 +332,11 @@ def slots() -> int:
 
 def warm() -> None:
     """Do once what each process does as it begins: what that leaves in memory is then shared."""
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     with dg.DagsterInstance.get() as instance:
         instance.get_daemon_heartbeats()
         instance.all_instigator_state()
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
 
 
 def main() -> None:

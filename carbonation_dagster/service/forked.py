@@ -20,18 +20,20 @@ class Forked:
 
     def __init__(self, home: Path, pid: int, handle: int) -> None:
         self.pid = pid
-        self._home, self._handle = home, handle
+        self._home = home
+        self._handle: int | None = handle  # as long as it lives
         self._code: int | None = None
 
     def poll(self) -> int | None:
         """Its exit code, once it has ended."""
-        return self._code if self._has_ended(0) else None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Its exit code; raises `TimeoutExpired` when it has not ended by then."""
-        if not self._has_ended(timeout) or self._code is None:
-            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        if self._code is None and self._has_ended(0):
+            self._code = self._told_code()
         return self._code
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until it has ended; raises `TimeoutExpired` when it has not by then."""
+        if not self._has_ended(timeout):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -42,18 +44,18 @@ class Forked:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if self._code is None:
+        if self._handle is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, number)
 
     def _has_ended(self, timeout: float | None) -> bool:
-        if self._code is None:
+        if self._handle is not None:
             poll = select.poll()
             poll.register(self._handle, select.POLLIN)
             if poll.poll(None if timeout is None else timeout * 1000):
                 os.close(self._handle)
-                self._code = self._told_code()
-        return self._code is not None
+                self._handle = None
+        return self._handle is None
 
     def _told_code(self) -> int:
         from carbonation_dagster.instance.launcher import NoWorkers, ask

@@ -33,7 +33,7 @@ class Process(Protocol):
     @property
     def pid(self) -> int: ...  # noqa: D102  # the standard library's words, all of them
     def poll(self) -> int | None: ...  # noqa: D102
-    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> object: ...  # noqa: D102
     def terminate(self) -> None: ...  # noqa: D102
     def kill(self) -> None: ...  # noqa: D102
 

@@ -16,7 +16,7 @@ from carbonation_dagster.service.processes import Part, Probe, Process
 
 START_TIMEOUT = 120.0  # seconds for a part to answer
 UNANSWERED = 3  # questions in a row, after which a part that lives is taken for hung
-STARTING_PACE, PACE = 0.5, 3.0  # seconds between two questions, to one that is to answer and one that did
+STARTING_PACE, PACE = 0.2, 3.0  # seconds between two questions, to one that is to answer and one that did
 STEADY = 60.0  # seconds that a part lives for its end to be the first one again
 LONGEST_PAUSE = 15.0  # seconds before a part is started again
 VAIN = 5  # starts in a row without an answer, after which we give up

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +13,12 @@ from typing import Any
 import pytest
 
 from carbonation_dagster.instance.launcher import NoWorkers, ask
+from carbonation_dagster.instance.pool import warm
 from carbonation_dagster.service.forked import UNTOLD, CannotForkError, Forked, fork
+from carbonation_dagster.service.home import dagster_yaml
+from carbonation_dagster.service.processes import workers_part
 from tests.dagster.instance.test_pool import Running, wait_for
+from tests.site import SiteMaker
 
 COMMAND = ("tests.dagster.instance._helpers.part_process", "--well")
 
@@ -76,8 +81,9 @@ def test_its_exit_code_is_told_and_what_ended_it(pool: Running) -> None:
             one.process.wait(0.01)
         one.end_with(3)
         other.process.terminate()
-        assert one.process.wait(60) == one.process.poll() == 3
-        assert other.process.wait(60) == -signal.SIGTERM
+        one.process.wait(60)
+        other.process.wait(60)
+        assert (one.process.poll(), other.process.poll()) == (3, -signal.SIGTERM)
         one.process.kill()  # it has ended, so nobody else is hit
 
 
@@ -90,7 +96,18 @@ def test_a_part_lives_on_when_the_pool_is_killed_and_keeps_no_worker_alive(pool:
         wait_for(lambda: not Path(f"/proc/{worker}/fd/0").exists())  # an idle one ends with its pool
         assert part.process.poll() is None
         part.process.terminate()
-        assert part.process.wait(60) == UNTOLD
+        part.process.wait(60)
+        assert part.process.poll() == UNTOLD
+
+
+def test_a_pool_warms_up_with_what_dagster_has(
+    tmp_path: Path, make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A pool that cannot goes on without, so that nobody would notice.
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text(json.dumps(dagster_yaml(make().project.config, tmp_path)))
+    monkeypatch.setattr(sys, "argv", workers_part(tmp_path, with_ui=True).command)
+    warm()
 
 
 def test_no_part_is_forked_from_what_is_outdated(pool: Running) -> None:

@@ -46,10 +46,7 @@ def forked_parts(service: Running) -> dict[str, int]:
     found = service.pids()
     pool = found.get("workers", [])
     return {
-        name: pid
-        for name, pids in found.items()
-        for pid in pids
-        if name in PARTS and parent_of(pid) in pool
+        name: pid for name, pids in found.items() for pid in pids if name in PARTS and parent_of(pid) in pool
     }
 
 
