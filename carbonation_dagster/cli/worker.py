@@ -39,7 +39,7 @@ def worker(config: str | None, slots: int | None) -> None:
         ) from error
     with closing(ServiceLog(project.config)) as service_log:
         try:
-            worked = serve(project, slots, service_log)
+            worked = serve(project, slots or len(os.sched_getaffinity(0)), service_log)
         except CarbonationError as error:
             log.error("%s", error)  # a sentence is all there is to say
             sys.exit(1)

@@ -59,7 +59,7 @@ class WorkerError(CarbonationError):
     """The worker cannot work as things are."""
 
 
-def serve(project: Project, slots: int | None, service_log: ServiceLog) -> "QueueWorker":
+def serve(project: Project, slots: int, service_log: ServiceLog) -> "QueueWorker":
     """Work until SIGTERM, which lets runs in hand end.
 
     SIGHUP, and another configuration or plugin on disk, end it, too, and it is to
@@ -71,7 +71,7 @@ def serve(project: Project, slots: int | None, service_log: ServiceLog) -> "Queu
     load()
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root: messages are JSON, and run nothing
     queues = queues_of(project)
-    worker = QueueWorker(project, _app(launcher, project), slots or project.config.service.slots, queues)
+    worker = QueueWorker(project, _app(launcher, project), slots, queues)
     project.engine.dispose()
     close_kept()  # the children shall have connections of their own
     with service_log.outlet("worker") as streams:
