@@ -14,6 +14,7 @@ from carbonation_dagster import build_defs
 from carbonation_dagster.defs.naming import run_tags
 from carbonation_dagster.defs.resources import RESOURCE, Carbonation
 from carbonation_dagster.environment import DAGSTER_HOME
+from carbonation_dagster.instance.storages import close_kept
 from tests.dagster._helpers.passes import QUICK
 from tests.site import Site, SiteMaker
 
@@ -102,6 +103,7 @@ def no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv(DAGSTER_HOME, raising=False)
     yield
     os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
+    close_kept()  # the next home may have the same path
 
 
 @pytest.fixture
