@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from carbonation_core.config.sections import ServiceSection
 from carbonation_core.db import batches, components, groups, meters
@@ -25,6 +25,9 @@ from carbonation_core.text import counted
 log = logging.getLogger(__name__)
 
 FIRST = 50  # groups in the first batch of a burst
+# From giving back what was made otherwise to its next offer. As long as hosts differ
+# they would else pass it to and fro, a run each second.
+APART = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,9 @@ def give_back(
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
         refresh(connection, watch.root, rule_set or RuleSet(), owned, (), now)
+        if why is GivenBack.MADE_OTHERWISE:
+            due = [id_ for id_, group in groups.by_id(connection, still_open).items() if group.due_at]
+            groups.store(connection, [{"id": id_, "due_at": now + APART} for id_ in due], now)
         if died and len(still_open) > 1:
             half = len(still_open) // 2
             for part in (still_open[:half], still_open[half:]):
