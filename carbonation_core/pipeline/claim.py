@@ -25,8 +25,8 @@ from carbonation_core.text import counted
 log = logging.getLogger(__name__)
 
 FIRST = 50  # groups in the first batch of a burst
-# From giving back what was made otherwise to its next offer. As long as hosts differ
-# they would else pass it to and fro, a run each second.
+# From a run's giving back what was made otherwise to its next offer. As long as hosts
+# differ they would else pass it to and fro, a run each second.
 APART = timedelta(seconds=5)
 
 
@@ -181,7 +181,7 @@ def give_back(
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
         refresh(connection, watch.root, rule_set or RuleSet(), owned, (), now)
-        if why is GivenBack.MADE_OTHERWISE:
+        if why is GivenBack.MADE_OTHERWISE and holder:
             due = [id_ for id_, group in groups.by_id(connection, still_open).items() if group.due_at]
             groups.store(connection, [{"id": id_, "due_at": now + APART} for id_ in due], now)
         if died and len(still_open) > 1:

@@ -8,7 +8,9 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.bench.processes import Cost, command
 
@@ -55,11 +57,14 @@ def start(imports: str) -> Cost:
 def pair(directory: Path, times: int = 20) -> tuple[float, float]:
     """Seconds, and CPU seconds, to digest, copy, sync and record one pair by plain calls."""
     took, used = [], []
-    with sqlite3.connect(directory / "plain.db", isolation_level=None) as database:
+    with (
+        TemporaryDirectory(dir=directory) as made,
+        closing(sqlite3.connect(Path(made, "plain.db"), isolation_level=None)) as database,
+    ):
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE files (path TEXT PRIMARY KEY, digest TEXT, size INTEGER)")
         for number in range(times):
-            sources = [directory / f"plain{number}.dat", directory / f"plain{number}.json"]
+            sources = [Path(made, f"{number}.dat"), Path(made, f"{number}.json")]
             for source, size in zip(sources, (4096, 200), strict=True):
                 source.write_bytes(os.urandom(size))
             began, cpu = time.monotonic(), time.process_time()

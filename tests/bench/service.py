@@ -136,7 +136,7 @@ def singles(
     service: Service, work: str, times: int, pause: Callable[[], float], idle: float
 ) -> Iterator[Row]:
     """Seconds from the last byte till it is archived, less the time to settle; CPU less the idle share."""
-    floor, plain_cpu = plain.pair(service.bench.directory / "my_plugin", 10)
+    floor, plain_cpu = plain.pair(service.bench.directory, 10)
     late, began, before = [], time.monotonic(), service.cpu()
     done = service.archived()
     for number in range(times):

@@ -156,6 +156,8 @@ def test_offers_of_an_earlier_configuration_are_taken_back_and_its_runs_are_coun
         assert recall(now) == 1
         (left,) = open_batches(site.project, "incoming")
         assert left.offer.batch_id == begun.batch_id
+        (again,) = claim(now, "incoming", "here")  # at once, as no run was made in vain
+        assert again.group_key == waits.group_key
     with pytest.raises(LostOwnership), work(site.project, waits.batch_id, "run-2"):
         pass
 
