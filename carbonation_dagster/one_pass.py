@@ -18,6 +18,7 @@ from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
 from carbonation_core.project import Progress, Project, rules_in_force, rules_on_disk
 from carbonation_core.reports import heartbeat, waiting
+from carbonation_core.reports.heartbeat import Pulse
 
 if TYPE_CHECKING:
     from carbonation_dagster.pass_runs import PassRuns
@@ -71,9 +72,9 @@ def run_pass(
     rules_in_force(project)
     done = Pass()
     is_left_over = _is_left_over(project)
-    with _heartbeat(project, done):
+    with _heartbeat(project, done) as pulse:
         try:
-            _do(project, done, sleep, is_left_over, progress)
+            _do(project, done, sleep, is_left_over, progress, pulse)
             if not done.reports:
                 done.waiting = waiting.summary(project, [watch.name for watch in project.config.watch])
         except KeyboardInterrupt:
@@ -82,18 +83,23 @@ def run_pass(
 
 
 def _do(
-    project: Project, done: Pass, sleep: Callable[[float], None], is_left_over: bool, progress: Progress
+    project: Project,
+    done: Pass,
+    sleep: Callable[[float], None],
+    is_left_over: bool,
+    progress: Progress,
+    pulse: Pulse,
 ) -> None:
     with ExitStack() as stack:
-        runs = _runs(project, done, stack) if is_left_over else None
+        runs = _runs(project, done, stack, pulse) if is_left_over else None
         if runs is not None:
             runs.recover()
-        looked_at = _look_until_settled(project, done, sleep, progress)
+        looked_at = _look_until_settled(project, done, sleep, progress, pulse)
         ready = sum(look.ready for _, look in looked_at)
         progress(READY, 0, ready)
         looked = project.clock()
         if runs is None and ready:
-            runs = _runs(project, done, stack)
+            runs = _runs(project, done, stack, pulse)
         if runs is not None:
             runs.work([watch for watch, _ in looked_at], looked, ready)
 
@@ -105,18 +111,18 @@ def _is_left_over(project: Project) -> bool:
     )
 
 
-def _runs(project: Project, done: Pass, stack: ExitStack) -> "PassRuns":
+def _runs(project: Project, done: Pass, stack: ExitStack, pulse: Pulse) -> "PassRuns":
     from carbonation_dagster.pass_runs import pass_runs
 
-    return stack.enter_context(pass_runs(project, done.reports, done.errors))
+    return stack.enter_context(pass_runs(project, done.reports, done.errors, pulse))
 
 
 @contextmanager
-def _heartbeat(project: Project, done: Pass) -> Iterator[None]:
+def _heartbeat(project: Project, done: Pass) -> Iterator[Pulse]:
     """Say in the database that a pass begins, and how it ended."""
     heartbeat.begin(project, heartbeat.PASS)
     try:
-        yield
+        yield Pulse(project, heartbeat.PASS)
     except BaseException as error:
         heartbeat.end(project, heartbeat.PASS, [*done.errors, f"broke off: {type(error).__name__}: {error}"])
         raise
@@ -124,7 +130,7 @@ def _heartbeat(project: Project, done: Pass) -> Iterator[None]:
 
 
 def _look_until_settled(
-    project: Project, done: Pass, sleep: Callable[[float], None], progress: Progress
+    project: Project, done: Pass, sleep: Callable[[float], None], progress: Progress, pulse: Pulse
 ) -> list[tuple[Watch, Observation]]:
     """The watches that could be looked at, and their last looks."""
     watches = {watch.name: watch for watch in project.config.watch}
@@ -134,7 +140,7 @@ def _look_until_settled(
         waits = {name: look.all_settled_in for name, look in seen.items() if look.all_settled_in is not None}
         if not waits:
             break
-        sleep(max(waits.values()).total_seconds() + SLACK)
+        _sleep(pulse, sleep, max(waits.values()).total_seconds() + SLACK)
         for name in waits:
             look = _look(project, name, done)
             if look is None:
@@ -144,6 +150,14 @@ def _look_until_settled(
     _tell_settled(seen.values(), progress)
     done.unsettled = sum(look.unsettled for look in seen.values())
     return [(watches[name], look) for name, look in seen.items()]
+
+
+def _sleep(pulse: Pulse, sleep: Callable[[float], None], seconds: float) -> None:
+    while seconds > pulse.interval:
+        sleep(pulse.interval)
+        pulse.beat_when_due()
+        seconds -= pulse.interval
+    sleep(seconds)
 
 
 def _tell_settled(seen: Collection[Observation], progress: Progress) -> None:

@@ -15,6 +15,7 @@ from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
+from carbonation_core.reports.heartbeat import Pulse
 from carbonation_dagster.assembly import build_defs
 from carbonation_dagster.defs.naming import PASS_TAG, Names, run_tags
 from carbonation_dagster.defs.recovery import pass_name, recover, report_dead_passes
@@ -29,7 +30,9 @@ SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @contextmanager
-def pass_runs(project: Project, reports: list[BatchReport], errors: list[str]) -> Iterator["PassRuns"]:
+def pass_runs(
+    project: Project, reports: list[BatchReport], errors: list[str], pulse: Pulse
+) -> Iterator["PassRuns"]:
     """The runs of a pass, which add to its reports and its errors.
 
     While Dagster's storage cannot be used they are recorded nowhere.
@@ -48,7 +51,7 @@ def pass_runs(project: Project, reports: list[BatchReport], errors: list[str]) -
             # apart what this pass and others do, and these are in our database.
             errors.append(f"{error}; the UI will not show what this pass did")
             instance = stack.enter_context(dg.DagsterInstance.ephemeral())
-        yield PassRuns(project, instance, reports, errors)
+        yield PassRuns(project, instance, reports, errors, pulse)
 
 
 class PassRuns:
@@ -60,8 +63,9 @@ class PassRuns:
         instance: dg.DagsterInstance,
         reports: list[BatchReport],
         errors: list[str],
+        pulse: Pulse,
     ) -> None:
-        self._project, self._instance = project, instance
+        self._project, self._instance, self._pulse = project, instance, pulse
         self._reports, self._errors = reports, errors
         self._name = pass_name()
         self._tried: set[str] = set()
@@ -97,7 +101,8 @@ class PassRuns:
                     under_way.add(our.executor.submit(our.run, offer))
                 if not under_way:
                     return
-                ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                ended, under_way = wait(under_way, self._pulse.interval, FIRST_COMPLETED)
+                self._pulse.beat_when_due()
                 self._note(ended)
         except KeyboardInterrupt:
             our.interrupted.set()

@@ -136,7 +136,8 @@ Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url)]
 Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
 
 
-MISSED_BEATS = 3  # so many may fail to come before something is wrong
+MISSED_BEATS = 2  # so many may fail to come before who should have sent them is taken for lost
+MISSED_LOOKS = 3  # a look is noted with the first tick after a beat's time, and may itself take long
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
 LEAST_ALLOWED_SILENCE = timedelta(minutes=1)
 
@@ -203,7 +204,12 @@ class ServiceSection(Section):
     @property
     def allowed_silence(self) -> timedelta:
         """How long a heartbeat may take to come."""
-        return max(MISSED_BEATS * max(self.heartbeat_interval, self.poll_interval), LEAST_ALLOWED_SILENCE)
+        return max(MISSED_BEATS * self.heartbeat_interval, LEAST_ALLOWED_SILENCE)
+
+    @property
+    def allowed_between_looks(self) -> timedelta:
+        """How long a watch may go without a look that is noted."""
+        return max(MISSED_LOOKS * max(self.heartbeat_interval, self.poll_interval), LEAST_ALLOWED_SILENCE)
 
     @property
     def slots(self) -> int:

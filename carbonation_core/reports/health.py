@@ -91,10 +91,15 @@ class AtWork:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the health of the service follows from. `allowed_silence` is how long a heartbeat may take."""
+    """All that the health of the service follows from.
+
+    `allowed_silence` is how long a heartbeat may take, `allowed_between_looks` how
+    long a look that is noted.
+    """
 
     now: datetime
     allowed_silence: timedelta
+    allowed_between_looks: timedelta
     service: Worker | None
     reports: Sequence[PartReport]
     last_pass: Worker | None
@@ -207,7 +212,7 @@ def is_late(
     first_look: datetime | None,
     last_look: datetime | None,
     now: datetime,
-    allowed_silence: timedelta,
+    allowed_between_looks: timedelta,
 ) -> bool:
     """Whether a feed has been silent for longer than it may.
 
@@ -215,7 +220,7 @@ def is_late(
     """
     if expect_every is None or first_look is None or last_look is None:
         return False
-    as_of = now if now - last_look <= allowed_silence else last_look
+    as_of = now if now - last_look <= allowed_between_looks else last_look
     return as_of - (last_new or first_look) > expect_every
 
 
@@ -253,7 +258,7 @@ def _of_service(facts: Facts) -> Iterator[str]:
 def _is_looked_at_by_others(facts: Facts, looks: Sequence[datetime]) -> bool:
     """Whether sensors of a Dagster project that is not ours look at the watches now."""
     words = [worker.last_heartbeat for worker in (facts.service, facts.last_pass) if worker is not None]
-    return bool(looks) and max(looks) > max([*words, facts.now - facts.allowed_silence])
+    return bool(looks) and max(looks) > max([*words, facts.now - facts.allowed_between_looks])
 
 
 def _of_others(others: Sequence[AtWork]) -> Iterator[str]:
@@ -292,7 +297,7 @@ def _of_watch(watch: WatchHealth, facts: Facts) -> Iterator[str]:
         yield f"watch {watch.name}: {watch.error}"
     elif service is not None and service.is_running and not service.is_dead:
         since = max(filter(None, (watch.last_look, service.started_at)))
-        if facts.now - since > facts.allowed_silence:
+        if facts.now - since > facts.allowed_between_looks:
             looked = f"was not looked at for {ago(facts.now - watch.last_look)}" if watch.last_look else ""
             yield f"watch {watch.name}: {looked or 'was never looked at'}; is its sensor on?"
     if watch.share_free < FULL:

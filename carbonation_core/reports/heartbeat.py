@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from carbonation_core.db import service
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.service import PartState
+from carbonation_core.errors import DatabaseError
 from carbonation_core.process import host_name, is_dead, this_process
 from carbonation_core.project import Project, release
 
@@ -73,6 +75,27 @@ def beat(
 ) -> None:
     """Say that it still does."""
     _say(project, part, {"running": True, **(more or {})}, reports)
+
+
+class Pulse:
+    """Says now and then that a part still lives, which began when this was made.
+
+    A word that fails is left out. `interval`: seconds between two.
+    """
+
+    def __init__(self, project: Project, part: str) -> None:
+        self._project, self._part = project, part
+        self.interval = project.config.service.heartbeat_interval.total_seconds()
+        self._due = project.clock() + project.config.service.heartbeat_interval
+
+    def beat_when_due(self) -> None:
+        """Say so, once in each `heartbeat_interval`."""
+        now = self._project.clock()
+        if now < self._due:
+            return
+        with suppress(DatabaseError):
+            beat(self._project, self._part)
+            self._due = now + self._project.config.service.heartbeat_interval
 
 
 def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:

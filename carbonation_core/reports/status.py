@@ -184,6 +184,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
     return Facts(
         now=now,
         allowed_silence=config.service.allowed_silence,
+        allowed_between_looks=config.service.allowed_between_looks,
         service=at_work,
         reports=heartbeat.reports_of(stored.parts),
         last_pass=heartbeat.worker(stored.parts.get(heartbeat.PASS)),
@@ -308,7 +309,7 @@ def watch_health(project: Project, watch: Watch, part: PartState | None, probe: 
             part.started_at if part else None,
             part.last_heartbeat if part else None,
             project.clock(),
-            project.config.service.allowed_silence,
+            project.config.service.allowed_between_looks,
         ),
         listens=state.listens,
         trouble=state.trouble,

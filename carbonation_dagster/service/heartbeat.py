@@ -13,6 +13,7 @@ from carbonation_core.reports.heartbeat import PartReport
 
 log = logging.getLogger(__name__)
 
+AGAIN = 5.0  # seconds from a word that failed to the next: others take who is silent for lost
 LAST_WORD = 1.5  # seconds that a word may take when the end has come
 
 
@@ -24,6 +25,7 @@ class Heart:
         self._interval = project.config.service.heartbeat_interval.total_seconds()
         self._due = 0.0
         self._written = float("-inf")
+        self._trouble = ""  # why the last word failed, told once
         self._reported: list[tuple[str, bool, str | None]] = []
         self._thread: threading.Thread | None = None
 
@@ -63,12 +65,14 @@ class Heart:
         def speak() -> None:
             try:
                 word()
-            except DatabaseError as error:
-                log.error("the service could not say that it lives: %s", error)
-            except Exception:  # it must not end for that
-                log.exception("the service could not say that it lives")
+            except Exception as error:  # it must not end for that
+                self._due = time.monotonic() + min(AGAIN, self._interval)
+                if str(error) != self._trouble:
+                    known = isinstance(error, DatabaseError)
+                    log.error("the service could not say that it lives: %s", error, exc_info=not known)
+                self._trouble = str(error)
             else:
-                self._written = time.monotonic()
+                self._written, self._trouble = time.monotonic(), ""
 
         self._due = time.monotonic() + self._interval
         self._thread = threading.Thread(target=speak, name="heart", daemon=True)

@@ -45,6 +45,7 @@ from carbonation_dagster.instance.storages import close_kept
 from carbonation_dagster.instance.worker import as_it_was, load
 from carbonation_dagster.logs import sender
 from carbonation_dagster.logs.stream import ServiceLog
+from carbonation_dagster.service.heartbeat import AGAIN
 from carbonation_dagster.service.systemd import Systemd
 
 MOST_RUNS = 50  # of one child, after which it is renewed
@@ -238,7 +239,7 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
     def _speak(self) -> None:
         interval = self._project.config.service.heartbeat_interval.total_seconds()
         said: int | None = None
-        silent_for = 0.0
+        silent_for, trouble = 0.0, ""
         while not self._ends.wait(LOOKS if said is not None else 0):
             busy = len(state.active_requests)
             silent_for += LOOKS
@@ -250,13 +251,16 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
                 else:
                     workers.beat(self._project, self._slots, busy, self._queues)
                 self._look_for_changes()
-            except CarbonationError as error:
-                log.error("the worker could not say that it lives: %s", error)
-            except Exception:  # it must not end for that
-                log.exception("the worker could not say that it lives")
+                silent_for, trouble = 0.0, ""
+            except Exception as error:  # it must not end for that
+                silent_for = interval - AGAIN
+                if str(error) != trouble:
+                    known = isinstance(error, CarbonationError)
+                    log.error("the worker could not say that it lives: %s", error, exc_info=not known)
+                trouble = str(error)
             finally:
                 self._project.engine.dispose()  # no child inherits a connection
-            said, silent_for = busy, 0.0
+            said = busy
 
     def _look_for_changes(self) -> None:
         """Begin anew when what runs are made with is not what is loaded here."""

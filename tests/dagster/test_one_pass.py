@@ -15,7 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from carbonation_core.db.clock import utc_now
+from carbonation_core.db.engine import reading
+from carbonation_core.db.service import parts
 from carbonation_core.pipeline.claim import claim
+from carbonation_core.reports.heartbeat import PASS, of_site
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
@@ -53,6 +56,23 @@ def test_a_file_whose_second_half_comes_meanwhile_is_archived_whole(make: SiteMa
     assert len(slept) == 2
     assert site.archived() == {"a.dat": b"first half, second half"}
     assert site.feed() == [("a.dat", "completed")]
+
+
+def test_a_pass_that_waits_for_long_says_meanwhile_that_it_lives(make: SiteMaker) -> None:
+    site = make(BROKEN, watch={"settle_seconds": "600"}, more=PLUGIN_SECTION)
+    site.deliver("a.dat")
+    silences = []
+
+    def sleep(seconds: float) -> None:
+        site.tick_clock(seconds)
+        with reading(site.project.engine) as connection:
+            said = of_site(parts(connection), site.project.config.service.site_name)
+        silences.append((site.now - said[PASS].last_heartbeat).total_seconds())
+
+    assert one_pass.run_pass(site.project, sleep).exit_code == 0
+    assert sum(silences) > 600
+    assert max(silences) <= 60
+    assert site.statuses() == {"a.dat": "archived"}
 
 
 def test_the_status_knows_of_the_last_pass_and_its_faults(once: Site) -> None:

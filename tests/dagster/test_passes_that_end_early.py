@@ -186,8 +186,9 @@ plugin = Plugin(File, extractors={"hold": hold})
 
 
 @pytest.fixture
-def many(make: SiteMaker) -> Site:
+def many(make: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> Site:
     """More groups than one hand takes, which the plugin holds up until there is a file "go"."""
+    monkeypatch.delitem(sys.modules, "holding_plugin", raising=False)  # of another project
     site = make(
         '[single.metadata]\nextract = "hold"\n',
         watch={**QUICK, "rules": '"single"'},

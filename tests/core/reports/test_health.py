@@ -28,7 +28,8 @@ WATCH = WatchHealth("in", "/in", NOW, 0, None, None, None, is_late=False)
 ARCHIVE = ArchiveHealth("main", "/archive", 50, 100, None)
 DAY = timedelta(days=1)
 FACTS = Facts(
-    NOW, timedelta(minutes=3), SERVICE, (), None, (WATCH,), (ARCHIVE,), Overlong((), 0), DAY, (), None, {}
+    *(NOW, timedelta(minutes=2), timedelta(minutes=3), SERVICE, (), None, (WATCH,), (ARCHIVE,)),
+    *(Overlong((), 0), DAY, (), None, {}),
 )
 STOPPED = replace(SERVICE, is_running=False)
 OLD = replace(WATCH, last_look=NOW - HOUR)

@@ -197,7 +197,7 @@ def test_offers_of_a_site_that_is_silent_are_free_after_a_few_beats(shown: Shown
     shown.site.settle()
     shown.offers()
 
-    shown.site.tick_clock(170)
+    shown.site.tick_clock(110)
     assert isinstance(shown.tick(), dg.SkipReason)
     shown.site.tick_clock(20)
     (request,) = shown.tick().run_requests
