@@ -10,6 +10,7 @@ from carbonation_core.db.engine import (
     Connection,
     Engine,
     make_engine,
+    make_file,
     objection,
     reading,
     repeatable,
@@ -41,6 +42,7 @@ def copy_database(project: Project, to: DatabaseSection, progress: Progress) -> 
     try:
         _require_other(project.engine, engine)
         _require_rest(project)
+        make_file(engine)
         _require_empty(project, engine)
         migrate.begin_copy(engine, project.plugin.migrations_path)
         require_columns(engine, project.plugin.file_model)

@@ -5,6 +5,7 @@ import logging
 import os
 import pwd
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,8 +19,9 @@ from carbonation_core.db.clock import clock_of, utc_now
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
 from carbonation_core.db.rule_versions import Author
+from carbonation_core.disk.mark import directory_at
 from carbonation_core.disk.stamp import Stamp
-from carbonation_core.errors import ConfigError
+from carbonation_core.errors import ConfigError, DatabaseError, ScanError
 from carbonation_core.plugin import Plugin, code_on_disk, load_plugin, loaded_code
 from carbonation_core.process import host_name, user_name
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
@@ -80,8 +82,24 @@ def require_database(project: Project) -> None:
     if not schema.is_surely_current(project.engine, project.plugin.migrations_path):
         from carbonation_core.db import migrate  # brings Alembic, which is slow to import
 
+        is_empty = migrate.status(project.engine, project.plugin.migrations_path).is_empty
+        if is_empty and (name := _looked_at(project.config)):
+            raise DatabaseError(
+                f"database {project.engine.url.render_as_string(hide_password=True)} is gone, or empty: "
+                f"watch {name} was looked at before; bring it back, or make one that knows nothing of "
+                "what was archived: carbonation db init"
+            )
         migrate.require_current(project.engine, project.plugin.migrations_path)
     schema.require_columns(project.engine, project.plugin.file_model)
+
+
+def _looked_at(config: Config) -> str | None:
+    """A watch whose directory bears the mark that a look leaves there, so that there was a database."""
+    for watch in config.watch:
+        with suppress(ScanError):
+            if directory_at(watch.path).mark is not None:
+                return watch.name
+    return None
 
 
 def rules_on_disk(project: Project) -> Rules:

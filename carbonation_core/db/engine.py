@@ -21,6 +21,7 @@ from sqlalchemy import Engine as Engine
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
+    DisconnectionError,
     IntegrityError,
     InterfaceError,
     NoSuchModuleError,
@@ -140,6 +141,8 @@ def make_engine(
     weakref.finalize(engine, engine.pool.dispose)
     if drivername == "sqlite":
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "commit", _commit_sqlite)
+        event.listen(engine, "checkout", functools.partial(_require_file, Path(database.name)))
         event.listen(engine, "checkin", _end_sqlite)
     else:
         event.listen(engine, "connect", functools.partial(_set_up_server, _SET_UP[engine.dialect.name]))
@@ -168,6 +171,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _commit_sqlite(connection: Connection) -> None:
+    file = Path(connection.engine.url.database or "")
+    if not sqlite.is_of(connection.connection.dbapi_connection, file):
+        raise DatabaseError(sqlite.gone(file))
+
+
+def _require_file(path: Path, connection: sqlite3.Connection, _record: object, _proxy: object) -> None:
+    if not sqlite.is_of(connection, path):
+        raise DisconnectionError  # have the pool open what lies there now
+
+
 def _end_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     if sqlite.is_used_up(connection):
         record.invalidate()
@@ -194,6 +208,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
         tallies.begin(connection)
         yield connection
         tallies.settle(connection)
+
+
+def make_file(engine: Engine) -> None:
+    """Have there be a file for the tables that are to be made, where a database is one."""
+    if engine.dialect.name == "sqlite":
+        sqlite.make(Path(engine.url.database or ""))
 
 
 @contextmanager

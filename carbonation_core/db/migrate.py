@@ -30,7 +30,7 @@ from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.db import sqlite, tables
-from carbonation_core.db.engine import altering, reading, writing
+from carbonation_core.db.engine import altering, make_file, reading, writing
 from carbonation_core.db.models import BASE_COLUMNS, VERSION_TABLE, Base, FileBase, path_digest
 from carbonation_core.db.schema import VERSIONS, missing_in
 from carbonation_core.errors import ConfigError, DatabaseError
@@ -64,6 +64,7 @@ class SchemaStatus:
 
 def upgrade(engine: Engine, plugin_migrations: Path | None, to: str = "heads") -> SchemaStatus:
     """Apply what is pending, and say what it was; safe to repeat and to run twice at once."""
+    make_file(engine)
     with altering(engine) as connection, _alone(connection):
         before = _status(connection, plugin_migrations)
         if before.unknown:

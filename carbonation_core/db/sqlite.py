@@ -31,7 +31,13 @@ _WHOSE = f"""
 """  # noqa: S608  # the name is ours
 
 
-class _Reader(sqlite3.Connection):
+class _File(sqlite3.Connection):
+    """A connection to the file that lay at a path when it was opened."""
+
+    which: tuple[int, int] | None = None
+
+
+class _Reader(_File):
     """A connection that cannot write."""
 
 
@@ -39,15 +45,34 @@ class _OnceOnly(_Reader):
     """One that knows nothing of what others write, and so is good for a single transaction."""
 
 
+def make(path: Path) -> None:
+    """Have there be a file, for tables that are to be made; whoever connects makes none."""
+    wal = path.with_name(f"{path.name}-wal")
+    if not is_there(path) and wal.exists():
+        # SQLite would remove it, and with it what the other had yet to take in.
+        raise DatabaseError(
+            f'"{wal}" lies beside database "{path}", with the last changes of a database that is gone; '
+            "bring that one back, or move this away, too"
+        )
+    try:
+        # SQLite would let everybody read it; what it makes beside it has the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise DatabaseError(f'database "{path}" cannot be made: {error.strerror}') from error
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to the file; one that only reads if we may do no more."""
+    """A connection to the file; one that only reads if we may do no more.
+
+    Raises `DatabaseError` if it is gone.
+    """
+    which = _which(path)
+    if which is None:
+        raise DatabaseError(gone(path))
     if not _is_read_only(path):
-        with suppress(OSError):  # it is there, or SQLite says why not
-            # SQLite would let everybody read it; what it makes beside it has the same mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
-        connection = sqlite3.connect(path, LOCK_WAIT.total_seconds(), check_same_thread=False)
-        # Without this the driver begins transactions of its own, and too late.
-        connection.isolation_level = None
+        connection = _open(path, _File, "mode=rw", which)
         tables, ours = _wait_for(connection, path, _WHOSE)
         if ours or not tables:  # another program's file stays as it is until somebody makes ours in it
             _wait_for(connection, path, "PRAGMA journal_mode = WAL")
@@ -57,12 +82,19 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
     kind, how = (_OnceOnly, _UNCHANGED) if _is_settled(path) else (_Reader, "mode=ro")
+    connection = _open(path, kind, how, which)
+    _wait_for(connection, path, "PRAGMA schema_version")
+    return connection
+
+
+def _open(path: Path, kind: type[_File], how: str, which: tuple[int, int]) -> _File:
     uri = f"{path.absolute().as_uri()}?{how}"
     connection = sqlite3.connect(
         uri, LOCK_WAIT.total_seconds(), check_same_thread=False, factory=kind, uri=True
     )
+    # Without this the driver begins transactions of its own, and too late.
     connection.isolation_level = None
-    _wait_for(connection, path, "PRAGMA schema_version")
+    connection.which = which
     return connection
 
 
@@ -127,13 +159,27 @@ def dangling(connection: sqlite3.Connection) -> set[tuple[str, int, str, int]]:
 
 def is_there(path: Path) -> bool:
     """Whether there is such a file; raises `DatabaseError` when that cannot be seen."""
+    return _which(path) is not None
+
+
+def gone(path: Path) -> str:
+    """What is said when a file that was there is not."""
+    return f'database "{path}" is gone; nothing is done until it is back'
+
+
+def is_of(connection: object, path: Path) -> bool:
+    """Whether the connection's file still lies there, and was not moved, removed or replaced."""
+    return isinstance(connection, _File) and connection.which == _which(path)
+
+
+def _which(path: Path) -> tuple[int, int] | None:
     try:
-        path.stat()
+        found = path.stat()
     except FileNotFoundError:
-        return False
+        return None
     except OSError as error:
         raise DatabaseError(f'database "{path}" cannot be reached: {error.strerror}') from error
-    return True
+    return found.st_dev, found.st_ino
 
 
 def is_reader(connection: object) -> bool:

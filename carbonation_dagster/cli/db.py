@@ -43,8 +43,11 @@ def init(path: str | None) -> None:
 def upgrade(path: str | None) -> None:
     """Bring the tables to this release and plugin. Safe to repeat."""
     from carbonation_core.db.schema import require_columns
+    from carbonation_core.project import require_database
 
     project = _open(path)
+    if _status(project).is_empty:  # to make one is for `init`
+        require_database(project)
     before = _upgrade(project)
     for revision in before.pending:
         click.echo(f"applied {revision}")

@@ -206,6 +206,7 @@ def test_db_status_says_what_is_pending(desk: Desk) -> None:
     answer = desk("db", "status")
     assert answer.code == 1
     assert "run: carbonation db init" in answer.err
+    assert "run: carbonation db init" in desk.wrong("db", "upgrade", code=1)
     assert not (desk.directory / "carbonation.db").exists()
     desk.good("db", "init")
     told = desk.good("db", "status").splitlines()[1:]

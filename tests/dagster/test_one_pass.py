@@ -24,6 +24,7 @@ from carbonation_dagster import one_pass
 from carbonation_dagster.cli import main
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service.home import prepare_home
+from tests import databases
 from tests.dagster._helpers.passes import QUICK, ROOT, last_word, run_once, statuses_of_runs
 from tests.dagster.conftest import BROKEN, PLUGIN_SECTION
 from tests.site import PAIRS, PLUGIN, Site, SiteMaker, touch
@@ -254,6 +255,27 @@ def test_without_a_database_it_says_what_to_run(once: Site) -> None:
 
     assert code == 1
     assert "carbonation db init" in said
+
+
+@databases.of_sqlite
+def test_a_pass_whose_database_has_gone_since_the_last_one_makes_none(once: Site) -> None:
+    once.deliver("a.dat")
+    assert run_once(once)[0] == 0
+    once.project.engine.dispose()
+    file = once.directory / "carbonation.db"
+    away = file.rename(once.directory / "away.db")
+    once.deliver("b.dat")
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert "is gone, or empty: watch incoming was looked at before; bring it back" in said
+    assert not file.exists()
+    assert set(once.archived()) == {"a.dat"}
+
+    away.rename(file)
+    assert run_once(once)[0] == 0
+    assert set(once.archived()) == {"a.dat", "b.dat"}
 
 
 def test_dry_run_and_once_do_not_go_together(once: Site) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import text
 
 import carbonation_core
 from carbonation_core.config.loading import load_config
-from carbonation_core.db.engine import make_engine, writing
+from carbonation_core.db.engine import make_engine, make_file, writing
 from carbonation_core.delivery.observe import observe
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import Stage, work
@@ -146,6 +146,7 @@ class Desk:
     def execute(self, statement: str, **values: object) -> None:
         """What somebody does to the database behind our back."""
         engine = make_engine(load_config(self.directory / "config.toml").database)
+        make_file(engine)
         with writing(engine) as connection:
             connection.execute(text(statement), values)
         engine.dispose()

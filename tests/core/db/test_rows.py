@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from carbonation_core.config.sections import DatabaseSection
-from carbonation_core.db.engine import Engine, make_engine, writing
+from carbonation_core.db.engine import Engine, make_engine, make_file, writing
 from carbonation_core.db.rows import store_each
 from carbonation_core.errors import DatabaseError
 
@@ -16,6 +16,7 @@ from carbonation_core.errors import DatabaseError
 def numbers(tmp_path: Path) -> Engine:
     """A database with one table, which takes no number below 0."""
     engine = make_engine(DatabaseSection(name=str(tmp_path / "numbers.db")))
+    make_file(engine)
     with writing(engine) as connection:
         connection.execute(text("CREATE TABLE numbers (number INTEGER CHECK (number >= 0))"))
     return engine

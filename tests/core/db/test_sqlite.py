@@ -1,4 +1,4 @@
-"""A file of SQLite that others have locked: who waits for it says so."""
+"""A file of SQLite that others have locked, or moved away: who waits for it says so."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from carbonation_core.config.sections import DatabaseSection
-from carbonation_core.db import sqlite
+from carbonation_core.db import migrate, sqlite
 from carbonation_core.db.engine import Engine, make_engine, reading, writing
 from carbonation_core.errors import DatabaseError, Overtaken
 from tests import databases
@@ -135,3 +135,84 @@ def test_a_file_of_another_program_stays_as_it_is(tmp_path: Path) -> None:
         assert connection.execute(text("SELECT count(*) FROM notes")).scalar_one() == 0
     engine.dispose()
     assert file.read_bytes() == before
+
+
+def counted(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return int(connection.execute(text("SELECT max(value) FROM counters")).scalar_one())
+
+
+def count(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE counters SET value = value + 1"))
+
+
+def require_gone(engine: Engine, file: Path) -> None:
+    for use in (counted, count):
+        with pytest.raises(DatabaseError) as raised:
+            use(engine)
+        assert str(raised.value) == f'database "{file}" is gone; nothing is done until it is back'
+    assert not file.exists()
+
+
+def test_a_file_that_is_gone_is_not_made_anew_and_is_used_once_it_is_back(engine: Engine, file: Path) -> None:
+    count(engine)
+    away = file.rename(file.with_name("away.db"))
+    require_gone(engine, file)
+    fresh = make_engine(DatabaseSection(name=str(file)))  # as of a process that begins
+    require_gone(fresh, file)
+    away.rename(file)
+    count(fresh)
+    assert counted(engine) == counted(fresh) == 2
+    fresh.dispose()
+
+
+def test_a_directory_that_is_gone_is_a_file_that_is_gone(engine: Engine, file: Path) -> None:
+    count(engine)
+    away = file.parent.rename(file.parent.with_name("away"))
+    require_gone(engine, file)
+    away.rename(file.parent)
+    assert counted(engine) == 1
+
+
+def test_nothing_is_committed_to_a_file_that_has_gone_meanwhile(engine: Engine, file: Path) -> None:
+    away = file.with_name("away.db")
+
+    def count_and_move() -> None:
+        with writing(engine) as connection:
+            connection.execute(text("UPDATE counters SET value = 100"))
+            file.rename(away)
+
+    count(engine)
+    with pytest.raises(DatabaseError, match="is gone"):
+        count_and_move()
+    away.rename(file)
+    assert counted(engine) == 1
+
+
+def test_a_file_that_takes_its_place_is_used_from_then_on(engine: Engine, file: Path) -> None:
+    count(engine)
+    with sqlite3.connect(file) as source, sqlite3.connect(file.with_name("copy.db")) as copy:
+        source.backup(copy)
+    for one in (source, copy):
+        one.close()
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+    file.with_name("copy.db").rename(file)
+    count(engine)
+    assert counted(engine) == 2
+    fresh = make_engine(DatabaseSection(name=str(file)))
+    assert counted(fresh) == 2
+    fresh.dispose()
+
+
+def test_no_new_database_is_made_beside_the_last_changes_of_one_that_is_gone(
+    engine: Engine, file: Path
+) -> None:
+    count(engine)
+    away = file.rename(file.with_name("away.db"))
+    with pytest.raises(DatabaseError, match=r"lies beside .*, with the last changes of a database"):
+        migrate.upgrade(engine, None)
+    assert not file.exists()
+    away.rename(file)
+    assert counted(engine) == 1
