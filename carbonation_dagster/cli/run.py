@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from types import FrameType
@@ -16,7 +16,8 @@ from carbonation_dagster.cli.commands import Command
 
 if TYPE_CHECKING:
     from carbonation_core.config.loading import Config
-    from carbonation_core.project import Progress
+    from carbonation_core.project import Progress, Project
+    from carbonation_core.reports.preview import Preview
     from carbonation_dagster.one_pass import Pass
 
 log = logging.getLogger(__name__)
@@ -204,7 +205,10 @@ def _dry_run(config: str | None) -> None:
     from carbonation_core.reports.preview import DONE, TO_COMPARE, preview
     from carbonation_dagster.cli.opening import open_unchecked
 
-    previewed = preview(open_unchecked(config))
+    project = open_unchecked(config)
+    if objection := _objection(project):
+        click.echo(f"{objection}; all files count as new here", err=True)
+    previewed = preview(project)
     if not previewed:
         click.echo("There are no files in the watches", err=True)
     # Of an archive of years each group would be a line that says nothing.
@@ -221,8 +225,39 @@ def _dry_run(config: str | None) -> None:
         parts += [f"to {found.destination}"] if found.destination else []
         parts += [f"({found.reason})"] if found.reason else []
         click.echo(" ".join(parts))
-    if any(not found.group_key for found in previewed):
+    if of_groups := [found for found in previewed if found.group_key]:
+        click.echo(_totals(of_groups))
+    if len(of_groups) < len(previewed):
         sys.exit(1)
+
+
+def _objection(project: "Project") -> str | None:
+    """Why the database knows of no file, if it is one that can be made or upgraded."""
+    from carbonation_core.db import migrate
+    from carbonation_core.errors import DatabaseError
+    from carbonation_core.project import require_database
+
+    if migrate.status(project.engine, project.plugin.migrations_path).is_current:
+        return None
+    try:
+        require_database(project)
+    except DatabaseError as error:
+        return str(error)
+    return None
+
+
+def _totals(previewed: "Sequence[Preview]") -> str:
+    """What would become of all of them, as `summary` says it of a pass."""
+    from collections import Counter
+
+    from carbonation_core.reports.preview import ARCHIVE, DONE, TO_COMPARE
+
+    groups = sum(bool(one.files) or one.verdict in (DONE, TO_COMPARE) for one in previewed)
+    of = [counted(groups, "group")] if groups else []
+    of += [f"{counted(len(previewed) - groups, 'file')} in no group"] if groups < len(previewed) else []
+    names = ("archived" if one.verdict == ARCHIVE else one.verdict.replace("_", " ") for one in previewed)
+    said = ", ".join(f"{number} {name}" for name, number in Counter(names).most_common())
+    return f"{' and '.join(of)} would be: {said}"
 
 
 def summary(done: "Pass") -> list[tuple[int, str]]:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
 from carbonation_core.db.clock import utc_now
-from carbonation_core.db.engine import reading
+from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.models import VERSION_TABLE
 from carbonation_core.db.service import parts
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.reports.heartbeat import PASS, of_site
@@ -314,9 +316,32 @@ def test_a_dry_run_counts_what_is_archived_and_names_the_rest(once: Site) -> Non
 
     done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
 
-    first, second = done.stdout.splitlines()
+    first, second, last = done.stdout.splitlines()
     assert first == "incoming: 2 groups: archived already"
     assert second.startswith("incoming: c.dat: archive to ")
+    assert last == "3 groups would be: 2 archived already, 1 archived"
+    assert done.stderr == ""
+
+
+def test_a_dry_run_without_a_database_says_so_and_counts_all_as_new(once: Site) -> None:
+    once.set_rules(PAIRS.replace("pairs", "single"))
+    once.deliver("a.dat", "a.json", "b.dat", "half.dat")
+    once.deliver("empty.dat", content=b"")
+    once.project.engine.dispose()
+    if databases.SQLITE:
+        (once.directory / "carbonation.db").unlink()
+    else:
+        with writing(once.project.engine) as connection:
+            connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+
+    done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
+
+    assert done.exit_code == 0
+    where = once.project.engine.url.render_as_string(hide_password=True)
+    said = f"database {where} is not initialised; run: carbonation db init; all files count as new here\n"
+    assert done.stderr == said
+    last = done.stdout.splitlines()[-1]
+    assert last == "3 groups and 1 file in no group would be: 2 waiting, 1 integrity failed, 1 archived"
 
 
 def test_many_who_make_one_home_at_once_all_find_it_good(once: Site) -> None:
