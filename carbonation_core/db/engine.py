@@ -35,7 +35,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.config.toml import place
-from carbonation_core.db import sqlite, tallies
+from carbonation_core.db import meters, sqlite, tallies
 from carbonation_core.errors import CarbonationError, ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
 from carbonation_core.text import listing
 
@@ -202,10 +202,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises `ReadOnlyDatabase` where we may not, and `Overtaken` when the database
     broke it off for another's sake, which is why whoever opens one is `repeatable`.
     """
+    asked = time.monotonic()
     with explained(engine), engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # MariaDB bounds by itself only those that write
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'")
         tallies.begin(connection)
+        if engine.dialect.name == "sqlite":  # whose one lock is that of the whole file
+            meters.waited(connection, "database", time.monotonic() - asked)
         yield connection
         tallies.settle(connection)
 

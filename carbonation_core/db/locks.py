@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from carbonation_core.db import meters
 from carbonation_core.db.engine import database_now, insert_new
 from carbonation_core.db.models import LONGEST_COUNTER, Counter, Lease, path_digest
 from carbonation_core.db.service import part_of_watch
@@ -32,11 +34,12 @@ def lock(connection: Connection, name: str) -> None:
 
 def count_up(connection: Connection, name: str, by: int) -> int:
     """Hold the lock of that name, and count it up; returns the new value."""
-    name = name if len(name) <= LONGEST_COUNTER else path_digest(name)
-    counter = update(Counter).where(Counter.name == name).values(value=Counter.value + by)
+    lock, name = name, name if len(name) <= LONGEST_COUNTER else path_digest(name)
+    counter, asked = update(Counter).where(Counter.name == name).values(value=Counter.value + by), monotonic()
     if connection.execute(counter).rowcount == 0:
         connection.execute(insert_new(connection, Counter).values(name=name, value=0))
         connection.execute(counter)
+    meters.waited(connection, lock, monotonic() - asked)
     return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
 
 

@@ -17,6 +17,9 @@ from carbonation_core.lifecycle import GivenBack, Outcome
 # Seconds from delivery to the archive, each number the last of its bucket; more than a day is another.
 BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
 _FILES, _BYTES, _MILLISECONDS = "taken_files", "taken_bytes", "took_ms"
+WHOLE = "done"  # how a run ends that gives nothing back
+LEAST_WAIT = 0.01  # seconds that are worth a word
+_RUNS, _WAITED = "runs", "waited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,19 @@ def given_back(connection: Connection, watch_name: str, why: GivenBack, number: 
     tallies.add(connection, watch_name, f"back:{why}", number)
 
 
+def run_ended(connection: Connection, watch_name: str, host: str, why: GivenBack | None) -> None:
+    """A run on that host has ended with a batch of the watch; `why` it gave some of it back, if it did."""
+    tallies.add(connection, watch_name, f"{_RUNS}:{why or WHOLE}:{host}", 1)
+
+
+def waited(connection: Connection, lock: str, seconds: float) -> None:
+    """The transaction waited so long for that lock, as "watch:incoming" or "feed"."""
+    if seconds >= LEAST_WAIT:
+        kind, _, of = lock.partition(":")
+        watch_name = of if kind == "watch" else tallies.NO_WATCH
+        tallies.add(connection, watch_name, f"{_WAITED}:{kind}", round(1000 * seconds))
+
+
 def archived(
     connection: Connection, watch_name: str, files: int, size: int, took: Iterable[timedelta]
 ) -> None:
@@ -68,6 +84,23 @@ def done(sums: Mapping[str, int]) -> Done:
         took=tuple(sums[_bucket(number)] for number in range(len(BUCKETS) + 1)),
         seconds=sums[_MILLISECONDS] / 1000,
     )
+
+
+def runs_ended(sums: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """How many runs have ended with batches of a watch, by host and how, by its sums."""
+    found = {}
+    for name, number in sums.items():
+        what, _, rest = name.partition(":")
+        if what == _RUNS:
+            end, _, host = rest.partition(":")
+            found[host, end] = number
+    return found
+
+
+def seconds_waited(sums: Mapping[str, int]) -> dict[str, float]:
+    """How long transactions waited for each kind of lock, by the sums of a watch, or of none."""
+    named = ((name.partition(":"), value) for name, value in sums.items())
+    return {kind: value / 1000 for (what, _, kind), value in named if what == _WAITED}
 
 
 def _bucket(number: int) -> str:

@@ -44,6 +44,7 @@ Id = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows by IN
 
 
 LONGEST_COUNTER = 64  # characters, as many as a digest has
+LONGEST_TALLY = 128  # characters, so that a host may be named in it
 LONGEST_SENTENCE = 10_000  # characters, of the 65,535 bytes that MariaDB's TEXT takes
 
 
@@ -394,7 +395,7 @@ class Tally(Base):
     __tablename__ = "tallies"
 
     watch_name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_TALLY), primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
 
 

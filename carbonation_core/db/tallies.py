@@ -19,6 +19,7 @@ from carbonation_core.lifecycle import FileStatus
 IN_DELIVERY, IN_ARCHIVE, ARCHIVED_BYTES = "in_delivery", "in_archive", "archived_bytes"
 GROUPS, COMPLETE = "groups", "complete_groups"
 NAMES = (*FileStatus, IN_DELIVERY, IN_ARCHIVE, ARCHIVED_BYTES, GROUPS, COMPLETE)
+NO_WATCH = ""  # of what concerns all watches
 _CHANGES = "carbonation_tallies"  # of the transaction, among what a connection knows
 
 State = tuple[FileStatus | str, bool, bool, int]  # status, in delivery, in archive, size
@@ -98,7 +99,7 @@ def by_watch(connection: Connection) -> Mapping[str, Counter[str]]:
 
 def watch_names(connection: Connection) -> set[str]:
     """The watches of which anything was ever counted."""
-    return set(connection.execute(select(Tally.watch_name).distinct()).scalars())
+    return set(connection.execute(select(Tally.watch_name).distinct()).scalars()) - {NO_WATCH}
 
 
 def recount(connection: Connection, watch_names: Iterable[str]) -> None:

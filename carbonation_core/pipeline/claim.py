@@ -166,10 +166,12 @@ def give_back(
             return 0
         # Of what it has let go nothing lies under a temporary name any more.
         owned = groups.owned_by(connection, batch_id)
+        members = [m for m in batches.members(connection, batch_id) if m.group_id in owned] if owned else []
+        still_open = [m.group_id for m in members if m.outcome is None]
+        if batch.host is not None:
+            meters.run_ended(connection, batch.watch_name, batch.host, why if still_open else None)
         if not owned:
             return 0
-        members = [m for m in batches.members(connection, batch_id) if m.group_id in owned]
-        still_open = [m.group_id for m in members if m.outcome is None]
         components.apply(connection, take_back(connection, batch_id, members), now)
         batches.set_members(
             connection,

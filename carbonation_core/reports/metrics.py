@@ -99,6 +99,19 @@ OPEN_GROUPS = _of(
 )
 OLDEST = _of("oldest_open_group_seconds", "watch", "for how long the oldest of them has been open")
 BATCHES = _of("batches", "watch state host", "batches that are `offered`, or `running` on that host")
+RUNS = _of(
+    "runs_total",
+    "watch host end",
+    "runs that have ended with their batch: `done`, or why they gave a part of it back, as its `reason`",
+    _COUNTER,
+)
+WAITED = _of(
+    "lock_wait_seconds_total",
+    "watch lock",
+    "waits of 10 ms and more for the lock of a `watch`, of the `feed`, of the free `slots`, or of SQLite's "
+    "whole `database`",
+    _COUNTER,
+)
 SLOTS = _of("slots", "site", "runs that the site asked may have at a time")
 LOOKED = _of(
     "look_age_seconds",
@@ -141,9 +154,9 @@ ARCHIVE_FREE = _of("archive_free_bytes", "archive", "what is left on its file sy
 ARCHIVE_SIZE = _of("archive_size_bytes", "archive", "what that holds in all")
 METRICS = (
     *(UP, BUILD, GROUPS, GIVEN_BACK, FILES_TAKEN, BYTES_TAKEN, TOOK, FOUND, FILES, IN_DELIVERY, IN_ARCHIVE),
-    *(BYTES, OPEN_GROUPS, OLDEST, BATCHES, SLOTS, LOOKED, FAULT, LATE, NEWS, ARRIVALS, OWNER, FEED, BEHIND),
-    *(BEHIND_FOR, PART_UP, PART_AGE, SILENT, WORKER_SLOTS, WORKER_BUSY, WORKER_STALE, OFFSET, REFUSED),
-    *(WATCH_FREE, WATCH_SIZE, ARCHIVE_FREE, ARCHIVE_SIZE),
+    *(BYTES, OPEN_GROUPS, OLDEST, BATCHES, RUNS, SLOTS, WAITED, LOOKED, FAULT, LATE, NEWS, ARRIVALS, OWNER),
+    *(FEED, BEHIND, BEHIND_FOR, PART_UP, PART_AGE, SILENT, WORKER_SLOTS, WORKER_BUSY, WORKER_STALE, OFFSET),
+    *(REFUSED, WATCH_FREE, WATCH_SIZE, ARCHIVE_FREE, ARCHIVE_SIZE),
 )
 
 _WAITS = ("members", "attempt", "run", "end")
@@ -190,6 +203,7 @@ def _of_watches(connection: Connection, names: Collection[str], now: datetime) -
     for watch in sorted(names):
         one, found = sums[watch], waiting.get(watch, {})
         yield from _of_work(watch, meters.done(one))
+        yield from _of_runs(watch, one)
         yield from (Sample(FILES, (watch, status), one[status]) for status in FileStatus)
         yield Sample(IN_DELIVERY, (watch,), one[tallies.IN_DELIVERY])
         yield Sample(IN_ARCHIVE, (watch,), one[tallies.IN_ARCHIVE])
@@ -198,10 +212,19 @@ def _of_watches(connection: Connection, names: Collection[str], now: datetime) -
             yield Sample(OPEN_GROUPS, (watch, what), found[what][0] if what in found else 0)
         since = min((since for _, since in found.values()), default=now)
         yield Sample(OLDEST, (watch,), _age(since, now))
+    yield from _of_runs(tallies.NO_WATCH, sums[tallies.NO_WATCH])
     for watch, state, host, number in counts.open_batches(connection, names):
         yield Sample(BATCHES, (watch, state, host or ""), number)
     for watch, state, number in arrivals.by_state(connection, names, now - SHOWN):
         yield Sample(ARRIVALS, (watch, state), number)
+
+
+def _of_runs(watch: str, sums: Mapping[str, int]) -> Iterator[Sample]:
+    """How runs ended, and how long they and others waited for each other."""
+    for (host, end), number in meters.runs_ended(sums).items():
+        yield Sample(RUNS, (watch, host, end), number)
+    for lock, seconds in meters.seconds_waited(sums).items():
+        yield Sample(WAITED, (watch, lock), seconds)
 
 
 def _of_work(watch: str, done: Done) -> Iterator[Sample]:

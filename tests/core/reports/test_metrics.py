@@ -1,7 +1,10 @@
 """What a monitoring system is told agrees with the database, to the group."""
 
 import shutil
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -9,15 +12,17 @@ import pytest
 from sqlalchemy import func, select
 
 from carbonation_core.api import Database
+from carbonation_core.db import batches, tallies, watches
 from carbonation_core.db import service as states
-from carbonation_core.db import watches
 from carbonation_core.db.engine import reading, writing
+from carbonation_core.db.locks import lock_watch
 from carbonation_core.db.models import ArchiveCopy, BatchGroup
 from carbonation_core.db.watches import Owner
 from carbonation_core.disk.mark import Directory
 from carbonation_core.disk.probe import probe
 from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline.claim import give_back
+from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.process import host_name
 from carbonation_core.project import Project
 from carbonation_core.purge import purge_history
@@ -104,6 +109,53 @@ def test_what_is_given_back_has_its_reason(make: SiteMaker) -> None:
     found = told(site)
     assert of(found, "groups_given_back_total") == {("incoming", "died"): 1, ("incoming", "no_run"): 1}
     assert of(found, "groups_total") == {("incoming", "given_back"): 2}
+
+
+def test_runs_are_told_by_how_they_ended_and_their_host(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(PAIRS)
+    for number in range(3):
+        site.deliver(f"run{number}.dat", f"run{number}.json")
+    site.settle()
+    first, second, third = site.claim()
+    monkeypatch.setattr(batches, "host_name", lambda: "far.example.org")
+    with work(site.project, first.batch_id, "run-1") as job:
+        job.advance(Stage.ARCHIVE)
+        job.finish()
+    with pytest.raises(ZeroDivisionError), work(site.project, second.batch_id, "run-2"):
+        raise ZeroDivisionError
+    give_back(site.project, third.batch_id, "no run came for it", GivenBack.NO_RUN)
+    assert of(told(site), "runs_total") == {
+        ("incoming", "far.example.org", "done"): 1,
+        ("incoming", "far.example.org", "died"): 1,
+    }
+
+
+@databases.each
+def test_waits_for_a_lock_are_told_by_the_watch_that_it_is_of(site: Site) -> None:
+    is_held, wait_begins = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with writing(site.project.engine) as connection:
+            lock_watch(connection, "incoming")
+            is_held.set()
+            wait_begins.wait()
+            time.sleep(0.05)  # what is measured
+
+    with ThreadPoolExecutor(1) as other:
+        held = other.submit(hold)
+        is_held.wait()
+        wait_begins.set()
+        with writing(site.project.engine) as connection:
+            lock_watch(connection, "incoming")
+        held.result()
+    whose = ("", "database") if site.project.engine.dialect.name == "sqlite" else ("incoming", "watch")
+    ((found, seconds),) = of(told(site), "lock_wait_seconds_total").items()
+    assert found == whose
+    assert 0.01 <= seconds < 60
+    with reading(site.project.engine) as connection:
+        assert tallies.watch_names(connection) <= {"incoming"}
 
 
 @databases.each
