@@ -45,6 +45,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ATTEMPTS = 5  # of a use case that is overtaken
+_WAITED = "carbonation_waited"  # seconds for SQLite's lock, among what a connection knows
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
 _POSTGRESQL_FORBIDS = ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
 _MARIADB_FORBIDS = (1044, 1142, 1143, 1290, 1792)  # access to a database, table, column; read only
@@ -160,15 +161,16 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     file: Any = connection.connection.dbapi_connection
+    asked = time.monotonic()
     try:
         with sqlite.impatient(file):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return
     except OperationalError as error:
         if _code(error) != sqlite3.SQLITE_BUSY:
             raise
-    sqlite.say_locked(Path(connection.engine.url.database or ""))
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+        sqlite.say_locked(Path(connection.engine.url.database or ""))
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.info[_WAITED] = time.monotonic() - asked
 
 
 def _commit_sqlite(connection: Connection) -> None:
@@ -202,13 +204,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises `ReadOnlyDatabase` where we may not, and `Overtaken` when the database
     broke it off for another's sake, which is why whoever opens one is `repeatable`.
     """
-    asked = time.monotonic()
     with explained(engine), engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # MariaDB bounds by itself only those that write
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'")
         tallies.begin(connection)
         if engine.dialect.name == "sqlite":  # whose one lock is that of the whole file
-            meters.waited(connection, "database", time.monotonic() - asked)
+            meters.waited(connection, "database", connection.info.pop(_WAITED))
         yield connection
         tallies.settle(connection)
 

@@ -18,7 +18,7 @@ from carbonation_core.lifecycle import GivenBack, Outcome
 BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0)
 _FILES, _BYTES, _MILLISECONDS = "taken_files", "taken_bytes", "took_ms"
 WHOLE = "done"  # how a run ends that gives nothing back
-LEAST_WAIT = 0.01  # seconds that are worth a word
+LEAST_WAIT = 0.1  # seconds; a process that has no core for a moment looks like one that waits
 _RUNS, _WAITED = "runs", "waited"
 
 

@@ -108,7 +108,7 @@ RUNS = _of(
 WAITED = _of(
     "lock_wait_seconds_total",
     "watch lock",
-    "waits of 10 ms and more for the lock of a `watch`, of the `feed`, of the free `slots`, or of SQLite's "
+    "waits of 0.1 s and more for the lock of a `watch`, of the `feed`, of the free `slots`, or of SQLite's "
     "whole `database`",
     _COUNTER,
 )

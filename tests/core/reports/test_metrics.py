@@ -141,7 +141,7 @@ def test_waits_for_a_lock_are_told_by_the_watch_that_it_is_of(site: Site) -> Non
             lock_watch(connection, "incoming")
             is_held.set()
             wait_begins.wait()
-            time.sleep(0.05)  # what is measured
+            time.sleep(0.2)  # what is measured
 
     with ThreadPoolExecutor(1) as other:
         held = other.submit(hold)
@@ -153,7 +153,7 @@ def test_waits_for_a_lock_are_told_by_the_watch_that_it_is_of(site: Site) -> Non
     whose = ("", "database") if site.project.engine.dialect.name == "sqlite" else ("incoming", "watch")
     ((found, seconds),) = of(told(site), "lock_wait_seconds_total").items()
     assert found == whose
-    assert 0.01 <= seconds < 60
+    assert 0.1 <= seconds < 60
     with reading(site.project.engine) as connection:
         assert tallies.watch_names(connection) <= {"incoming"}
 
