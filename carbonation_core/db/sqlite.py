@@ -48,7 +48,8 @@ class _OnceOnly(_Reader):
 def make(path: Path) -> None:
     """Have there be a file, for tables that are to be made; whoever connects makes none."""
     wal = path.with_name(f"{path.name}-wal")
-    if not is_there(path) and wal.exists():
+    # Asked again at the end, as another may be making both at this moment.
+    if not is_there(path) and wal.exists() and not is_there(path):
         # SQLite would remove it, and with it what the other had yet to take in.
         raise DatabaseError(
             f'"{wal}" lies beside database "{path}", with the last changes of a database that is gone; '
