@@ -29,8 +29,11 @@ _SPELLED = re.compile(rb"\\x([0-9a-f]{2})")
 
 def to_text(name: str | bytes) -> str:
     """The spelling of a name as the operating system gives it."""
-    # Not fsdecode: a spelling must not depend on the locale of the process.
-    text = os.fsencode(name).decode("utf-8", "surrogateescape")
+    if type(name) is str and name.isascii():  # as most are, and what every locale decodes alike
+        text = name
+    else:
+        # Not fsdecode: a spelling must not depend on the locale of the process.
+        text = os.fsencode(name).decode("utf-8", "surrogateescape")
     if _PLAIN.fullmatch(text):
         return text
     return _ESCAPED.sub(_escaped, text)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Executable, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, bindparam, insert, select, update
 
 from carbonation_core.db import tallies
 from carbonation_core.db.engine import chunks
@@ -113,11 +113,13 @@ _EXPLAINED = frozenset(
 )
 
 
-def in_delivery(connection: Connection, watch_name: str) -> list[Component]:
-    """Every component of the watch that was in delivery when last looked at."""
+def in_delivery(connection: Connection, watch_name: str, *conditions: ColumnElement[bool]) -> list[Component]:
+    """Every such component of the watch that was in delivery when last looked at."""
     return _components(
         connection,
-        select(*_COLUMNS).where(FileComponent.watch_name == watch_name, FileComponent.in_delivery),
+        select(*_COLUMNS).where(
+            FileComponent.watch_name == watch_name, FileComponent.in_delivery, *conditions
+        ),
     )
 
 

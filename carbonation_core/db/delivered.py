@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
+from carbonation_core.db import components
+from carbonation_core.db.components import Component
 from carbonation_core.db.engine import PAGE, Connection, Engine, chunks, reading
 from carbonation_core.db.models import FileComponent, Group, path_digest
 from carbonation_core.disk.stamp import Stamp
@@ -24,6 +26,17 @@ class Delivered:
     archive_name: str | None
     is_explained: bool  # it bears a message
     in_work: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Components that stay as they are while their files do: those in one of `statuses`.
+
+    But for archived ones whose source an archive of `moving` should have taken away.
+    """
+
+    statuses: frozenset[FileStatus]
+    moving: frozenset[str]
 
 
 _DELIVERED = (
@@ -58,6 +71,39 @@ def pages(engine: Engine, watch_name: str) -> Iterator[list[Delivered]]:
             return
         last = rows[-1][0]
         yield [_delivered(row) for row in rows]
+
+
+def at_rest(connection: Connection, watch_name: str, rest: Rest) -> Iterator[tuple[str, Stamp, str]]:
+    """Paths, stamps and statuses of such components of a watch in delivery; a portion is held at a time."""
+    stamp = (FileComponent.size_bytes, FileComponent.mtime_ns, FileComponent.ctime_ns, FileComponent.inode)
+    query = select(FileComponent.source_path, *stamp, FileComponent.status).where(
+        FileComponent.watch_name == watch_name,
+        FileComponent.in_delivery,
+        FileComponent.status.in_(sorted(rest.statuses)),
+    )
+    if rest.moving:
+        query = query.where(
+            or_(
+                FileComponent.status != FileStatus.ARCHIVED,
+                FileComponent.archive_name.is_(None),
+                FileComponent.archive_name.not_in(sorted(rest.moving)),
+            )
+        )
+    rows = connection.execute(query, execution_options={"yield_per": PAGE})
+    for path, size, mtime_ns, ctime_ns, inode, status in rows:
+        yield path, Stamp(size, mtime_ns, ctime_ns, inode), status
+
+
+def restless(connection: Connection, watch_name: str, rest: Rest) -> list[Component]:
+    """All other components of the watch in delivery."""
+    others = FileComponent.status.in_(sorted(set(FileStatus) - rest.statuses))
+    found = components.in_delivery(connection, watch_name, others)
+    if rest.moving and FileStatus.ARCHIVED in rest.statuses:
+        to_take = FileComponent.archive_name.in_(sorted(rest.moving))
+        # By itself, as an index finds these and those above, and no index finds both.
+        archived = FileComponent.status == FileStatus.ARCHIVED
+        found += components.in_delivery(connection, watch_name, archived, to_take)
+    return found
 
 
 def known(connection: Connection, watch_name: str, paths: Iterable[str]) -> set[str]:

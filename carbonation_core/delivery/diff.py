@@ -3,7 +3,7 @@
 diff(facts, key_of).changes  # what happens to files that were known before
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -52,6 +52,14 @@ class Facts:
     def settle(self) -> timedelta:
         """How long a file has to be unchanged."""
         return timedelta(seconds=self.watch.settle_seconds)
+
+    def without(self, paths: Collection[str]) -> "Facts":
+        """The same, but for these files, by absolute path."""
+        if not paths:
+            return self
+        files = tuple(entry for entry in self.seen.files if self.watch.root + entry.path not in paths)
+        known = {path: component for path, component in self.known.items() if path not in paths}
+        return replace(self, seen=replace(self.seen, files=files), known=known)
 
     def found(self) -> dict[str, Seen]:
         """What was seen, by absolute path."""

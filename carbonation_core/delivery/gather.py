@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, groups, service, watches
+from carbonation_core.db import components, delivered, groups, service, watches
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
 from carbonation_core.db.watches import Owner
+from carbonation_core.delivery.at_rest import AtRest, rest
 from carbonation_core.delivery.diff import Facts, groups_in_question, settled
 from carbonation_core.delivery.ownership import marked, require_unexchanged
 from carbonation_core.disk.mark import Directory
@@ -26,8 +27,8 @@ class Before:
 
     `last` is None before the first look, `state` is what that said; `owner` is whose
     the watch was, `directory` what lies there now, or why nothing is to be concluded
-    from it; `files` are those that may have changed, which is all of them if the
-    hints say everything.
+    from it; `files` are those that may have changed. If the hints say everything, that
+    is all of them but for those `at_rest`.
     """
 
     last: PartState | None
@@ -35,6 +36,8 @@ class Before:
     owner: Owner | None
     directory: Directory | ScanError
     hints: Hints
+    other_rules: bool
+    at_rest: AtRest
     files: tuple[Component, ...] = ()
 
     @property
@@ -51,14 +54,17 @@ def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints
         last = service.get(connection, part_of_watch(watch.name))
         state = WatchState.from_details(last.details) if last is not None else WatchState()
         owner = watches.owner(connection, watch.name)
-        before = Before(last, state, owner, _directory(project, watch, owner), hints)
-        if last is None or state.rules_digest != rules_digest or not before.is_kept:
+        other_rules = last is not None and state.rules_digest != rules_digest
+        directory = _directory(project, watch, owner)
+        before = Before(last, state, owner, directory, hints, other_rules, AtRest(watch.root))
+        if last is None or other_rules or not before.is_kept:
             hints = replace(hints, everything=True)
-        if hints.everything:
-            files = components.in_delivery(connection, watch.name)
-        else:
-            files = _hinted(connection, watch, hints)
-    return replace(before, hints=hints, files=tuple(files))
+        if not hints.everything:
+            return replace(before, files=tuple(_hinted(connection, watch, hints)))
+        of_these = rest(project.config, other_rules=other_rules)
+        files = delivered.restless(connection, watch.name, of_these)
+        at_rest = AtRest(watch.root, delivered.at_rest(connection, watch.name, of_these))
+    return replace(before, hints=hints, files=tuple(files), at_rest=at_rest)
 
 
 def seen_by(watch: Watch, before: Before) -> Look:
@@ -69,7 +75,7 @@ def seen_by(watch: Watch, before: Before) -> Look:
     # What has not settled is looked at, too, though nothing told of it.
     known = {path.removeprefix(root) for path in paths if path.startswith(root)}
     hints = replace(before.hints, files=before.hints.files | known)
-    seen = look(watch, hints)
+    seen = look(watch, hints, before.at_rest.takes)
     require_unexchanged(watch, before.directory)
     return seen
 
@@ -85,15 +91,17 @@ def gather(project: Project, watch: Watch, rules: Rules, before: Before, seen: L
         seen,
         known,
         whole=before.hints.everything,
-        other_rules=before.last is not None and before.state.rules_digest != rules.digest,
+        other_rules=before.other_rules,
         moving=frozenset(archive.name for archive in project.config.archive if archive.action == "move"),
         quiet={watch.root + path: timedelta(seconds=told) for path, told in before.hints.quiet.items()},
         jitter=random.random(),  # noqa: S311  # spreads load
     )
     with reading(project.engine) as connection:
-        unknown = [path for path in facts.found() if path not in known]
-        back = components.by_path(connection, watch.name, unknown)
-        facts = replace(facts, known=known | {component.source_path: component for component in back})
+        unknown = {path for path in facts.found() if path not in known}
+        found = components.by_path(connection, watch.name, unknown.union(before.at_rest.changed(seen)))
+        overtaken = {file.source_path for file in found if before.at_rest.is_overtaken(file)}
+        known |= {file.source_path: file for file in found}
+        facts = replace(facts, known=known).without(overtaken)
         rows = groups.by_id(connection, groups_in_question(facts)).values()
     faults = {path: unreadable(to_path(path)) for path in settled(facts)}
     return replace(

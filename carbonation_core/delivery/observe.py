@@ -115,7 +115,7 @@ def _state(before: Before, facts: Facts, found: Diff, rules_digest: str | None) 
     moved = found.number(Kind.NEW, Kind.RETURNED) - found.number(Kind.GONE)
     return WatchState(
         rules_digest=rules_digest,
-        files=len(facts.seen.files) if facts.whole else max(0, (last.files or 0) + moved),
+        files=facts.seen.number if facts.whole else max(0, (last.files or 0) + moved),
         error=None,
         counted_at=last.counted_at or facts.now,
         last_new=facts.now if found.number(*DELIVERIES) else last.last_new,

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -38,10 +38,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a tree: its files, and the places that could not be looked at."""
+    """One look at a tree: its files, and the places that could not be looked at.
+
+    `as_known` are not among the files: so many more lie there as whoever looks knows them.
+    """
 
     files: tuple[Seen, ...]
     unreadable: tuple[tuple[str, str], ...] = ()  # relative path, reason
+    as_known: int = 0
+
+    @property
+    def number(self) -> int:
+        """How many files lie there."""
+        return len(self.files) + self.as_known
 
     def could_see(self, path: str) -> bool:
         """Whether a file of that relative path would have been seen."""
@@ -79,22 +88,24 @@ class Hints:
 EVERYTHING = Hints(everything=True)
 
 
-def look(watch: Watch, hints: Hints = EVERYTHING) -> Look:
-    """What lies in a watch now, where the hints point.
+def look(
+    watch: Watch, hints: Hints = EVERYTHING, is_known: Callable[[Seen], bool] = lambda seen: False
+) -> Look:
+    """What lies in a watch now, where the hints point; of what is known as it lies there only the number.
 
     Raises `ScanError` when its directory itself cannot be read.
     """
-    return _Looking(watch).at(hints)
+    return _Looking(watch, is_known).at(hints)
 
 
 class _Looking:
-    def __init__(self, watch: Watch) -> None:
-        self._watch, self._root = watch, watch.path
+    def __init__(self, watch: Watch, is_known: Callable[[Seen], bool]) -> None:
+        self._watch, self._root, self._is_known = watch, str(watch.path), is_known
         self._unreadable: list[tuple[str, str]] = []
 
     def at(self, hints: Hints) -> Look:
         if hints.everything:
-            return Look(tuple(self._below("")), tuple(self._unreadable))
+            return self._look(self._below(""))
         self._require_root()
         found: dict[str, Seen] = {}
         for directory in filter(self._watch.enters, hints.directories):
@@ -103,7 +114,17 @@ class _Looking:
             seen = self._one(to_path(path))
             if seen is not None:
                 found[path] = seen
-        return Look(tuple(found.values()), tuple(self._unreadable))
+        return self._look(found.values())
+
+    def _look(self, found: Iterable[Seen]) -> Look:
+        files: list[Seen] = []
+        as_known = 0
+        for seen in found:
+            if self._is_known(seen):
+                as_known += 1
+            else:
+                files.append(seen)
+        return Look(tuple(files), tuple(self._unreadable), as_known)
 
     def _require_root(self) -> None:
         """Refuse to look where a root that has gone would make its files look gone."""
@@ -117,27 +138,29 @@ class _Looking:
         waiting = [relative]
         while waiting:
             directory = waiting.pop()
-            for entry in self._listed(directory):
-                inner = f"{directory}/{entry.name}" if directory else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    # Of those above it this was asked before.
-                    if self._watch.enters(to_text(entry.name)):
-                        waiting.append(inner)
-                elif not self._watch.takes(to_text(entry.name)):
-                    continue
-                elif (seen := self._one(inner)) is not None:
+            before = f"{directory}/" if directory else ""
+            directories, files = self._listed(directory)
+            # Of those above it this was asked before.
+            waiting += [before + name for name in directories if self._watch.enters(to_text(name))]
+            for name in files:
+                if self._watch.takes(to_text(name)) and (seen := self._one(before + name)) is not None:
                     yield seen
 
-    def _listed(self, relative: str) -> list[os.DirEntry[str]]:
+    def _listed(self, relative: str) -> tuple[list[str], list[str]]:
+        """The names of the directories in it, and of all else."""
+        directories: list[str] = []
+        files: list[str] = []
         try:
             with os.scandir(os.path.join(self._root, relative)) as found:
-                return list(found)
+                for entry in found:
+                    (directories if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
         except OSError as error:
             if not relative:
                 raise ScanError(f"{self._root}: cannot be looked at: {error.strerror}") from None
             if error.errno not in NOWHERE:
                 self._unreadable.append((to_text(relative), error.strerror or str(error)))
-            return []
+            return [], []
+        return directories, files
 
     def _one(self, relative: str) -> Seen | None:
         """A file, or None if it has left since it was listed or is nothing to archive."""
@@ -168,7 +191,7 @@ class _Looking:
             found = os.stat(target, follow_symlinks=False)
         except OSError:
             return link, "is a symlink that leads nowhere"
-        if not Path(target).is_relative_to(real_path(self._root)):
+        if not Path(target).is_relative_to(real_path(self._watch.path)):
             return link, "is a symlink to something outside its watch"
         return found, None
 
