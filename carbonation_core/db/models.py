@@ -193,7 +193,7 @@ class FileComponent(Base):
     __tablename__ = "file_components"
     __table_args__ = (
         UniqueConstraint("watch_name", "source_path_sha256"),
-        Index(None, "watch_name", "status"),
+        Index(None, "watch_name", "status", "in_delivery"),
         Index(None, "status_since", "status"),
         Index(None, "group_id"),
     )

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, RowMapping, event
 from carbonation_core.api import Database
 from carbonation_core.delivery.observe import observe
 from carbonation_core.delivery.retry import retry
-from carbonation_core.disk.scan import Hints
+from carbonation_core.disk.scan import EVERYTHING, Hints
+from carbonation_core.lifecycle import FileStatus
 from carbonation_core.pipeline.claim import open_batches
 from carbonation_core.reconcile.archive import reconcile_archive
 from carbonation_core.reconcile.delivery import reconcile_delivery
@@ -140,14 +141,17 @@ def test_a_statement_that_reads_a_whole_table_is_noticed(site: Site) -> None:
     assert whole_tables(site, {"SELECT id FROM files WHERE attempts = 7": ()})
 
 
-def test_a_look_where_nothing_is_hinted_at_reads_no_file_that_is_archived(site: Site) -> None:
+@pytest.mark.parametrize("hints", [Hints(), EVERYTHING], ids=["nothing", "everything"])
+def test_a_look_reads_no_file_that_has_left_delivery(site: Site, hints: Hints) -> None:
+    """Nor one that is archived and lies there still, where nothing is hinted at."""
     if site.project.engine.dialect.name != "sqlite":
         pytest.skip("only its plans tell the columns that are searched by")
     with noted(site) as statements:
-        observe(site.project, "incoming", Hints())
+        observe(site.project, "incoming", hints)
     asked = {text: values for text, values in statements.items() if "FROM file_components" in text}
     assert asked
     with site.project.engine.connect() as connection:
         for text, values in asked.items():
             (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
-            assert "(watch_name=? AND status=?)" in plan[-1]
+            assert "(watch_name=? AND status=? AND in_delivery=?)" in plan[-1]
+            assert hints.everything or FileStatus.ARCHIVED not in values
