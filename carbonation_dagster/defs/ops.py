@@ -164,8 +164,10 @@ def _bring_up(
     """Bring batches up to a stage; they stay in this run's hands for its next op."""
     reports: list[BatchReport] = []
     for batch_id in batches:
+        if (context.run_id, batch_id) in carbonation.lost:
+            continue
         with (
-            _lost_is_said(context),
+            _lost_is_said(context, carbonation, batch_id),
             work(carbonation.project_for(batch_id), batch_id, context.run_id, carbonation.stopping) as held,
         ):
             reports.append(held.advance(stage))
@@ -192,8 +194,10 @@ def _finish_all(
 def _finish(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: str) -> Iterator[BatchReport]:
     """Bring a batch to its end. The report holds the groups that this run is answerable for."""
     again = _is_executed_again(context)
+    if (context.run_id, batch_id) in carbonation.lost:
+        return
     with (
-        _lost_is_said(context),
+        _lost_is_said(context, carbonation, batch_id),
         work(
             carbonation.project_for(batch_id), batch_id, context.run_id, carbonation.stopping, again
         ) as held,
@@ -208,11 +212,12 @@ def _finish(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: 
 
 
 @contextmanager
-def _lost_is_said(context: dg.OpExecutionContext) -> Iterator[None]:
-    """A batch that is no longer ours is somebody else's to bring to an end."""
+def _lost_is_said(context: dg.OpExecutionContext, carbonation: Carbonation, batch_id: str) -> Iterator[None]:
+    """A batch that is no longer ours is somebody else's to bring to an end; no op asks for it again."""
     try:
         yield
     except LostOwnership as lost:
+        carbonation.lost.add((context.run_id, batch_id))
         context.log.info(f"left to others: {lost}")  # who gave it back has said why
 
 

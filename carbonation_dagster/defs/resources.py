@@ -48,6 +48,7 @@ class Carbonation:
     ) -> None:
         self.told = told
         self.names = names
+        self.lost: set[tuple[str, str]] = set()  # of a run, by id, the batches that are others' now
         self.tick_wait = float(os.environ.get(TICK_WAIT, "0"))
         self._watchers = watchers
         self._interrupted = interrupted

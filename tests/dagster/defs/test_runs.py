@@ -168,6 +168,19 @@ def test_a_run_whose_batch_was_given_back_ends_well_and_does_nothing(shown: Show
     assert shown.site.archived() == {}
 
 
+def test_of_a_batch_that_is_left_to_others_a_run_says_so_once(packed: Shown) -> None:
+    packed.site.deliver("a.dat", "b.dat")
+    packed.site.settle()
+    (offer,) = packed.offers()
+    give_back(packed.site.project, offer.batch_id, "for a test")
+
+    result = packed.run(offer)
+
+    said = [event.user_message for event in packed.instance.all_logs(result.run_id)]
+    (line,) = [message for message in said if message.startswith("left to others")]
+    assert line == f"left to others: batch {offer.batch_id} has ended, or another run works on it"
+
+
 def test_a_service_that_stops_gives_the_groups_back(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = shown.site.directory / "stopping"
     mark.touch()
