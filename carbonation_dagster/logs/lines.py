@@ -45,6 +45,8 @@ _STORAGE = re.compile(
 )
 # A daemon that ends empties its workspace while its last ticks are still being taken up.
 _ENDING = re.compile(r"^dagster\._core\.errors\.\w+: Location \S+ does not exist in workspace$", re.MULTILINE)
+# A run that did not end in time when the service stopped, or that somebody ended; its batch is given back.
+_INTERRUPTED = re.compile(r"^dagster\._core\.errors\.DagsterExecutionInterruptedError$", re.MULTILINE)
 # Of each later step of a run that failed; the failure itself has its own line.
 _NOT_EXECUTED = re.compile(r"- Dependencies for step \S+ .*Not executing\.$")
 # Of groups that failed, each of which has its own line already; it is that of a run in Dagster.
@@ -164,6 +166,10 @@ def _record(whole: _OpenRecord) -> logging.LogRecord:
     level, exception = whole.level, None
     if _ENDING.search(text):
         level, message = logging.INFO, "a tick was not begun, since the daemon ends"
+    elif _INTERRUPTED.search(text):
+        # A run's failure repeats what its step's has said.
+        level = logging.DEBUG if first.startswith("RUN_FAILURE") else logging.INFO
+        message = "the run was interrupted"
     elif _NOT_EXECUTED.search(text):
         level, message = logging.DEBUG, text
     elif match := _SENTENCE.search(text):
@@ -175,7 +181,6 @@ def _record(whole: _OpenRecord) -> logging.LogRecord:
         errors = _ERROR.findall(text)
         of_itself = _CRASH.match(first) is not None
         message = ": ".join([*([] if of_itself else [first]), *errors[-1:]]) or first
-        # A run's failure repeats what its step's has said.
         if not first.startswith("RUN_FAILURE"):
             exception = text if of_itself else text.partition("\n")[2].strip("\n")
     else:

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import dagster as dg
 import pytest
-from dagster._core.errors import DagsterCodeLocationNotFoundError
+from dagster._core.errors import DagsterCodeLocationNotFoundError, DagsterExecutionInterruptedError
 from dagster._core.workspace.context import WorkspaceProcessContext
 
 from carbonation_core.logs.records import JsonForm
@@ -120,6 +120,25 @@ def test_of_the_steps_that_come_after_a_failed_one_nothing_is_said(capfd: pytest
     failed = [record.getMessage() for record in told if "second" in record.getMessage()]
     assert failed == []
     assert any("it is broken" in record.getMessage() for record in told)
+
+
+def test_a_run_that_is_interrupted_says_so_once_and_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    @dg.op
+    def interrupted() -> None:
+        raise DagsterExecutionInterruptedError
+
+    @dg.job
+    def one_step() -> None:
+        interrupted()
+
+    with pytest.raises(DagsterExecutionInterruptedError):
+        one_step.execute_in_process()
+    told = [record for record in records(capfd.readouterr().err) if record.levelno > logging.DEBUG]
+
+    (record,) = [record for record in told if "interrupted" in record.getMessage()]
+    assert (record.levelname, record.exc_text) == ("INFO", None)
+    assert record.getMessage() == "the run was interrupted"
+    assert record.__dict__["run_id"]
 
 
 def test_a_code_server_that_is_away_is_a_sentence() -> None:
