@@ -1,9 +1,10 @@
 """Who works on which groups: offers, open batches, and giving back."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from carbonation_core.config.sections import ServiceSection
 from carbonation_core.db import batches, components, groups, meters
@@ -62,15 +63,16 @@ def claim(
     instance: str,
     slots: int | None = None,
     tried: Collection[str] = (),
+    apart: Mapping[frozenset[str], int] = MappingProxyType({}),
 ) -> list[Offer]:
     """Put the groups that are due into batches, offered to the Dagster instance of that name.
 
     While the watch is idle and few are ready each gets a batch of its own;
     else they are packed, so that a burst costs few runs. `slots`: how many
-    batches of all watches that instance may have open; without it this makes
-    one more, whatever is open. Whoever claims more than once says which batches
-    it `tried`: a group that was in one of them is left to others, so that what
-    comes back at once cannot hold it for ever.
+    batches of all watches that instance may have open, `apart`: how many of some
+    watches together; without `slots` this makes one more, whatever is open. Whoever
+    claims more than once says which batches it `tried`: a group that was in one of
+    them is left to others, so that what comes back at once cannot hold it for ever.
     """
     service = project.config.service
     rules = rules_in_force(project)
@@ -81,7 +83,7 @@ def claim(
     wanted = project.wanted
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
-        free = 1 if slots is None else slots - _open_at(project, connection, instance)
+        free = 1 if slots is None else _free(project, connection, watch_name, instance, slots, apart)
         if free <= 0:
             return []
         ready = groups.due(connection, watch_name, now, service.groups_per_run * free, tried)
@@ -98,10 +100,22 @@ def claim(
     return offers
 
 
-def _open_at(project: Project, connection: Connection, instance: str) -> int:
-    """How many batches that instance has; no other tick counts until this one has claimed."""
+def _free(
+    project: Project,
+    connection: Connection,
+    watch_name: str,
+    instance: str,
+    slots: int,
+    apart: Mapping[frozenset[str], int],
+) -> int:
+    """How many more batches of the watch that instance may have.
+
+    No other tick counts until this one has claimed.
+    """
     lock(connection, f"slots:{instance}")
-    return batches.count_open(connection, (watch.name for watch in project.config.watch), instance)
+    bounds = {frozenset(watch.name for watch in project.config.watch): slots}
+    bounds |= {names: most for names, most in apart.items() if watch_name in names}
+    return min(most - batches.count_open(connection, names, instance) for names, most in bounds.items())
 
 
 def _parts(

@@ -1,7 +1,7 @@
 """What is wrong with the service, and what somebody should see to. Pure: from what its parts said."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from carbonation_core.db.clock import MOST
@@ -114,6 +114,7 @@ class Facts:
     not_ours: Sequence[str] = ()  # a sentence for each watch that is another site's
     others: Sequence[AtWork] = ()  # of other sites
     workers: Sequence[QueueWorker] = ()
+    hosts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of watches that not all see
     configuration: str = ""  # the digest of it
 
 
@@ -274,8 +275,14 @@ def _of_queue(facts: Facts) -> Iterator[str]:
     """What is wrong when runs wait in a queue that nobody takes them from."""
     service = facts.service
     waits = service is not None and service.uses_queue and service.is_running and not service.is_dead
-    if waits and all(worker.is_silent for worker in facts.workers):
+    heard = {worker.host for worker in facts.workers if not worker.is_silent}
+    if waits and not heard:
         yield f"no worker takes runs from the queue; {START_WORKERS}"
+    elif waits:
+        for name, hosts in sorted(facts.hosts.items()):
+            if heard.isdisjoint(hosts):
+                where = f"host{'s' if len(hosts) > 1 else ''} {', '.join(sorted(hosts))}"
+                yield f"watch {name}: no worker takes its runs; start one on {where}: carbonation worker"
 
 
 def _of_worker(worker: QueueWorker, facts: Facts) -> Iterator[str]:

@@ -23,7 +23,7 @@ from carbonation_core.reports.health import ArchiveHealth, AtWork, Facts, WatchH
 from carbonation_core.reports.heartbeat import Worker
 from carbonation_core.reports.needs import Need, needs
 from carbonation_core.reports.waiting import Overlong, overlong
-from carbonation_core.reports.workers import QueueWorker
+from carbonation_core.reports.workers import QueueWorker, hosts_by_watch
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -205,6 +205,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         not_ours=refusals(project),
         others=[one for one in stored.sites if one.site != config.service.site_name],
         workers=stored.queue_workers,
+        hosts=hosts_by_watch(project),
         configuration=config.digest,
     )
 

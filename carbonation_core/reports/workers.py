@@ -9,8 +9,9 @@ from carbonation_core.db.clock import SharedClock
 from carbonation_core.db.engine import reading
 from carbonation_core.db.service import WORKER, PartState
 from carbonation_core.process import host_name, is_dead, pid_of
-from carbonation_core.project import Project
+from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports import heartbeat
+from carbonation_core.rules.hosts import are_named, hosts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,34 @@ def slots_with(project: Project, found: Iterable[QueueWorker]) -> int:
     if settings.runs_at_once is not None:
         return settings.runs_at_once
     return sum(one.slots for one in found if not one.is_silent) or settings.slots
+
+
+def hosts_by_watch(project: Project) -> dict[str, frozenset[str]]:
+    """Those of the watches whose runs go to some hosts alone, and which hosts."""
+    config = project.config
+    if not are_named(config):
+        return {}
+    with reading(project.engine) as connection:
+        rules = rules_accepted(project, connection)
+    chosen = ((watch.name, hosts_of(watch, rules, config)) for watch in config.watch)
+    return {name: hosts for name, hosts in chosen if hosts}
+
+
+def slots_apart(project: Project) -> dict[frozenset[str], int]:
+    """How many runs there may be at a time of watches whose runs go to some hosts alone.
+
+    Of each such choice of hosts: the watches whose runs go to these or fewer, and the
+    slots that the workers there have. At least one: where there is none, a run that
+    waits says so.
+    """
+    chosen = hosts_by_watch(project)
+    heard = [one for one in known(project) if not one.is_silent] if chosen else []
+    return {
+        frozenset(name for name, fewer in chosen.items() if fewer <= hosts): max(
+            1, sum(one.slots for one in heard if one.host in hosts)
+        )
+        for hosts in set(chosen.values())
+    }
 
 
 def _details(project: Project, slots: int, busy: int, queues: Iterable[str]) -> dict[str, object]:

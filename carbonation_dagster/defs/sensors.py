@@ -11,7 +11,7 @@ from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ConfigError, ScanError
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_of, rules_on_disk
-from carbonation_core.reports.workers import slots
+from carbonation_core.reports.workers import slots, slots_apart
 from carbonation_core.rules.hosts import are_named, hosts_of
 from carbonation_core.rules.rule_sets import rules_digest
 from carbonation_core.text import counted
@@ -49,7 +49,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
         project, name = carbonation.project_of_tick(), instance_id(context.instance)
-        most = slots(project)
+        most, apart = slots(project), slots_apart(project)
         end = time.monotonic() + carbonation.tick_wait
         while True:
             found = recover(project, watch.name, context.instance, name)
@@ -61,7 +61,7 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
                 if found.waiting:
                     return _requests(found.waiting, project)
                 raise
-            claimed = claim(project, watch.name, name, most) if seen.ready else []
+            claimed = claim(project, watch.name, name, most, apart=apart) if seen.ready else []
             if found.waiting or claimed:
                 return _requests([*found.waiting, *claimed], project)
             left = end - time.monotonic()

@@ -29,14 +29,13 @@ from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
 
 from carbonation_core.config.loading import ENVIRONMENT_VARIABLE, load_config
-from carbonation_core.db.engine import reading
 from carbonation_core.db.service import WORKER
 from carbonation_core.errors import CarbonationError, ConfigError
 from carbonation_core.logs.records import SUCCESS
 from carbonation_core.process import host_name, this_process
-from carbonation_core.project import Project, release, rules_accepted
+from carbonation_core.project import Project, release
 from carbonation_core.reports import heartbeat, workers
-from carbonation_core.rules.hosts import hosts_of, hosts_of_all
+from carbonation_core.rules.hosts import hosts_of_all
 from carbonation_dagster.defs.naming import queue_of
 from carbonation_dagster.defs.runs import report_dead
 from carbonation_dagster.instance.celery import TAKEN_TAG, QueueRunLauncher
@@ -89,10 +88,8 @@ def serve(project: Project, slots: int, service_log: ServiceLog) -> "QueueWorker
 
 def queues_of(project: Project) -> tuple[str, ...]:
     """Those whose runs this host may have: the shared one, its own, and those of hosts that it is one of."""
-    host, config = host_name(), project.config
-    with reading(project.engine) as connection:
-        rules = rules_accepted(project, connection)
-    chosen = [hosts_of_all(config), *(hosts_of(watch, rules, config) for watch in config.watch)]
+    host = host_name()
+    chosen = [hosts_of_all(project.config), *workers.hosts_by_watch(project).values()]
     return (SHARED, *sorted({host, *(queue_of(hosts) for hosts in chosen if host in hosts)}))
 
 

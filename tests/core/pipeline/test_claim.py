@@ -175,6 +175,16 @@ def test_few_ready_groups_get_a_batch_each_and_a_burst_is_packed(make: SiteMaker
     assert [offer.size for offer in site.claim()] == [2]
 
 
+def test_watches_that_some_hosts_see_have_no_more_batches_than_these_have_slots(make: SiteMaker) -> None:
+    site = make(SINGLE, service={"groups_per_run": "1", "single_group_runs": "0"})
+    site.deliver("a.dat", "b.dat", "c.dat")
+    site.settle()
+    here, elsewhere = frozenset({"incoming", "camera"}), frozenset({"camera"})
+    assert len(claim(site.project, "incoming", "here", slots=9, apart={here: 2, elsewhere: 0})) == 2
+    assert claim(site.project, "incoming", "here", slots=9, apart={here: 2}) == []
+    assert len(claim(site.project, "incoming", "here", slots=9)) == 1
+
+
 def test_an_instance_has_as_many_batches_as_slots_and_another_when_one_ends(make: SiteMaker) -> None:
     site = make(service={"single_group_runs": "0", "groups_per_run": "2"})
     for number in range(7):

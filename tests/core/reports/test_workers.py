@@ -116,6 +116,34 @@ def test_there_are_as_many_runs_at_a_time_as_workers_that_are_heard_have_slots(m
     assert workers.slots(site.project) == 10
 
 
+TWO_SEE = 'hosts = ["two", "three"]'
+CAMERA = {"hosts": '["two"]'}
+
+
+def test_a_watch_whose_hosts_have_no_worker_is_a_problem(make: SiteMaker) -> None:
+    site = make(watch=CAMERA)
+    heartbeat.begin(site.project, heartbeat.SERVICE, {"uses_queue": True})
+    begin(site.project, "one")
+    site.tick()
+    assert status(site.project).problems == (
+        "watch incoming: no worker takes its runs; start one on host two: carbonation worker",
+    )
+    begin(site.project, "two")
+    assert status(site.project).problems == ()
+
+
+def test_a_watch_that_some_hosts_see_has_their_slots_and_one_where_there_is_none(make: SiteMaker) -> None:
+    site = make(watch=CAMERA, more=f'[[watch]]\nname = "other"\npath = "other"\nrules = "pairs"\n{TWO_SEE}')
+    begin(site.project, "one", slots=4)
+    camera, both = frozenset({"incoming"}), frozenset({"incoming", "other"})
+    assert workers.slots_apart(site.project) == {camera: 1, both: 1}
+    begin(site.project, "two", slots=3)
+    assert workers.slots_apart(site.project) == {camera: 3, both: 3}
+    begin(site.project, "three", slots=2)
+    assert workers.slots_apart(site.project) == {camera: 3, both: 5}
+    assert workers.slots(site.project) == 9
+
+
 def test_as_many_as_configured_go_before_what_workers_have(make: SiteMaker) -> None:
     site = make(service={"runs_at_once": "5"})
     begin(site.project, "one", slots=3)
