@@ -86,17 +86,25 @@ def stream(connection: Connection, query: Query) -> Iterator[dict[str, Any]]:
     """The rows that answer the question; only a portion of them is held at a time."""
     source = query.source
     statement = select(*(source.c[name] for name in query.columns))
-    statement = statement.where(*_conditions(connection, query))
+    wanted = _conditions(connection, query)
+    if query.limit is not None and query.limit <= _PORTION:
+        # What is not on the page is sorted, too, but not read as a whole.
+        found = _sorted(select(source.c.id).where(*wanted), query)
+        page = found.limit(query.limit).subquery("page")
+        statement = statement.join_from(source, page, page.c.id == source.c.id)
+    else:
+        statement = statement.where(*wanted).limit(query.limit)
+    return rows_of(connection, _sorted(statement, query), source, query.columns)
+
+
+def _sorted(statement: Select[Any], query: Query) -> Select[Any]:
     for name in query.order_by:
-        column = source.c[name.removeprefix("-")]
+        column = query.source.c[name.removeprefix("-")]
         if column.nullable:
             # Databases differ in where they put what has no value.
             statement = statement.order_by(column.is_(None))
         statement = statement.order_by(column.desc() if name.startswith("-") else column)
-    statement = statement.order_by(source.c.id)
-    if query.limit is not None:
-        statement = statement.limit(query.limit)
-    return rows_of(connection, statement, source, query.columns)
+    return statement.order_by(query.source.c.id)
 
 
 def _columns(source: FromClause, columns: Sequence[str]) -> tuple[str, ...]:

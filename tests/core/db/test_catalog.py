@@ -153,6 +153,8 @@ def test_order_is_by_columns_then_id_with_what_has_no_value_last(site: Site, ask
     assert ask(order_by="-quality") == ["g2", "g4", "g3", "g1"]
     assert ask(order_by=["-quality", "-group_key"]) == ["g4", "g2", "g3", "g1"]
     assert ask(order_by="-quality", limit=1) == ["g2"]
+    for order_by in ("quality", "-quality", ["-quality", "-group_key"]):
+        assert ask(order_by=order_by, limit=3) == ask(order_by=order_by)[:3]
     assert ask(limit=0) == []
 
 

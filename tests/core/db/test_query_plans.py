@@ -155,3 +155,15 @@ def test_a_look_reads_no_file_that_has_left_delivery(site: Site, hints: Hints) -
             (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
             assert "(watch_name=? AND status=? AND in_delivery=?)" in plan[-1]
             assert hints.everything or FileStatus.ARCHIVED not in values
+
+
+def test_a_page_is_sorted_by_what_it_is_sorted_by_and_only_its_rows_are_read_whole(site: Site) -> None:
+    if site.project.engine.dialect.name != "sqlite":
+        pytest.skip("only its plans tell the columns that are searched by")
+    with noted(site) as statements:
+        Database(site.project).query_files({"category": "a"}, order_by="-start", limit=1)
+    (text,) = [text for text in statements if "category" in text]
+    assert "(SELECT files.id AS id \nFROM files \nWHERE" in text
+    with site.project.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", statements[text]).all()
+    assert "SEARCH files USING INTEGER PRIMARY KEY (rowid=?)" in [step[-1] for step in plan]
