@@ -80,6 +80,23 @@ def fitted(column: Column[Any], value: object, dialect: Dialect | None = None) -
         ) from error
 
 
+def is_same(column: Column[Any], stored: object, told: object, dialect: Dialect) -> bool:
+    """Whether a column that holds the one would be given the same for the other.
+
+    `told` is fitted. What the database makes of a value is not known here.
+    """
+    if stored is None or told is None:
+        return stored is told
+    give: Any = column.type.dialect_impl(dialect).bind_processor(dialect)
+    try:
+        held = fitted(column, stored, dialect)
+        return bool(held == told or (give and give(held) == give(told)))
+    except BaseException as error:  # a type of a plugin may do anything
+        if is_told_to_end(error):
+            raise
+        return False
+
+
 def refusal(column: Column[Any]) -> str | None:
     """Why no plugin may have a column of that type."""
     kind: Any = column.type

@@ -1,13 +1,14 @@
 """Asks the extractor again for groups that are archived, as their plugin knows more now. No file moves."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import components, feed, groups, metadata
+from carbonation_core.db.columns import is_same
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import chunks, reading, repeatable, writing
 from carbonation_core.db.filters import spelled
@@ -156,7 +157,7 @@ def _ask(context: StageContext, group: OpenGroup, stored: Stored, files: Sequenc
     for ended in result.closed:
         return _Asked(group, stored, replace(said, verdict=Verdict.FAILED, reason=ended.reason))
     raw, values = described = result.metadata[group.id]
-    columns = _differing(stored, raw, values)
+    columns = _differing(context, stored, raw, values)
     if not columns:
         return _Asked(group, stored, said)
     told = replace(said, verdict=Verdict.DESCRIBED, columns=columns)
@@ -170,14 +171,20 @@ def _ask(context: StageContext, group: OpenGroup, stored: Stored, files: Sequenc
     return _Asked(group, stored, replace(told, elsewhere=elsewhere), described, files)
 
 
-def _differing(stored: Stored, raw: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns that would have another value. Their own values are not compared: a column may round."""
-    before = stored.raw or {}
+def _differing(
+    context: StageContext, stored: Stored, raw: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The columns that would have another value, of those that the plugin speaks of, or has spoken of."""
+    before, dialect = stored.raw or {}, context.project.engine.dialect
+    columns = {column.name: column for column in own_columns(context.plugin)}
     return tuple(
         name
         for name in dict.fromkeys([*raw, *before])
         if raw.get(name) != before.get(name)
-        or (stored.columns.get(name) is None) != (values.get(name) is None)
+        or (
+            name in stored.columns
+            and not is_same(columns[name], stored.columns[name], values.get(name), dialect)
+        )
     )
 
 
@@ -203,16 +210,23 @@ def _stored(context: StageContext, asked: Iterable[_Asked]) -> list[Redescribed]
             and stages.state_of(files[id_]) == stages.state_of(one.files)
         }
         refused = metadata.store(connection, context.plugin.file_model, ours, now)
-        news = [(rows[id_], FeedEvent.UPDATED) for id_ in ours if id_ not in refused]
+        # A column may round, so that it has what it had.
+        there = metadata.described(connection, context.plugin.file_model, ours)
+        same = {id_ for id_ in ours if there[id_] == new[id_].stored}
+        news = [(rows[id_], FeedEvent.UPDATED) for id_ in ours if id_ not in refused and id_ not in same]
         feed.announce(connection, news, now)
-    return [_came_to(one, ours, refused) for one in asked]
+    return [_came_to(one, ours, refused, same) for one in asked]
 
 
-def _came_to(one: _Asked, ours: Mapping[int, Described], refused: Mapping[int, str]) -> Redescribed:
+def _came_to(
+    one: _Asked, ours: Mapping[int, Described], refused: Mapping[int, str], same: Collection[int]
+) -> Redescribed:
     if one.described is None:
         return one.told
     if one.group.id in refused:
         return replace(one.told, verdict=Verdict.FAILED, columns=(), reason=refused[one.group.id])
     if one.group.id not in ours:
         return replace(one.told, verdict=Verdict.OVERTAKEN, columns=(), elsewhere=None)
+    if one.group.id in same:
+        return replace(one.told, verdict=Verdict.UNCHANGED, columns=(), elsewhere=None)
     return one.told

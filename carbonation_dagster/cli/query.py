@@ -281,7 +281,7 @@ def _usual(columns: Sequence[str], form: str) -> list[str]:
         return list(columns)
     hidden = {"metadata"}  # the plugin's columns have it, too
     if form == "table":
-        hidden |= {"id", "file_type", "archive_name", "created_at", "modified_at", "retention_date", "lacks"}
+        hidden |= {"id", "file_type", "archive_name", "created_at", "modified_at", "retention_date"}
     return [name for name in columns if name not in hidden]
 
 

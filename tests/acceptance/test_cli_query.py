@@ -106,6 +106,7 @@ def test_a_table_is_plain_and_whole_in_a_pipe(archive: Desk) -> None:
     heading, row = table.splitlines()
     assert "\x1b" not in table
     assert heading.split()[:3] == ["watch_name", "group_key", "complete"]
+    assert "lacks" in heading.split()  # what an archived group came without
     assert "metadata" not in heading
     assert str(archive.directory / "archive") in row
 

@@ -1,13 +1,20 @@
 """Archived groups are described anew: columns and feed follow, files stay where they are."""
 
+import enum
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import DateTime, Enum, Float, Interval, Numeric, String, update
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
-from carbonation_core import Plugin
+from carbonation_core import FileBase, Plugin
+from carbonation_core.db.engine import writing
 from carbonation_core.errors import QueryError
 from carbonation_core.pipeline import describe as module
 from carbonation_core.pipeline.describe import Redescribed, Verdict, describe
@@ -19,6 +26,40 @@ RULES = """
     [pairs.metadata]
     extract = "own"
 """
+
+
+class Colour(enum.Enum):
+    RED = "r"
+
+
+class Upper(TypeDecorator[str]):
+    """Text that is kept in capitals."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        return value and value.upper()
+
+
+class Odd(FileBase):
+    """Columns that give back another value than they were given, or one of another type."""
+
+    __tablename__ = "files"
+
+    start: Mapped[datetime | None]
+    plain: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    price: Mapped[Decimal | None] = mapped_column(Numeric(12, 3))
+    share: Mapped[float | None] = mapped_column(Float())
+    colour: Mapped[Colour | None] = mapped_column(
+        Enum(Colour, values_callable=lambda kind: [one.value for one in kind])
+    )
+    late: Mapped[timedelta | None] = mapped_column(Interval())
+    clock: Mapped[time | None]
+    tags: Mapped[dict[str, Any] | None]
+    code: Mapped[str | None] = mapped_column(Upper())
+
+
 Extract = Callable[[list[Path]], dict[str, Any]]
 
 
@@ -67,6 +108,48 @@ def test_what_is_as_it_was_is_told_to_nobody(site: Site) -> None:
     before = site.feed()
     assert {one.verdict for one in asked(site).values()} == {Verdict.UNCHANGED}
     assert site.feed() == before
+
+
+def test_a_column_that_somebody_changed_is_what_the_plugin_says_again(site: Site) -> None:
+    knows(site, with_size)
+    asked(site)
+    with writing(site.project.engine) as connection:
+        connection.execute(update(File).where(File.group_key == "run1").values(size=7))
+        connection.execute(update(File).where(File.group_key == "run2").values(start=site.now))
+    told = len(site.feed())
+
+    trial, found = asked(site, dry_run=True), asked(site)
+
+    assert {one.columns for one in (trial["run1"], found["run1"])} == {("size",)}
+    assert found["run0"].verdict is Verdict.UNCHANGED
+    assert site.group("run1").size == 2
+    # Of a column that the plugin says nothing of, it is somebody's own.
+    assert (found["run2"].verdict, site.group("run2").start) == (Verdict.UNCHANGED, site.now)
+    assert site.feed()[told:] == [("run1", "updated")]
+    assert {one.verdict for one in asked(site).values()} == {Verdict.UNCHANGED}
+
+
+def test_what_a_column_makes_of_a_value_is_no_change(make: SiteMaker) -> None:
+    said = {
+        "start": datetime(2024, 5, 1, 14, tzinfo=timezone(timedelta(hours=2))),
+        "plain": datetime(2024, 5, 1, 12, 0, 0, 500_000, tzinfo=UTC),
+        "price": 1.0005,
+        "share": 1 / 3,
+        "colour": "r",
+        "late": timedelta(seconds=-90),
+        "clock": time(1, 2, 3),
+        "tags": {"b": [1.5, None], "a": "ä"},
+        "code": "abc",
+    }
+    plugin = Plugin(Odd, {"own": lambda file_paths: said})
+    site = make(RULES, plugin=plugin)
+    site.deliver("run1.dat", "run1.json")
+    site.one_pass()
+    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
+
+    found = list(describe(site.project))
+
+    assert [(one.verdict, one.columns) for one in found] == [(Verdict.UNCHANGED, ())]
 
 
 def test_a_trial_writes_nothing(site: Site) -> None:
