@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from tests.bench.expected import expected
 from tests.bench.growth import growth
+from tests.bench.hands import hands
 from tests.bench.large_file import large_file
 from tests.bench.once import passes
 from tests.bench.processes import Others
@@ -26,6 +27,7 @@ PARTS: tuple[Callable[[bool], Iterator[Row]], ...] = (
     deliveries,
     watches,
     slots,
+    hands,
     passes,
     growth,
     expected,

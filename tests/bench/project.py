@@ -23,7 +23,7 @@ from tests.bench.processes import Cost, command
 
 CARBONATION = Path(sys.executable).with_name("carbonation")
 DIRECTORY = Path("build/bench")  # on the disk of the project; /tmp may be memory
-POSTGRESQL_HOME = Path("deploy/postgres/dagster.yaml")
+DEPLOY = Path("deploy")
 SERVER = make_url(os.environ.get("BENCH_SERVER", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"))
 SETTLE = 0.5  # seconds
 DATA, DESCRIPTION = 4096, 200  # bytes of the two files of a pair
@@ -77,9 +77,16 @@ class Bench:
 
 @contextmanager
 def project(
-    database: str = "SQLite", watches: int = 1, slots: int | None = None, settle: float = SETTLE
+    database: str = "SQLite",
+    watches: int = 1,
+    slots: int | None = None,
+    settle: float = SETTLE,
+    home: str = "postgres",
 ) -> Iterator[Bench]:
-    """A new one, which is gone afterwards; `database` is SQLite or PostgreSQL."""
+    """A new one, which is gone afterwards; `database` is SQLite or PostgreSQL.
+
+    `home`: from which directory of deploy/ its dagster.yaml is, on PostgreSQL.
+    """
     name = f"carbonation_bench_{uuid.uuid4().hex[:8]}"
     directory = (DIRECTORY / name).resolve()
     directory.mkdir(parents=True)
@@ -92,7 +99,7 @@ def project(
     if slots is not None:
         text_of += f"\n[service]\nruns_at_once = {slots}\n"
     if database == "PostgreSQL":
-        text_of += "\n[database]\n" + _on_server(name, bench)
+        text_of += "\n[database]\n" + _on_server(name, bench, home)
     bench.config.write_text(text_of)
     try:
         bench.carbonation("db", "init")
@@ -112,12 +119,12 @@ def databases() -> list[str]:
     return ["SQLite", "PostgreSQL"]
 
 
-def _on_server(name: str, bench: Bench) -> str:
+def _on_server(name: str, bench: Bench, home_of: str) -> str:
     """A database of its own there, for Dagster, too; the keys of [database]."""
     _at_server(f"CREATE DATABASE {name}")
     home = bench.directory / "home"
     home.mkdir()
-    shutil.copy(POSTGRESQL_HOME, home / "dagster.yaml")
+    shutil.copy(DEPLOY / home_of / "dagster.yaml", home / "dagster.yaml")
     values = {
         "username": SERVER.username or "postgres",
         "password": SERVER.password or "none",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, Select, func, select
 
 from carbonation_core.db.models import Batch, FeedEntry
 from tests.bench import plain
@@ -35,12 +35,15 @@ class Service:
 
     def archived(self) -> int:
         """Groups that are in the feed."""
-        with self.engine.connect() as connection:
-            return int(connection.execute(select(func.count()).select_from(FeedEntry)).scalar_one())
+        return self.asked(select(func.count()).select_from(FeedEntry))
 
     def runs(self) -> int:
+        return self.asked(select(func.count()).select_from(Batch))
+
+    def asked(self, count: Select[int]) -> int:
+        """How many rows there are of something."""
         with self.engine.connect() as connection:
-            return int(connection.execute(select(func.count()).select_from(Batch)).scalar_one())
+            return connection.execute(count).scalar_one()
 
     def wait_for(
         self, groups: int, seconds: float = 120, between: Callable[[], None] = lambda: None
@@ -82,28 +85,35 @@ def serving(database: str, watches: int = 1, slots: int | None = None) -> Iterat
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        log = bench.directory / "service.log"
-        began = time.monotonic()
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                bench.arguments("run", "--port", str(port)),
-                env=bench.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-            )
-        service = Service(bench, bench.engine(), process, 0)
-        try:
-            while "Stop it with" not in service.said():
-                if process.poll() is not None or time.monotonic() > began + 120:
-                    raise RuntimeError(f"the service does not start\n{service.said()[-3000:]}")
-                time.sleep(0.05)
-            service.ready = time.monotonic() - began
+        with started(bench, "--port", str(port)) as service:
             yield service
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(30)
-            service.engine.dispose()
+
+
+@contextmanager
+def started(bench: Bench, *options: str) -> Iterator[Service]:
+    """A service of that project, from when it is ready."""
+    log = bench.directory / "service.log"
+    began = time.monotonic()
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            bench.arguments("run", *options),
+            env=bench.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+        )
+    service = Service(bench, bench.engine(), process, 0)
+    try:
+        while "Stop it with" not in service.said():
+            if process.poll() is not None or time.monotonic() > began + 120:
+                raise RuntimeError(f"the service does not start\n{service.said()[-3000:]}")
+            time.sleep(0.05)
+        service.ready = time.monotonic() - began
+        yield service
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+        service.engine.dispose()
 
 
 def deliveries(full: bool) -> Iterator[Row]:
