@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from click.testing import CliRunner, Result
 from carbonation_core.db.clock import utc_now
 from carbonation_core.reports.status import status
 from carbonation_dagster.cli import main
-from carbonation_dagster.environment import DAGSTER_HOME
+from tests.dagster.conftest import PLUGIN_SECTION
 from tests.faults._helpers.disks import fill, mounted, remount
 from tests.site import SINGLE, Site, SiteMaker
 
@@ -25,14 +24,8 @@ class File(FileBase):
 
 plugin = Plugin(File)
 """
-PLUGIN_SECTION = '[plugins]\npackage = "tests.site:PLUGIN"\n'
 
-
-@pytest.fixture(autouse=True)
-def _no_home_of_others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(DAGSTER_HOME, raising=False)
-    yield
-    os.environ.pop(DAGSTER_HOME, None)  # set by prepare_home
+pytestmark = pytest.mark.usefixtures("no_home_of_others")
 
 
 @pytest.fixture

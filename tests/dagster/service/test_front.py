@@ -61,7 +61,8 @@ def test_files_are_archived_failures_shown_and_executed_again(service: Running) 
 
     service.wait_for(lambda: service.status_of("good.dat") == "SUCCESS")
     service.wait_for(lambda: service.status_of("bad.dat") == "FAILURE")
-    assert set(site.archived()) == {"good.dat"}
+    assert "good.dat" in site.archived()
+    assert "bad.dat" not in site.archived()
 
     (site.directory / "mended").touch()
     parent = service.runs()["bad.dat"]["runId"]
@@ -69,7 +70,7 @@ def test_files_are_archived_failures_shown_and_executed_again(service: Running) 
     again = service.ask(REEXECUTE, parameters=parameters)["launchRunReexecution"]["run"]["runId"]
     service.wait_for(lambda: service.status_of("bad.dat") == "SUCCESS")
     assert service.runs()["bad.dat"]["runId"] == again
-    assert set(site.archived()) == {"good.dat", "bad.dat"}
+    assert "bad.dat" in site.archived()
 
     shown = service.ask(ASSET, key={"path": ["incoming", "catalog"]})["assetNodeOrError"]
     assert shown["assetMaterializations"][0]["runId"] == again
@@ -86,19 +87,22 @@ def test_files_are_archived_failures_shown_and_executed_again(service: Running) 
 
 
 def test_prometheus_is_told_what_the_database_says(service: Running) -> None:
-    listen = load_config(service.site.directory / "config.toml").metrics.listen
-    ended = select(BatchGroup.outcome, func.count()).group_by(BatchGroup.outcome)
-    with reading(service.site.project.engine) as connection:
-        rows = {str(outcome): number for outcome, number in connection.execute(ended)}
-    with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
-        families = {one.name: one for one in text_string_to_metric_families(answer.read().decode())}
-    told = {one.labels["outcome"]: one.value for one in families["carbonation_groups"].samples if one.value}
-    assert told.pop("retry_pending") == 1  # its batch was worked on again since
-    assert told == rows
-    assert rows["archived"] >= 2
-    parts = {one.labels["part"] for one in families["carbonation_part_up"].samples if one.value}
-    names = ("daemon", "code server", "workers", "web server")
-    assert parts == {"service", *(f"service:{name}" for name in names)}
+    site = service.site
+    listen = load_config(site.directory / "config.toml").metrics.listen
+    ended = select(func.count()).where(BatchGroup.outcome == "archived")
+
+    def told(name: str, label: str) -> dict[str, float]:
+        with urllib.request.urlopen(f"http://{listen}/metrics", timeout=10) as answer:
+            families = {one.name: one for one in text_string_to_metric_families(answer.read().decode())}
+        return {one.labels[label]: one.value for one in families[name].samples if one.value}
+
+    before = told("carbonation_groups", "outcome").get("archived", 0)
+    site.deliver("first.dat", "second.dat")
+    service.wait_for(lambda: told("carbonation_groups", "outcome").get("archived") == before + 2)
+    with reading(site.project.engine) as connection:
+        assert connection.execute(ended).scalar_one() == before + 2
+    parts = {"service", *(f"service:{name}" for name in ("daemon", "code server", "workers", "web server"))}
+    service.wait_for(lambda: told("carbonation_part_up", "part").keys() == parts)
 
 
 def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(service: Running) -> None:

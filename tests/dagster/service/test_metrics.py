@@ -86,7 +86,6 @@ def test_a_database_that_is_away_is_told_at_once_and_so_is_its_return(site: Site
     away = file.with_name("away")
     site.project.engine.dispose()
     file.rename(away)
-    file.mkdir()
     found = scraped(port)
     assert value(found, "carbonation_up") == 0
     assert {one.name for one in found} == {
@@ -97,7 +96,6 @@ def test_a_database_that_is_away_is_told_at_once_and_so_is_its_return(site: Site
             for what in ("free", "size")
         ),
     }
-    file.rmdir()
     away.rename(file)
     assert value(scraped(port), "carbonation_up") == 1
 
