@@ -14,8 +14,9 @@ from carbonation_core.config.sections import Watch
 from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FAILED_OUTCOMES
+from carbonation_core.pipeline.batch_report import BatchReport, GroupReport
 from carbonation_core.pipeline.claim import open_batches
-from carbonation_core.pipeline.work import BatchReport, GroupReport, Outcome
+from carbonation_core.pipeline.work import Outcome
 from carbonation_core.project import Progress, Project, rules_in_force, rules_on_disk
 from carbonation_core.reports import heartbeat, waiting
 from carbonation_core.reports.heartbeat import Pulse

@@ -21,8 +21,8 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import Protocol
 
 from carbonation_core.logs import records
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import Offer
-from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_dagster.instance.forks import may_fork
 from carbonation_dagster.instance.storages import close_kept

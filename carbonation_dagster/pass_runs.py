@@ -12,8 +12,8 @@ import dagster as dg
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.lifecycle import FAILED_OUTCOMES
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import Offer, claim
-from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_core.reports.heartbeat import Pulse
 from carbonation_dagster.assembly import build_defs

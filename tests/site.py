@@ -18,8 +18,9 @@ from carbonation_core.db.engine import make_engine, reading
 from carbonation_core.db.models import ArchiveCopy, FeedEntry, FileComponent, Group, StatusChange
 from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.names import MARK, to_text
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import Offer, claim
-from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.project import Project
 from tests import databases
 

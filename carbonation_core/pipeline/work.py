@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from carbonation_core.db import batches, components, groups, metadata
-from carbonation_core.db.batches import BatchRow, Member
+from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
-from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
 from carbonation_core.errors import CarbonationError, LostOwnership
 from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome, Stage, may
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes, placement, publish, record, stages
+from carbonation_core.pipeline.batch_report import BatchReport, GroupReport
 from carbonation_core.pipeline.claim import difference, give_back
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, open_group
 from carbonation_core.pipeline.integrity import Contents
@@ -35,66 +35,11 @@ from carbonation_core.process import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
 
-__all__ = ["BatchReport", "GroupReport", "Outcome", "Stage", "Work", "work"]
+__all__ = ["Outcome", "Stage", "Work", "work"]
 
 log = logging.getLogger(__name__)
 
 ORDER = tuple(Stage)
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """How far a group has come in its batch. `files` and `bytes` were archived in it.
-
-    `delivered_at`: when its last file was first seen as it is.
-    """
-
-    group_id: int
-    group_key: str
-    stage: str | None
-    outcome: Outcome | None
-    reason: str | None
-    archive_name: str | None
-    archive_directory: str | None
-    files: int
-    bytes: int
-    delivered_at: datetime | None
-
-    def passed(self, stage: Stage, group: OpenGroup) -> "GroupReport":
-        """How far it has come when it has passed a stage."""
-        route = group.route
-        return replace(
-            self,
-            stage=stage.value,
-            reason=group.reason,
-            archive_name=route.archive if route else None,
-            archive_directory=route.directory if route else None,
-        )
-
-    def ended(self, end: outcomes.Ended) -> "GroupReport":
-        """How far it has come when its way has ended."""
-        return replace(
-            self,
-            stage=Stage.ARCHIVE.value if end.archive_name else self.stage,
-            outcome=end.outcome,
-            reason=end.reason,
-            files=end.files,
-            bytes=end.bytes,
-        )
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """How far each group of a batch has come."""
-
-    batch_id: str
-    watch_name: str
-    rules_digest: str
-    groups: tuple[GroupReport, ...]
-
-    def with_outcome(self, *any_of: Outcome) -> tuple[GroupReport, ...]:
-        """The groups that came to one of these ends."""
-        return tuple(group for group in self.groups if group.outcome in any_of)
 
 
 @contextmanager
@@ -232,7 +177,7 @@ class Work:
             files = components.of_batch(connection, self.batch_id)
         return _Standing(
             batch,
-            {m.group_id: _as_reported(m, rows[m.group_id], files[m.group_id]) for m in members},
+            {m.group_id: GroupReport.of(m, rows[m.group_id], files[m.group_id]) for m in members},
             {
                 m.group_id: open_group(rows[m.group_id], files[m.group_id], m)
                 for m in members
@@ -402,21 +347,6 @@ class _Standing:
 
 # Who passed a stage, and whose way ended in it.
 _Recorded = tuple[Sequence[OpenGroup], Sequence[outcomes.Ended]]
-
-
-def _as_reported(member: Member, group: GroupRow, files: Sequence[Component]) -> GroupReport:
-    return GroupReport(
-        member.group_id,
-        group.group_key,
-        member.stage,
-        Outcome(member.outcome) if member.outcome else None,
-        member.reason,
-        member.archive_name,
-        member.archive_directory,
-        member.files,
-        member.bytes,
-        max((file.quiet_since for file in files), default=None),
-    )
 
 
 def _noted(group: OpenGroup) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import dagster as dg
 from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive
 from carbonation_core.lifecycle import FAILED_OUTCOMES, Outcome
-from carbonation_core.pipeline.work import BatchReport, GroupReport
+from carbonation_core.pipeline.batch_report import BatchReport, GroupReport
 from carbonation_core.reports.stuck import Stuck
 from carbonation_core.text import counted, shown
 from carbonation_dagster.defs.naming import Names, plain

@@ -14,8 +14,9 @@ import dagster as dg
 from carbonation_core.delivery.observe import observe
 from carbonation_core.errors import LostOwnership
 from carbonation_core.lifecycle import FAILED_OUTCOMES
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import BatchReport, Stage, work
+from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.reports.activity import standing
 from carbonation_core.text import counted
 from carbonation_dagster.defs.archive_checks import transfer_evaluations

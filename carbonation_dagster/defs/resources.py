@@ -11,8 +11,8 @@ from carbonation_core.config.loading import ACCEPTED_VARIABLE
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.scan import EVERYTHING, Hints
 from carbonation_core.disk.watcher import Watchers
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import is_made_otherwise
-from carbonation_core.pipeline.work import BatchReport
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.environment import PROCESS_ENDS, STOP_FILE, TICK_WAIT

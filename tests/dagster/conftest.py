@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import Offer, claim
-from carbonation_core.pipeline.work import BatchReport
 from carbonation_dagster import build_defs
 from carbonation_dagster.defs.naming import run_tags
 from carbonation_dagster.defs.resources import RESOURCE, Carbonation

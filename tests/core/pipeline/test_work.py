@@ -19,8 +19,9 @@ from carbonation_core.disk import file_system, transfer
 from carbonation_core.errors import ScanError
 from carbonation_core.logs.records import About
 from carbonation_core.pipeline import publish
+from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import claim
-from carbonation_core.pipeline.work import BatchReport, Outcome, Stage, work
+from carbonation_core.pipeline.work import Outcome, Stage, work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests import databases
