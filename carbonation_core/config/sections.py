@@ -1,12 +1,10 @@
 """The tables of config.toml as frozen values, each checked by itself."""
 
 import os
-import re
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
@@ -14,14 +12,20 @@ from carbonation_core.config.expectations import Expect
 from carbonation_core.config.labels import Owner, Tags
 from carbonation_core.config.rotation import parse_retention, parse_rotation
 from carbonation_core.config.templates import check_template, constant_directory
-from carbonation_core.config.toml import (
-    LONGEST_VALUE,
-    DirectoryPath,
-    Duration,
-    FilePath,
-    Section,
-    at_home,
-    shown,
+from carbonation_core.config.toml import LONGEST_VALUE, DirectoryPath, Duration, FilePath, Section
+from carbonation_core.config.values import (
+    Argument,
+    DatabaseName,
+    DirMode,
+    FileMode,
+    HookTimeout,
+    HostName,
+    Level,
+    Listen,
+    Name,
+    Share,
+    Token,
+    Url,
 )
 from carbonation_core.logs.file import Retention, Rotation
 from carbonation_core.names import MARK, PATH_MAX, matches_any, to_text
@@ -35,7 +39,6 @@ OnConflict = Literal["error", "version"]
 Durability = Literal["batch", "file", "none"]
 Verify = Literal["written", "read"]
 Occasion = Literal["run_failure", "check_failure", "arrival"]
-Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 Driver = Literal[
     "sqlite",
     "postgresql",
@@ -48,94 +51,7 @@ Driver = Literal[
     "mariadb+pymysql",
 ]
 
-FILE_MODES = (0o600, 0o640, 0o644, 0o660, 0o666, 0o440, 0o444)
-DIR_MODES = (0o700, 0o750, 0o755, 0o770, 0o777, 0o2750, 0o2770, 0o2775)
-LONGEST_NAME = 200  # characters; the database has room for 255, with what else they are part of
-LONGEST_URL = 2000  # characters; what all browsers take
 YEAR = 365 * 86_400  # seconds
-LONGEST_HOOK = timedelta(seconds=40)  # Dagster ends a tick after 60 s
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
-        raise ValueError('should be of letters, digits, "_", "-" and "." only')
-    return value
-
-
-def _mode(allowed: tuple[int, ...]) -> Any:
-    choices = ", ".join(f"0o{choice:o}" for choice in allowed)
-
-    def check(value: object) -> int:
-        mode, hint, found = value, "", shown(value)
-        if isinstance(value, str):
-            if re.fullmatch(r"(0o?)?[0-7]{3,4}", value):
-                mode = int(value, 8)
-        elif type(value) is int:
-            found = f"{value} (0o{value:o})"
-            if f"0o{value}" in choices.split(", "):
-                hint = f"; did you mean 0o{value}?"
-        if type(mode) is not int or mode not in allowed:
-            raise ValueError(f"{found} is none of {choices}{hint}")
-        return mode
-
-    return BeforeValidator(check)
-
-
-def _fraction(value: object) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", value) if isinstance(value, str) else None
-    if match is None or float(match[1]) > 100:
-        raise ValueError('should be a share such as "10%", at most "100%"')
-    return float(match[1]) / 100
-
-
-def _level(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _database_name(value: str) -> str:
-    if value == ":memory:":
-        raise ValueError('":memory:" would be another database in each process; name a file')
-    at_home(value)
-    return value
-
-
-def _url(value: str) -> str:
-    try:
-        found = urlsplit(value)
-        # A port that is none raises when it is asked for.
-        wrong = found.scheme not in ("http", "https") or not found.hostname or found.port == 0
-    except ValueError:
-        wrong = True
-    if wrong:
-        raise ValueError('is no address of the form "https://host/path"')
-    return value
-
-
-def _listen(value: str) -> str:
-    match = re.fullmatch(r"(?:([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?([0-9]{1,5})", value)
-    if match is None or not 0 < int(match[2]) < 65_536:
-        raise ValueError('is no address of the form "127.0.0.1:9464"')
-    return value
-
-
-def _token(value: str) -> str:
-    if not value or not value.isascii() or not value.isprintable():
-        raise ValueError("should be of printable ASCII characters")
-    return value
-
-
-def _hook_timeout(value: timedelta) -> timedelta:
-    if value > LONGEST_HOOK:
-        raise ValueError(f"should be at most {LONGEST_HOOK.total_seconds():.0f} seconds")
-    return value
-
-
-Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_name)]
-HostName = Annotated[str, Field(max_length=LONGEST_HOST), AfterValidator(_name)]
-Url = Annotated[str, Field(max_length=LONGEST_URL), AfterValidator(_url)]
-Argument = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE)]
-
-
 MISSED_BEATS = 2  # so many may fail to come before who should have sent them is taken for lost
 MISSED_LOOKS = 3  # a look is noted with the first tick after a beat's time, and may itself take long
 # A tick of a sensor waits for files for a third of this, and the next comes some seconds later.
@@ -187,7 +103,7 @@ class ServiceSection(Section):
     runs_at_once: int | None = Field(
         None, ge=1, le=1000, description="runs at a time, of all watches together; as many as there are cores"
     )
-    max_loss: Annotated[float, BeforeValidator(_fraction)] = Field(
+    max_loss: Share = Field(
         0.1, description="share of an archive that a reconcile may call missing without `--force`"
     )
     max_runtime: Duration = Field(timedelta(hours=6), description="a run that takes longer is ended")
@@ -220,9 +136,7 @@ class ServiceSection(Section):
 class LoggingSection(Section):
     """Where the service's log goes, and in what form."""
 
-    level: Annotated[Level, BeforeValidator(_level)] = Field(
-        "INFO", description="the least level that is written, in any case"
-    )
+    level: Level = Field("INFO", description="the least level that is written, in any case")
     file: FilePath | None = Field(
         None, description="a file that `carbonation run` writes, too; absent: standard error only"
     )
@@ -250,7 +164,7 @@ class DatabaseSection(Section):
     )
     host: str | None = Field(None, description="absent: from the environment or secrets.toml")
     port: int | None = Field(None, ge=1, le=65535, description="absent: from the environment or secrets.toml")
-    name: Annotated[str, AfterValidator(_database_name)] = Field(
+    name: DatabaseName = Field(
         "carbonation.db", min_length=1, max_length=PATH_MAX, description="database; for SQLite its file"
     )
     echo: bool = Field(False, description="log every statement")
@@ -290,13 +204,13 @@ class NotifySection(Section):
         description="address to which the message is sent as JSON; absent: from the environment or "
         "secrets.toml",
     )
-    token: Annotated[str, AfterValidator(_token)] | None = Field(
+    token: Token | None = Field(
         None,
         max_length=LONGEST_VALUE,
         repr=False,
         description="sent to it as `Authorization: Bearer …`; absent: from the environment or secrets.toml",
     )
-    timeout: Annotated[Duration, AfterValidator(_hook_timeout)] = Field(
+    timeout: HookTimeout = Field(
         timedelta(seconds=10), description="how long command or webhook may take; at most 40s"
     )
     interval: Duration = Field(
@@ -307,7 +221,7 @@ class NotifySection(Section):
 class MetricsSection(Section):
     """Where Prometheus asks how the service does."""
 
-    listen: Annotated[str, AfterValidator(_listen)] | None = Field(
+    listen: Listen | None = Field(
         None,
         description="address and port, as in `127.0.0.1:9464`, or a port of `127.0.0.1`; absent: nothing "
         "listens",
@@ -404,8 +318,8 @@ class Archive(Section):
     )
     action: Action = Field("copy", description="how files get there")
     create_directories: bool = Field(True, description="make directories that are missing")
-    file_mode: Annotated[int, _mode(FILE_MODES)] = Field(0o640, description="mode of archived files")
-    dir_mode: Annotated[int, _mode(DIR_MODES)] = Field(
+    file_mode: FileMode = Field(0o640, description="mode of archived files")
+    dir_mode: DirMode = Field(
         0o750, description="mode of directories made; setgid is kept where it is inherited"
     )
     on_conflict: OnConflict = Field(

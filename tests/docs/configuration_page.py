@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from carbonation_core.config.loading import Config
 from carbonation_core.config.secrets import KEYS, variable_of
-from carbonation_core.config.sections import DIR_MODES, FILE_MODES
 from carbonation_core.config.toml import Section, is_array, section_in
+from carbonation_core.config.values import DIR_MODES, FILE_MODES
 from carbonation_core.logs.file import Retention, Rotation
 from carbonation_core.rules.rule_sets import RuleSet
 from carbonation_core.text import format_duration

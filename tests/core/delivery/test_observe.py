@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from carbonation_core.config.sections import LONGEST_NAME
+from carbonation_core.config.values import LONGEST_NAME
 from carbonation_core.delivery.observe import Observation, observe
 from carbonation_core.disk.scan import Hints
 from carbonation_core.errors import ScanError
