@@ -87,7 +87,7 @@ def test_a_watch_of_a_silent_site_goes_to_another_that_sees_the_same_directory(
     ours.settle()
     heartbeat.begin(ours.project, heartbeat.SERVICE)
     theirs = elsewhere(ours, "south", ours.incoming)
-    theirs.now = ours.now + timedelta(seconds=170)
+    theirs.now = ours.now + timedelta(seconds=110)
     with pytest.raises(NotOurs):
         theirs.tick()
     theirs.tick_clock(20)
