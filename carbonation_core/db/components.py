@@ -136,6 +136,16 @@ def by_path(connection: Connection, watch_name: str, paths: Iterable[str]) -> li
     return found
 
 
+def _ids_by_path(connection: Connection, watch_name: str, paths: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for chunk in chunks(path_digest(path) for path in paths):
+        query = select(FileComponent.source_path, FileComponent.id).where(
+            FileComponent.watch_name == watch_name, FileComponent.source_path_sha256.in_(chunk)
+        )
+        found |= {row.source_path: row.id for row in connection.execute(query)}
+    return found
+
+
 def below(connection: Connection, watch_name: str, directories: Iterable[str]) -> list[Component]:
     """The components of the watch under these absolute directories that were in delivery."""
     found: list[Component] = []
@@ -231,10 +241,7 @@ def record_arrivals(
     connection: Connection, watch_name: str, arrivals: Sequence[Arrival], now: datetime
 ) -> int:
     """Remember files never seen before; those that somebody else recorded meanwhile are skipped."""
-    known = {
-        component.source_path
-        for component in by_path(connection, watch_name, (a.source_path for a in arrivals))
-    }
+    known = _ids_by_path(connection, watch_name, (a.source_path for a in arrivals))
     new = [arrival for arrival in arrivals if arrival.source_path not in known]
     if not new:
         return 0
@@ -257,12 +264,12 @@ def record_arrivals(
     )
     tallies.add(connection, watch_name, FileStatus.DETECTED, len(new))
     tallies.add(connection, watch_name, tallies.IN_DELIVERY, len(new))
-    recorded = by_path(connection, watch_name, (arrival.source_path for arrival in new))
+    recorded = _ids_by_path(connection, watch_name, (arrival.source_path for arrival in new))
     connection.execute(
         insert(StatusChange),
         [
             {
-                "component_id": component.id,
+                "component_id": id_,
                 "at": now,
                 "from_status": None,
                 "to_status": FileStatus.DETECTED,
@@ -270,7 +277,7 @@ def record_arrivals(
                 "reason": None,
                 "run_id": None,
             }
-            for component in recorded
+            for id_ in recorded.values()
         ],
     )
     return len(new)

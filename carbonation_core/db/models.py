@@ -65,8 +65,17 @@ class UtcDateTime(TypeDecorator[datetime]):
             return value and value.astimezone(UTC)
         return value.replace(tzinfo=UTC)
 
+    # What one look or run stores, or reads, bears the same few times.
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        process = super().bind_processor(dialect)
+        kept = process and lru_cache(maxsize=1000)(process)
+        if process is None or kept is None:
+            return None
+        # Elsewhere two times that are an hour apart, when the clocks are put back, are equal to Python.
+        return lambda value: kept(value) if value is not None and value.tzinfo is UTC else process(value)
+
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
-        # What one look or run has stored bears the same few times.
         process = super().result_processor(dialect, coltype)
         return process and lru_cache(maxsize=1000)(process)
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Dialect,
     Double,
     Enum,
     Float,
@@ -280,3 +282,16 @@ def test_metadata_are_kept_as_json() -> None:
 def test_metadata_that_no_statement_could_carry_fail_the_attempt() -> None:
     with pytest.raises(AttemptFailed, match="the metadata have 2,097,164 bytes as JSON, more than 2,097,152"):
         as_json({"text": "x" * LARGEST})
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()], ids=["sqlite", "postgresql"])
+def test_times_that_are_equal_to_python_and_an_hour_apart_are_stored_apart(dialect: Dialect) -> None:
+    """As when the clocks are put back."""
+    store = UtcDateTime().bind_processor(dialect)
+    assert store is not None
+    berlin = ZoneInfo("Europe/Berlin")
+    first, second = (datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=fold) for fold in (0, 1))
+    assert first == second
+    told = [store(time.astimezone(UTC)) for time in (first, second)]
+    assert [store(first), store(second)] == told
+    assert told[0] != told[1]
