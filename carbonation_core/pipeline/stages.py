@@ -169,11 +169,13 @@ def extract(context: StageContext, groups: Iterable[OpenGroup]) -> StageResult:
     if context.rules.metadata is None:
         return StageResult(tuple(groups))
     name = context.rules.metadata.extract
+    takes_fields = context.plugin.takes_fields(name)
     found: dict[int, Described] = {}
 
     def described(group: OpenGroup) -> OpenGroup:
         if not group.is_late:
-            found[group.id] = _extracted(context, group, name)
+            keywords = {"fields": _fields(context, group)} if takes_fields else {}
+            found[group.id] = _extracted(context, group, name, keywords)
         return group
 
     return replace(_each(groups, described), metadata=found)
@@ -217,7 +219,9 @@ def _holds_something(context: StageContext, group: OpenGroup) -> bool:
     )
 
 
-def _extracted(context: StageContext, group: OpenGroup, name: str) -> Described:
+def _extracted(
+    context: StageContext, group: OpenGroup, name: str, keywords: Mapping[str, object]
+) -> Described:
     files = [
         file
         for file in group.files
@@ -225,7 +229,6 @@ def _extracted(context: StageContext, group: OpenGroup, name: str) -> Described:
         or (file.status is FileStatus.WAITING and not decide.is_set_aside(file.filename, context.rules))
     ]
     files.sort(key=lambda file: decide.in_order(file.filename, context.rules))
-    keywords = {"fields": _fields(context, group)} if context.plugin.takes_fields(name) else {}
     paths = [Path(file.readable_path) for file in files]
     returned = context.plugin.asked("extractor", name, paths, **keywords)
     values = checked_metadata(context.plugin, returned, context.project.engine.dialect)
