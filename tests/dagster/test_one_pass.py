@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import text
 
 from carbonation_core.db.clock import utc_now
-from carbonation_core.db.engine import reading, writing
-from carbonation_core.db.models import VERSION_TABLE
+from carbonation_core.db.engine import reading
 from carbonation_core.db.service import parts
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.reports.heartbeat import PASS, of_site
@@ -248,6 +246,7 @@ def test_offers_that_a_service_is_about_to_run_are_left_to_it(once: Site) -> Non
     assert last_word(once) == (0, "nothing was ready; 1 group waits for a run")
 
 
+@databases.of_sqlite
 def test_without_a_database_it_says_what_to_run(once: Site) -> None:
     once.project.engine.dispose()
     for file in once.directory.glob("carbonation.db*"):
@@ -323,16 +322,12 @@ def test_a_dry_run_counts_what_is_archived_and_names_the_rest(once: Site) -> Non
     assert done.stderr == ""
 
 
+@databases.of_sqlite
 def test_a_dry_run_without_a_database_says_so_and_counts_all_as_new(once: Site) -> None:
     once.set_rules(PAIRS.replace("pairs", "single"))
     once.deliver("a.dat", "a.json", "b.dat", "half.dat")
     once.deliver("empty.dat", content=b"")
-    once.project.engine.dispose()
-    if databases.SQLITE:
-        (once.directory / "carbonation.db").unlink()
-    else:
-        with writing(once.project.engine) as connection:
-            connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+    (once.directory / "carbonation.db").unlink()
 
     done = CliRunner().invoke(main, ["-c", str(once.directory / "config.toml"), "run", "--dry-run"])
 

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.config.sections import DatabaseSection
-from carbonation_core.db.engine import make_engine, writing
+from carbonation_core.db.engine import make_engine, make_file, writing
 from carbonation_core.logs import records
 from carbonation_core.logs.records import SUCCESS, TRACE, AtLeast, JsonForm, TextForm, about
 
@@ -134,6 +134,7 @@ def test_a_traceback_has_no_values_of_variables(begin: Begin) -> None:
 
 def test_an_error_of_the_database_does_not_tell_what_was_to_be_stored(tmp_path: Path) -> None:
     engine = make_engine(DatabaseSection(name=str(tmp_path / "x.db")))
+    make_file(engine)
     with pytest.raises(DBAPIError) as caught, writing(engine) as connection:
         connection.execute(text("insert into nothing values (:value)"), {"value": "hidden"})
     engine.dispose()
@@ -149,6 +150,7 @@ def test_echo_tells_statements_to_the_log_and_nothing_to_standard_output(
     monkeypatch.setattr(of_engine, "level", of_engine.level)
     kept = begin()
     engine = make_engine(DatabaseSection(name=str(tmp_path / "x.db"), echo=True))
+    make_file(engine)
     with writing(engine) as connection:
         connection.execute(text("select 1"))
     engine.dispose()
