@@ -1,6 +1,6 @@
 """Copies that were made in archives: whose they are, which are current, which are superseded."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,15 +53,17 @@ def live(
     watch_name: str | None,
     below: Sequence[str],
     *,
+    but_of: Collection[str] = (),
     unread: bool = False,
 ) -> Iterator[list[Copy]]:
     """The current copies of an archive in pages, each read by itself.
 
-    `below`: these paths, else all; `unread`: only those without a digest.
+    `below`: these paths, else all; `but_of`: not those of these watches; `unread`:
+    only those without a digest.
     """
     last = 0
     while True:
-        query = _copies(archive_name, watch_name, below, unread=unread)
+        query = _copies(archive_name, watch_name, below, but_of, unread=unread)
         query = query.where(ArchiveCopy.id > last).order_by(ArchiveCopy.id).limit(PAGE)
         with reading(engine) as connection:
             rows = connection.execute(query).all()
@@ -86,16 +88,17 @@ def count(
     watch_name: str | None = None,
     below: Sequence[str] = (),
     *,
+    but_of: Collection[str] = (),
     unread: bool = False,
 ) -> int:
-    """How many current copies there are; `unread`: only those without a digest."""
-    query = _copies(archive_name, watch_name, below, unread=unread)
+    """How many current copies there are; as `live` has it."""
+    query = _copies(archive_name, watch_name, below, but_of, unread=unread)
     return connection.execute(query.with_only_columns(func.count(ArchiveCopy.id))).scalar_one()
 
 
-def count_expected(connection: Connection, archive_name: str) -> int:
+def count_expected(connection: Connection, archive_name: str, but_of: Collection[str] = ()) -> int:
     """How many files should lie in an archive, those that are known to be missing left out."""
-    query = _copies(archive_name, None, ()).where(FileComponent.in_archive)
+    query = _copies(archive_name, None, (), but_of).where(FileComponent.in_archive)
     return connection.execute(query.with_only_columns(func.count(ArchiveCopy.id))).scalar_one()
 
 
@@ -215,11 +218,18 @@ def _joined() -> "Select[*tuple[Any, ...]]":
 
 
 def _copies(
-    archive_name: str, watch_name: str | None, below: Sequence[str], *, unread: bool = False
+    archive_name: str,
+    watch_name: str | None,
+    below: Sequence[str],
+    but_of: Collection[str],
+    *,
+    unread: bool = False,
 ) -> "Select[*tuple[Any, ...]]":
     query = _joined().where(ArchiveCopy.archive_name == archive_name, ArchiveCopy.path_key.is_not(None))
     if watch_name is not None:
         query = query.where(FileComponent.watch_name == watch_name)
+    if but_of:
+        query = query.where(FileComponent.watch_name.not_in(but_of))
     if unread:
         query = query.where(ArchiveCopy.digest.is_(None))
     if below:

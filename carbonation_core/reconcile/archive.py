@@ -28,7 +28,7 @@ from carbonation_core.project import Progress, Project, rules_accepted, rules_in
 from carbonation_core.reconcile.adoption import Adopter, adopter_of
 from carbonation_core.reconcile.digests import read_digests
 from carbonation_core.reconcile.findings import Finding, Findings, Kind, is_doubtful, judged, too_much_lost
-from carbonation_core.reconcile.scope import ALL, Scope
+from carbonation_core.reconcile.scope import ALL, Scope, watches_of_others
 from carbonation_core.rules.decide import reachable_archives
 from carbonation_core.rules.rule_sets import Rules
 from carbonation_core.text import counted
@@ -43,8 +43,9 @@ class ArchiveReconciliation:
     """What a reconciliation of one archive found, and did unless it was a trial or was refused.
 
     `compared` are the copies that were looked for, `expected` those that should
-    lie in the whole archive. Of copies without a digest some were read, and some are
-    `unread` still. `refused` says why nothing was changed.
+    lie in the whole archive. `left` are copies that other sites brought, and compare.
+    Of copies without a digest some were read, and some are `unread` still. `refused`
+    says why nothing was changed.
     """
 
     archive_name: str
@@ -53,6 +54,7 @@ class ArchiveReconciliation:
     findings: Findings = field(compare=False)
     dry_run: bool = False
     refused: str | None = None
+    left: int = 0
     read: int = 0
     unread: int = 0
 
@@ -61,12 +63,15 @@ class ArchiveReconciliation:
         return sum(self.findings.tally.get(kind, 0) for kind in kinds)
 
     @property
-    def digests(self) -> str | None:
-        """What there is to say of digests in words; None if all were known."""
-        if not self.read and not self.unread:
-            return None
-        left = f", {self.unread:,} left for the next time" if self.unread else ""
-        return f"{counted(self.read, 'digest')} read{left}"
+    def remarks(self) -> tuple[str, ...]:
+        """What else there is to say, of digests and of what was left."""
+        said = []
+        if self.read or self.unread:
+            later = f", {self.unread:,} left for the next time" if self.unread else ""
+            said.append(f"{counted(self.read, 'digest')} read{later}")
+        if self.left:
+            said.append(f"{counted(self.left, 'file')} of other sites left to them")
+        return tuple(said)
 
 
 def _told_to_nobody(_what: str, _done: int, _of: int | None) -> None:
@@ -97,6 +102,7 @@ def reconcile_archive(
     archive = project.config.archive_named(archive_name)
     if scope.watch_name is not None:
         project.config.watch_named(scope.watch_name)
+    scope = replace(scope, but_of=watches_of_others(project))
     adopter = adopter_of(project, archive, scope.watch_name) if adopt else None
     _require_mounted(project, archive)
     with pool(workers or project.config.service.workers) as threads:
@@ -149,7 +155,8 @@ class _Reconciling:
         """All that the archive and the database do not agree upon; nothing is changed."""
         findings = Findings()
         with reading(self._project.engine) as connection:
-            expected = copies.count_expected(connection, self._archive.name)
+            expected = copies.count_expected(connection, self._archive.name, self._scope.but_of)
+            left = sum(copies.count(connection, self._archive.name, name) for name in self._scope.but_of)
         compared = self._look_for_copies(findings)
         self._look_for_unknown(findings)
         missing = findings.tally[Kind.MISSING]
@@ -161,15 +168,17 @@ class _Reconciling:
                 f"missing, more than max_loss = {limit:.4g} allows; nothing is changed. Is everything "
                 "mounted? If they are gone indeed: --force"
             )
-        return ArchiveReconciliation(self._archive.name, compared, expected, findings, refused=refused)
+        return ArchiveReconciliation(
+            self._archive.name, compared, expected, findings, refused=refused, left=left
+        )
 
     def _look_for_copies(self, findings: Findings) -> int:
         name, scope = self._archive.name, self._scope
         with reading(self._project.engine) as connection:
-            total = copies.count(connection, name, scope.watch_name, scope.paths)
+            total = copies.count(connection, name, scope.watch_name, scope.paths, but_of=scope.but_of)
         compared = 0
         self._progress(COMPARED, 0, total)
-        current = copies.live(self._project.engine, name, scope.watch_name, scope.paths)
+        current = copies.live(self._project.engine, name, scope.watch_name, scope.paths, but_of=scope.but_of)
         for number, found in self._threads.each(_disagreeing, current):
             compared += number
             for finding in found:
@@ -242,9 +251,7 @@ class _Reconciling:
         if adopter is not None:
             for finding in adopter.adopted(unknown, self._threads, dry_run, self._still_unknown):
                 done.add(finding)
-        return ArchiveReconciliation(
-            found.archive_name, found.compared, found.expected, done, dry_run, refused=None
-        )
+        return replace(found, findings=done, dry_run=dry_run, refused=None)
 
     def _seen_again(self, findings: Sequence[Finding]) -> list[Finding]:
         with reading(self._project.engine) as connection:

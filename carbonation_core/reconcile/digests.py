@@ -28,11 +28,12 @@ def read_digests(
     """
     where = (archive_name, scope.watch_name, scope.paths)
     with reading(project.engine) as connection:
-        total = copies.count(connection, *where, unread=True)
+        total = copies.count(connection, *where, but_of=scope.but_of, unread=True)
     if not total:
         return 0, 0
     end = time.monotonic() + project.config.service.max_runtime.total_seconds() / 2
-    unread = (copy for page in copies.live(project.engine, *where, unread=True) for copy in page)
+    pages = copies.live(project.engine, *where, but_of=scope.but_of, unread=True)
+    unread = (copy for page in pages for copy in page)
     read: list[_Digest] = []
     done, stored_at = 0, time.monotonic()
     for one in threads.each(_read, unread):
@@ -46,7 +47,7 @@ def read_digests(
             break
     _store(project, read)
     with reading(project.engine) as connection:
-        return done + len(read), copies.count(connection, *where, unread=True)
+        return done + len(read), copies.count(connection, *where, but_of=scope.but_of, unread=True)
 
 
 @repeatable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbonation_core.config.sections import Archive
-from carbonation_core.db import copies
+from carbonation_core.db import copies, watches
 from carbonation_core.db.engine import reading
 from carbonation_core.disk.paths import absolute, relative_to
 from carbonation_core.errors import QueryError
@@ -19,11 +19,13 @@ from carbonation_core.rules.decide import reachable_archives
 class Scope:
     """What is compared: of one watch only, below these paths only; else all.
 
-    Paths are absolute, normalised and spelled as text; see `paths_in`.
+    Paths are absolute, normalised and spelled as text; see `paths_in`. `but_of`: not
+    what these watches brought; see `watches_of_others`.
     """
 
     watch_name: str | None = None
     paths: tuple[str, ...] = ()
+    but_of: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -32,6 +34,18 @@ class Scope:
 
 
 ALL = Scope()
+
+
+def watches_of_others(project: Project) -> tuple[str, ...]:
+    """Those whose files other sites compare.
+
+    An archive of theirs may have the name of one of ours and lie on another disk,
+    where all that is theirs would look lost.
+    """
+    with reading(project.engine) as connection:
+        owned = watches.by_site(connection)
+    ours = project.config.service.site_name
+    return tuple(name for site, names in owned.items() if site != ours for name in names)
 
 
 def archives_of(project: Project, watch_name: str | None = None) -> list[str]:

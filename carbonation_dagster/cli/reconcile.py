@@ -202,5 +202,5 @@ def _summary(done: "list[ArchiveReconciliation]") -> Iterator[str]:
     ]
     yield from text_table(headings, rows)
     for found in done:
-        if found.digests:
-            yield f"archive {found.archive_name}: {found.digests}"
+        for remark in found.remarks:
+            yield f"archive {found.archive_name}: {remark}"

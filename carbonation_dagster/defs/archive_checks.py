@@ -149,8 +149,7 @@ def in_words(found: ArchiveReconciliation) -> str:
     """The numbers of a comparison in one sentence."""
     counts = [f"{number} {kind}" for kind in Kind if (number := found.number(kind))]
     told = f": {', '.join(counts)}" if counts else ", all is well"
-    digests = f"; {found.digests}" if found.digests else ""
-    return f"{counted(found.compared, 'file')} compared{told}{digests}"
+    return "; ".join((f"{counted(found.compared, 'file')} compared{told}", *found.remarks))
 
 
 def agreement_metadata(found: ArchiveReconciliation) -> MetadataMapping:

@@ -90,7 +90,7 @@ def test_digests_are_read_by_the_next_reconcile(move: Move) -> None:
     move.take_over()
     result = reconcile(move.site)
     assert found(result, move.site.archive) == {}
-    assert result.digests == "2 digests read"
+    assert result.remarks == ("2 digests read",)
     assert move.site.component("run1.dat").digest == hashlib.sha256(b"bytes").hexdigest()
 
 

@@ -1,13 +1,14 @@
 """What lies in an archive against what the database says of it, on real directories."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import update
 
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import FileComponent
-from carbonation_core.reconcile.archive import ArchiveReconciliation
+from carbonation_core.reconcile.archive import ArchiveReconciliation, reconcile_archive
 from carbonation_core.reconcile.findings import Finding, Findings, Kind
 from tests import databases
 from tests.core._helpers.reconciling import QUICK, found, reconcile
@@ -216,3 +217,18 @@ def test_a_component_of_a_watch_that_is_configured_no_more_is_looked_after(full:
     (full.archive / "run1.dat").unlink()
 
     assert reconcile(full).number(Kind.MISSING) == 1
+
+
+def test_what_another_site_brought_is_left_to_it(full: Site) -> None:
+    """Its archive may have the same name and lie on another disk, where nothing of ours is."""
+    service = full.project.config.service.model_copy(update={"site": "elsewhere"})
+    config = full.project.config.model_copy(update={"service": service})
+    (full.archive / "run1.dat").unlink()
+
+    theirs = reconcile_archive(replace(full.project, config=config), "main")
+
+    assert (theirs.compared, theirs.expected, theirs.left) == (0, 0, 4)
+    assert theirs.remarks == ("4 files of other sites left to them",)
+    assert list(theirs.findings) == []  # the three that are there are known, too
+    assert full.component("run1.dat").in_archive
+    assert found(reconcile(full), full.archive) == {"run1.dat": Kind.MISSING}

@@ -29,13 +29,13 @@ def test_a_reconcile_reads_what_has_no_digest(full: Site) -> None:
     mtimes = [copy.mtime_ns for copy in full.copies()]
     forget(full)
     trial = reconcile(full, dry_run=True)
-    assert (trial.read, trial.digests) == (0, None)
+    assert (trial.read, trial.remarks) == (0, ())
     result = reconcile(full)
     assert found(result, full.archive) == {}
-    assert result.digests == "4 digests read"
+    assert result.remarks == ("4 digests read",)
     assert [(copy.digest, copy.mtime_ns) for copy in full.copies()] == [(BYTES, time) for time in mtimes]
     assert full.component("run1.dat").digest == BYTES
-    assert reconcile(full).digests is None
+    assert reconcile(full).remarks == ()
 
 
 def test_what_is_not_there_or_has_another_size_is_left_and_told(full: Site) -> None:
@@ -44,7 +44,7 @@ def test_what_is_not_there_or_has_another_size_is_left_and_told(full: Site) -> N
     (full.archive / "run2.dat").write_bytes(b"other bytes")
     result = reconcile(full)
     assert found(result, full.archive) == {"run1.dat": Kind.MISSING, "run2.dat": Kind.MISSING}
-    assert result.digests == "2 digests read, 2 left for the next time"
+    assert result.remarks == ("2 digests read, 2 left for the next time",)
     (full.archive / "run1.dat").write_bytes(b"bytes")  # of another time, which alone decides nothing
     assert found(reconcile(full), full.archive)["run1.dat"] is Kind.RETURNED
     assert full.component("run1.dat").digest == BYTES
@@ -55,8 +55,8 @@ def test_reading_ends_in_time_and_goes_on_the_next(full: Site, monkeypatch: pyte
     seconds = iter([0.0, 0.0, *[timedelta(days=1).total_seconds()] * 9])
     with monkeypatch.context() as patch:
         patch.setattr(digests.time, "monotonic", lambda: next(seconds))
-        assert reconcile(full).digests == "1 digest read, 3 left for the next time"
-    assert reconcile(full).digests == "3 digests read"
+        assert reconcile(full).remarks == ("1 digest read, 3 left for the next time",)
+    assert reconcile(full).remarks == ("3 digests read",)
 
 
 @pytest.mark.parametrize(
