@@ -20,9 +20,7 @@ class AtRest:
     def __init__(self, root: str, files: Iterable[tuple[str, Stamp, str]] = ()) -> None:
         self._root = root
         self._known = {
-            path.removeprefix(root): _packed(stamp) + status.encode()
-            for path, stamp, status in files
-            if path.startswith(root)
+            path.removeprefix(root): _packed(stamp) + status.encode() for path, stamp, status in files
         }
 
     def takes(self, seen: Seen) -> bool:
@@ -36,7 +34,12 @@ class AtRest:
     def changed(self, seen: Look) -> list[str]:
         """The absolute paths of those that a look did not find as they were, though it could have."""
         there = {entry.path for entry in seen.files}
-        return [self._root + path for path in self._known if path in there or seen.could_see(path)]
+        # What lies outside the root, as from before the watch's path was another, is known by its whole path.
+        return [
+            path if path.startswith("/") else self._root + path
+            for path in self._known
+            if path in there or seen.could_see(path)
+        ]
 
     def is_overtaken(self, file: Component) -> bool:
         """Whether one was changed in the database, too, since the look began: a later one decides of it."""

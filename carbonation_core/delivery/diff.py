@@ -15,6 +15,7 @@ from carbonation_core.db.components import Arrival, Change, Component, stamp_val
 from carbonation_core.delivery.grouping import Lists, NoKey, key_by_name
 from carbonation_core.disk.scan import Look, Seen
 from carbonation_core.lifecycle import TAKEN, Event, FileStatus, may
+from carbonation_core.names import to_text
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 
@@ -319,11 +320,15 @@ def _failed_to_group(component: Component, reason: str, facts: Facts) -> Effect:
 
 def _of_absent(component: Component, facts: Facts) -> Effect | None:
     root, path = facts.watch.root, component.source_path
-    is_ours = component.in_delivery and path.startswith(root)
-    if not is_ours or not facts.seen.could_see(path.removeprefix(root)):
+    if not component.in_delivery or not facts.seen.could_see(path.removeprefix(root)):
         return None
-    shut_out = not facts.watch.takes(path.removeprefix(root))
-    reason = "the watch's patterns no longer take it" if shut_out else "left delivery"
+    if not path.startswith(root):
+        # Nobody looks there any more, and its group would wait for it for ever.
+        reason = f"the watch looks at {to_text(str(facts.watch.path))} now"
+    elif not facts.watch.takes(path.removeprefix(root)):
+        reason = "the watch's patterns no longer take it"
+    else:
+        reason = "left delivery"
     if component.in_archive and may(component.status, Event.WITHDRAWN):
         effect = _effect(component, Event.WITHDRAWN, reason)
     elif may(component.status, Event.LEFT):

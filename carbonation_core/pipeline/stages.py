@@ -15,7 +15,7 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.delivery.grouping import member_of
 from carbonation_core.disk import source
 from carbonation_core.disk.scan import unreadable
-from carbonation_core.errors import AttemptFailed, ConfigError, Unroutable
+from carbonation_core.errors import AttemptFailed, ConfigError, EnvironmentFault, Unroutable
 from carbonation_core.lifecycle import Event, FileStatus, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.names import to_path, to_text
@@ -206,11 +206,30 @@ def route(
 
     def routed(group: OpenGroup) -> OpenGroup:
         if group.is_late:
-            return replace(group, route=group.lies_in, reason="beside what is archived of the group")
+            return replace(
+                group, route=_beside(context, group), reason="beside what is archived of the group"
+            )
         found, why = _routed(context, group, _known(context, group, metadata[group.id]))
         return replace(group, route=found, reason="; ".join(filter(None, (group.reason, why))))
 
     return _each(groups, routed)
+
+
+def _beside(context: StageContext, group: OpenGroup) -> Route:
+    """Where the group lies; raises `EnvironmentFault` if that is a place of before, and gone."""
+    assert group.lies_in is not None
+    name, directory = group.lies_in.archive, group.lies_in.directory
+    base = next((one.base for one in context.project.config.archive if one.name == name), None)
+    if base is None:
+        raise EnvironmentFault(f'the group lies in archive "{name}", which is configured no more')
+    where = Path(to_path(directory))
+    # To make it anew would fill a place that nobody looks at, as the one below a mount that has gone.
+    if not where.is_relative_to(base) and not where.is_dir():
+        raise EnvironmentFault(
+            f'the group lies in "{directory}", which is gone; archive "{name}" is at "{to_text(str(base))}" '
+            "now; if its files were moved there, run: carbonation reconcile archive --adopt"
+        )
+    return group.lies_in
 
 
 def _holds_something(context: StageContext, group: OpenGroup) -> bool:

@@ -208,11 +208,11 @@ class Adopter:
                 "archive_path": one.finding.path,
                 "digest": one.digest,
                 "in_archive": True,
-                "in_delivery": False,
                 "archived_at": now,
                 "group_id": rows[one.key].id,
-                **components.stamp_values(one.stamp),
             }
+            if not (file.status is FileStatus.MISSING and file.in_delivery):
+                values |= {"in_delivery": False, **components.stamp_values(one.stamp)}
             event = Event.FOUND if file.status is FileStatus.MISSING else Event.ARCHIVED
             changes.append(Change(file, event, f"adopted, as it lies at {one.finding.path}", values))
             made.append(
@@ -237,8 +237,7 @@ class Adopter:
         back = retract_or_restore(connection, group_ids, now)
         rows = [row for row in groups.by_id(connection, group_ids).values() if row.complete]
         files = components.of_groups(connection, [row.id for row in rows])
-        paths = [{"id": row.id, "archive_path": self._primary_path(files[row.id])} for row in rows]
-        groups.store(connection, paths, now)
+        groups.store(connection, [{"id": row.id, **self._lies_in(files[row.id])} for row in rows], now)
         feed.announce(connection, [(row, FeedEvent.UPDATED) for row in rows if row.id not in back], now)
 
     def _completed(self) -> Iterator[Finding]:
@@ -290,21 +289,25 @@ class Adopter:
         return not shortfall(members, self._rules).is_required
 
     def _complete_row(self, row: GroupRow, files: Sequence[Component]) -> dict[str, object]:
-        now = self._project.clock()
-        path = self._primary_path(files)
         return {
             "id": row.id,
-            "archive_path": path,
-            "archive_name": self._archive.name,
-            "archive_directory": os.path.dirname(path or ""),
+            **self._lies_in(files),
             "rules_digest": self._rules_digest,
             "complete": True,
-            "completed_at": now,
+            "completed_at": self._project.clock(),
             "lacks": None,
             "attempts": 0,
             "due_at": None,
             "deadline_at": None,
             "timed_out_at": None,
+        }
+
+    def _lies_in(self, files: Sequence[Component]) -> dict[str, object]:
+        path = self._primary_path(files)
+        return {
+            "archive_path": path,
+            "archive_name": self._archive.name,
+            "archive_directory": os.path.dirname(path or ""),
         }
 
     def _primary_path(self, files: Sequence[Component]) -> str | None:

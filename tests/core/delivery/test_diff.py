@@ -245,8 +245,12 @@ def test_what_the_patterns_no_longer_take_left_for_that_reason() -> None:
 def test_what_cannot_be_seen_has_not_left() -> None:
     hidden = file("deep/a.dat", FileStatus.WAITING)
     assert diffed(facts(hidden, seen=(), unseen=(("deep", "Permission denied"),))).is_empty
-    elsewhere = file(status=FileStatus.WAITING, source_path="/before/a.dat")
-    assert diffed(facts(elsewhere, seen=())).is_empty
+
+
+def test_what_lies_where_the_watch_looked_before_has_left_for_that_reason() -> None:
+    before = file(status=FileStatus.WAITING, source_path="/before/a.dat")
+    found = diffed(facts(before, seen=()))
+    assert only_change(found).reason == "the watch looks at /in now"
 
 
 MOVED = file(status=FileStatus.ARCHIVED, archive_name="main")
