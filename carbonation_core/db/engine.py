@@ -119,6 +119,8 @@ def make_engine(
     else:
         options["isolation_level"] = "READ COMMITTED"
         options["pool_pre_ping"] = True
+        if drivername == "postgresql+psycopg2":
+            options["executemany_mode"] = "values_plus_batch"  # else each row that is updated is a round trip
         of_libpq = _OF_LIBPQ if drivername.startswith("postgresql") else {}
         options["connect_args"] = {"connect_timeout": 10, **of_libpq}
     if database.echo:
