@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from carbonation_core.db.engine import PAGE, Connection, Engine, chunks, reading
 from carbonation_core.db.models import ArchiveCopy, FileComponent, Group, path_digest
+from carbonation_core.errors import Overtaken
 from carbonation_core.lifecycle import FileStatus
 
 
@@ -133,11 +135,15 @@ def are_below(connection: Connection, archive_name: str, base: str) -> bool:
 
 
 def record(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remember copies that were made."""
-    if rows:
+    """Remember copies that were made; raises `Overtaken` if others did so of one of these places."""
+    if not rows:
+        return
+    try:
         connection.execute(
             insert(ArchiveCopy), [{**row, "path_key": path_digest(row["path"])} for row in rows]
         )
+    except IntegrityError:  # whoever it was holds the lock of another watch
+        raise Overtaken("others recorded a file at the same place in an archive meanwhile") from None
 
 
 def learn(connection: Connection, read: Sequence[tuple[Copy, str, int]]) -> None:

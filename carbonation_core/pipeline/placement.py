@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from carbonation_core.config.sections import Archive
-from carbonation_core.db import components, copies
+from carbonation_core.db import components, copies, watches
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.disk import file_system, source, transfer
@@ -142,7 +142,8 @@ class _Planner:
     """Finds the final names of a batch's files, so that no two of them share one.
 
     Known are the components whose current copies lie under the paths that were
-    asked of, and which of them have left delivery.
+    asked of, and which of them have left delivery, or are of a watch of this site
+    that is configured no more, as one with another name is.
     """
 
     def __init__(
@@ -158,6 +159,9 @@ class _Planner:
         self._owners: dict[str, int] = {}
         self._gone: dict[int, Component] = {}
         self._givers: dict[int, Component] = {}
+        config = context.project.config
+        ours = set(watches.by_site(connection).get(config.service.site_name, ()))
+        self._retired = ours - {watch.name for watch in config.watch}
         self._ask(wanted)
 
     def _ask(self, paths: Iterable[str]) -> None:
@@ -165,9 +169,10 @@ class _Planner:
         owners = copies.owners(self._connection, paths)
         self._owners |= owners
         for file in components.by_id(self._connection, owners.values()):
-            has_left = not file.in_delivery and may(file.status, Event.HANDED_OVER)
+            is_ours = file.watch_name == self._context.watch.name
+            has_left = not file.in_delivery if is_ours else file.watch_name in self._retired
             is_given = any(file.id == giver.id for giver in self._givers.values())
-            if has_left and not is_given and file.watch_name == self._context.watch.name:
+            if has_left and not is_given and may(file.status, Event.HANDED_OVER):
                 self._gone[file.id] = file
 
     def transfer(self, group: OpenGroup, route: Route) -> Transfer:

@@ -195,7 +195,9 @@ def _archived(
         return Change(file, values=values)
     values |= {"retry_count": 0, **components.stamp_values(written.stamp)}
     reason = f"as {order.archive_path}"
-    if giver is not None:
+    if giver is not None and giver.watch_name != file.watch_name:
+        reason += f", taken over from watch {giver.watch_name}, which is configured no more"
+    elif giver is not None:
         reason += f', taken over from "{giver.source_path}", which left delivery and had the same bytes'
     return Change(file, Event.ARCHIVED, reason, values)
 
@@ -205,7 +207,8 @@ def _handed_over(giver: Component, taker: Component, written: Written) -> Change
         return Change(giver, values=components.OF_NO_COPY)  # overtaken, as above
     path = written.order.archive_path
     reason = f'"{taker.source_path}" brings the same bytes, so that "{path}" is its copy now'
-    return Change(giver, Event.HANDED_OVER, reason)
+    # Nobody looks for those of a watch that is configured no more.
+    return Change(giver, Event.HANDED_OVER, reason, {"in_delivery": False})
 
 
 def _copy_row(written: Written, archive_name: str, run_id: str, now: datetime) -> dict[str, Any]:

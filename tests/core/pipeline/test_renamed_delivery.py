@@ -2,9 +2,15 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
+from carbonation_core.db.engine import reading
+from carbonation_core.db.models import FileComponent
+from carbonation_core.delivery.observe import observe
+from carbonation_core.pipeline.claim import claim
 from carbonation_core.reports.explain import explain
 from tests import databases
 from tests.core._helpers.reconciling import QUICK, found, reconcile
@@ -26,6 +32,21 @@ def archived_from(site: Site, *names: str) -> Site:
 def renamed(site: Site, before: str = "in", after: str = "done") -> None:
     (site.incoming / before).rename(site.incoming / after)
     site.one_pass()
+
+
+def under_another_name(site: Site, of_site: str | None = None) -> None:
+    """Its directory is that of a watch `inbox` now, which is looked at and worked on."""
+    config = site.project.config
+    watch = config.watch[0].model_copy(update={"name": "inbox"})
+    ours = config.service.model_copy(update={"site": of_site})
+    site.project = replace(
+        site.project, config=config.model_copy(update={"watch": (watch,), "service": ours})
+    )
+    observe(site.project, "inbox")
+    site.tick_clock(3)
+    observe(site.project, "inbox")
+    for offer in claim(site.project, "inbox", "here"):
+        site.run(offer)
 
 
 @pytest.fixture
@@ -184,3 +205,30 @@ def test_of_a_group_that_is_renamed_in_part_the_rest_stays_where_it_is(make: Sit
     group = site.group("in/run1")
     assert (group.complete, group.archive_path) == (False, str(site.archive / "run1.dat"))
     assert site.feed()[1:] == [("in/run1", "retracted"), ("done/run1", "completed")]
+
+
+def test_a_watch_that_is_renamed_has_its_copies(make: SiteMaker) -> None:
+    site = archived_from(make(watch=QUICK), "run1.dat", "run1.json")
+    under_another_name(site)
+
+    with reading(site.project.engine) as connection:
+        rows = connection.execute(select(FileComponent.__table__)).all()
+    stand = {(row.watch_name, row.filename): (row.status, row.in_delivery) for row in rows}
+    assert stand == {
+        ("incoming", "run1.dat"): ("cleared", False),
+        ("incoming", "run1.json"): ("cleared", False),
+        ("inbox", "run1.dat"): ("archived", True),
+        ("inbox", "run1.json"): ("archived", True),
+    }
+    assert set(site.archived()) == {"run1.dat", "run1.json"}
+    assert len(site.copies()) == 2
+    assert site.feed() == [("run1", "completed"), ("run1", "retracted"), ("run1", "completed")]
+    told = explain(site.project, str(site.incoming / "run1.dat")).groups
+    (new,) = [file for group in told if group.watch_name == "inbox" for file in group.files[:1]]
+    assert new.history[-1].reason.endswith("taken over from watch incoming, which is configured no more")
+
+
+def test_another_site_takes_nothing_over_though_it_knows_nothing_of_the_watch(make: SiteMaker) -> None:
+    site = archived_from(make(watch=QUICK), "run1.dat", "run1.json")
+    under_another_name(site, of_site="elsewhere")
+    assert site.feed() == [("run1", "completed")]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from carbonation_core import Plugin
+from carbonation_core.db import copies
 from carbonation_core.errors import QueryError
 from carbonation_core.reconcile.findings import Kind
 from carbonation_core.reconcile.scope import Scope
@@ -210,6 +211,28 @@ def test_an_archive_of_several_watches_asks_whose_files_they_are(make: SiteMaker
 
     reconcile(site, adopt=True, scope=Scope(watch_name="incoming"))
     assert site.statuses() == {"a.dat": "archived"}
+
+
+@pytest.mark.skipif(databases.SQLITE, reason="one transaction writes at a time")
+def test_a_file_that_another_watch_adopts_at_the_same_time_is_left_to_it(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = '[[watch]]\nname = "other"\npath = "other"\nrules = "single"\narchive = "main"\n'
+    site = make("[single]\n", watch=QUICK, more=other + "settle_seconds = 0.01\n")
+    lay(site, "a.dat")
+    record = copies.record
+
+    def recorded(*arguments: object) -> None:
+        monkeypatch.setattr(copies, "record", record)
+        reconcile(site, adopt=True, scope=Scope(watch_name="other"))
+        record(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(copies, "record", recorded)
+    mine = reconcile(site, adopt=True, scope=Scope(watch_name="incoming"))
+
+    assert found(mine, site.archive) == {}
+    assert [copy.path for copy in site.copies()] == [str(site.archive / "a.dat")]
+    assert site.statuses() == {str(site.directory / "other" / "a.dat"): "archived"}
 
 
 def test_an_adopted_file_that_is_delivered_again_is_the_same_file(make: SiteMaker) -> None:
