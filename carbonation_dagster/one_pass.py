@@ -69,8 +69,8 @@ def run_pass(
     be used stops nothing. After a `KeyboardInterrupt` it gives back what it holds.
     Raises `ConfigError` when rules.toml is refused: then nothing is done.
     """
+    rules_in_force(project)  # which remembers what it refuses, so that `status` has it
     rules_on_disk(project)
-    rules_in_force(project)
     done = Pass()
     is_left_over = _is_left_over(project)
     with _heartbeat(project, done) as pulse:

@@ -218,6 +218,8 @@ def test_refused_rules_are_exit_code_1_and_nothing_is_done(once: Site) -> None:
     assert code == 1
     assert 'there is no key "unknown"' in said
     assert once.archived() == {}
+    (problem,) = status(once.project).problems
+    assert "rules.toml was refused, earlier rules stay in force" in problem
 
 
 def test_a_file_that_goes_on_growing_ends_the_wait(once: Site) -> None:
