@@ -233,6 +233,23 @@ def of_unknown_watches(connection: Connection, watch_names: Collection[str]) -> 
     return _pairs(connection, query)
 
 
+def of_unknown_archives(
+    connection: Connection, watch_names: Collection[str], archive_names: Collection[str]
+) -> dict[str, int]:
+    """How many groups of these watches lie in archives other than these, by archive."""
+    query = (
+        select(Group.archive_name, func.count())
+        .where(
+            Group.watch_name.in_(watch_names),
+            Group.archive_name.is_not(None),
+            Group.archive_name.not_in(archive_names),
+        )
+        .group_by(Group.archive_name)
+        .order_by(Group.archive_name)
+    )
+    return _pairs(connection, query)
+
+
 def _open_ones(watch_names: Collection[str]) -> Subquery:
     """The groups of these watches that have something to wait for."""
     return (

@@ -261,7 +261,7 @@ def _of_plugin(project: "Project") -> Iterator[str]:
 
 
 def _of_database(project: "Project") -> tuple[list[str], list[str]]:
-    """Why watches are not ours; and why it cannot be used, or how its tables differ, what is of no watch."""
+    """Why watches are not ours; and why it cannot be used, how its tables differ, what is of nothing here."""
     from carbonation_core.db import counts as census
     from carbonation_core.db import migrate
     from carbonation_core.db.engine import reading
@@ -274,11 +274,19 @@ def _of_database(project: "Project") -> tuple[list[str], list[str]]:
     except DatabaseError as error:
         return [], [str(error)]
     differences = migrate.drift(project.engine, project.plugin.file_model)
+    watches = [watch.name for watch in project.config.watch]
+    archives = [archive.name for archive in project.config.archive]
     with reading(project.engine) as connection:
-        found = census.of_unknown_watches(connection, [watch.name for watch in project.config.watch])
+        found = census.of_unknown_watches(connection, watches)
+        elsewhere = census.of_unknown_archives(connection, watches, archives)
     warnings = [f"the tables differ: {line}; see: carbonation db status" for line in differences]
     warnings += [
         f'{counted(number, "group")} in the database of watch "{name}", which is configured no more'
         for name, number in found.items()
+    ]
+    warnings += [
+        f'{counted(number, "group")} in archive "{name}", which is configured no more: '
+        "nothing compares what lies there"
+        for name, number in elsewhere.items()
     ]
     return refusals(project), warnings

@@ -152,6 +152,19 @@ def test_check_config_counts_what_belongs_to_no_watch_any_more(archive: Desk, tm
 
 
 @databases.each
+def test_check_config_counts_what_lies_in_no_archive_any_more(archive: Desk) -> None:
+    config, rules = (archive.directory / name for name in ("config.toml", "rules.toml"))
+    before = {file: file.read_text() for file in (config, rules)}
+    config.write_text(before[config].replace('name = "main"', 'name = "store"'))
+    rules.write_text(before[rules].replace('archive = "main"', 'archive = "store"'))
+    found = archive.good("check", "config")
+    for file, text in before.items():
+        file.write_text(text)
+    assert ' in archive "main", which is configured no more: nothing compares what lies there' in found
+    assert "configured no more" not in archive.good("check", "config")
+
+
+@databases.each
 def test_db_import_lists_what_is_not_as_it_was(desk: Desk) -> None:
     desk.good("db", "init")
     earlier = in_sqlite(desk.directory / "old.db", desk.directory / "incoming", desk.directory / "archive")
