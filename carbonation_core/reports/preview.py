@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from carbonation_core.errors import ScanError
 from carbonation_core.lifecycle import FileStatus, Outcome, Stage
 from carbonation_core.names import to_path
 from carbonation_core.pipeline import stages
-from carbonation_core.pipeline.context import OpenGroup, StageContext
+from carbonation_core.pipeline.context import OpenGroup, StageContext, open_group
 from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.project import Project, rules_on_disk
 from carbonation_core.rules import decide
@@ -120,9 +120,11 @@ def of_watch(context: StageContext, hints: Hints = EVERYTHING, *, fresh: bool = 
             yield Preview(watch.name, entry.path, FileStatus.INTEGRITY_FAILED, reason)
         else:
             by_key[key].append(component._replace(lists=lists))
-    since = {row.group_key: row.reopened_at or row.created_at for row in rows.values()}
+    stand = {} if fresh else _stand(context, by_key)
     opened = [
-        OpenGroup(-number, key, since.get(key, now), timed_out=False, files=files)
+        replace(stand[key], id=-number, timed_out=False, files=[*files, *stand[key].files])
+        if key in stand
+        else OpenGroup(-number, key, now, timed_out=False, files=files)
         for number, (key, files) in enumerate(sorted(by_key.items()), 1)
     ]
     yield from _of_groups(context, opened, manifests, now)
@@ -188,14 +190,38 @@ def _walked(context: StageContext, group: OpenGroup, contents: Contents) -> Prev
 
 def _known(context: StageContext, paths: list[str]) -> tuple[dict[str, Component], dict[int, GroupRow]]:
     """What the database knows of these files, by their relative path; nothing if there is none."""
-    engine = context.project.engine
-    if not migrate.status(engine, context.project.plugin.migrations_path).is_current:
+    if not _has_tables(context):
         return {}, {}
     root = context.watch.root
-    with reading(engine) as connection:
+    with reading(context.project.engine) as connection:
         found = components.by_path(connection, context.watch.name, [root + path for path in paths])
         rows = groups.by_id(connection, {file.group_id for file in found if file.group_id is not None})
     return {file.source_path.removeprefix(root): file for file in found}, rows
+
+
+def _stand(context: StageContext, by_key: Mapping[str, Sequence[Component]]) -> dict[str, OpenGroup]:
+    """How groups stand that files ask for, with what is archived of them and lies in delivery no more."""
+    asking = [key for key, files in by_key.items() if any(f.status is FileStatus.WAITING for f in files)]
+    if not asking or not _has_tables(context):
+        return {}
+    with reading(context.project.engine) as connection:
+        rows = groups.by_key(connection, context.watch.name, asking)
+        files = components.of_groups(connection, [row.id for row in rows.values()])
+    found = {}
+    for key, row in rows.items():
+        there = {file.source_path for file in by_key[key]}
+        archived = [
+            file._replace(in_delivery=False)
+            for file in files[row.id]
+            if file.status is FileStatus.ARCHIVED and file.source_path not in there
+        ]
+        found[key] = open_group(row, archived)
+    return found
+
+
+def _has_tables(context: StageContext) -> bool:
+    project = context.project
+    return migrate.status(project.engine, project.plugin.migrations_path).is_current
 
 
 def _as_component(

@@ -8,7 +8,7 @@ import pytest
 
 from carbonation_core import Plugin
 from carbonation_core.reports.preview import preview
-from tests.site import File, Site, make_site
+from tests.site import PAIRS, File, Site, make_site
 
 BY_FUNCTION = '[own.completeness]\ngroup_by = "plugin"\ngroup_function = "own"\n'
 
@@ -58,4 +58,25 @@ def test_a_dry_run_shows_the_key_that_a_pass_gives(tmp_path: Path) -> None:
     assert [one.group_key for one in preview(site.project)] == [r"day\x0a1"]
     site.one_pass()
     assert site.group_keys() == {r"day\x0a1"}
+    site.close()
+
+
+@pytest.mark.parametrize("action", ["copy", "move"])
+@pytest.mark.parametrize("name", ["run1.json", "run1.txt"], ids=["again", "late"])
+def test_what_is_archived_of_a_group_counts_though_it_left_delivery(
+    tmp_path: Path, action: str, name: str
+) -> None:
+    site = make_site(tmp_path, PAIRS, archive={"action": f'"{action}"'})
+    site.deliver("run1.dat", "run1.json")
+    site.one_pass()
+    for path in site.incoming.glob("run1.*"):
+        path.unlink()
+    site.deliver(name, content=b"other bytes")
+
+    (foretold,) = preview(site.project)
+    site.one_pass()
+
+    assert (foretold.verdict, foretold.reason) == ("archive", f"{name} to main")
+    assert site.archived()[name] == b"other bytes"
+    assert site.statuses()[name] == "archived"
     site.close()
