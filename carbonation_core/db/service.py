@@ -56,6 +56,7 @@ class WatchState:
     events come, None before anybody listened; `trouble` says why not if they should.
     `unrecorded` says which files the database refuses. `board_digest`: of what was
     expected, `board_due_at`: when time alone next changes something on the board.
+    `root` is where it looked.
     """
 
     rules_digest: str | None = None
@@ -70,6 +71,7 @@ class WatchState:
     unrecorded: str | None = None
     board_digest: str | None = None
     board_due_at: datetime | None = None
+    root: str | None = None
 
     @classmethod
     def from_details(cls, details: Mapping[str, Any]) -> Self:

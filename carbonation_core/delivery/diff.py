@@ -29,10 +29,11 @@ class Facts:
 
     `known` are the files of the watch as they were before the look, and those that
     it found again, by absolute path. `whole`: all of the tree was looked at;
-    `other_rules`: others than at the last look; `moving`: the archives that take
-    a source away; `owned`: the groups that somebody works on; `unreadable` says
-    why files that have settled cannot be read; `quiet`: for how long no file event
-    has told of a file. `jitter` is from 0 to 1.
+    `other_rules`: others than at the last look, or another path of the watch;
+    `moving`: the archives that take a source away; `owned`: the groups that
+    somebody works on; `unreadable` says why files that have settled cannot be
+    read; `quiet`: for how long no file event has told of a file. `jitter` is from
+    0 to 1.
     """
 
     watch: Watch
@@ -223,7 +224,9 @@ def _effects(facts: Facts, key_of: KeyOf, lists_of: ListsOf) -> Iterator[Effect]
         else:
             effect = _of_absent(component, facts)
         if effect is None and _is_judged_again(component, facts):
-            effect = _judged_anew(component, facts, Event.RULES_CHANGED, "the rules changed")
+            effect = _judged_anew(
+                component, facts, Event.RULES_CHANGED, "the rules, or the watch's path, changed"
+            )
         if effect is not None:
             yield effect
 

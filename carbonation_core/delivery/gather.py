@@ -54,7 +54,9 @@ def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints
         last = service.get(connection, part_of_watch(watch.name))
         state = WatchState.from_details(last.details) if last is not None else WatchState()
         owner = watches.owner(connection, watch.name)
-        other_rules = last is not None and state.rules_digest != rules_digest
+        # Keys are of paths below the root, so that another one gives others, as other rules do.
+        is_elsewhere = state.root not in (None, watch.root)
+        other_rules = last is not None and (state.rules_digest != rules_digest or is_elsewhere)
         directory = _directory(project, watch, owner)
         before = Before(last, state, owner, directory, hints, other_rules, AtRest(watch.root))
         if last is None or other_rules or not before.is_kept:

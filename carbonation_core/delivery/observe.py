@@ -127,6 +127,7 @@ def _state(before: Before, facts: Facts, found: Diff, rules_digest: str | None) 
         unrecorded=_unrecorded(found) if facts.whole or found.refused else last.unrecorded,
         board_digest=last.board_digest,
         board_due_at=last.board_due_at,
+        root=root,
     )
 
 

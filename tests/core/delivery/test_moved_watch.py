@@ -81,10 +81,28 @@ def test_a_path_that_is_as_it_was_again_has_its_files_back(make: SiteMaker) -> N
     assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
 
 
-def test_a_look_at_what_events_told_of_waits_for_no_file_of_the_path_of_before(make: SiteMaker) -> None:
+def test_the_first_look_at_another_path_is_at_everything(make: SiteMaker) -> None:
     site = make(PAIRS)
     site.deliver("run1.dat")
     site.tick()
-    moved(site)
+    there = moved(site)
     observe(site.project, "incoming", Hints())
-    assert site.statuses() == {"run1.dat": "cleared"}
+    assert site.statuses() == {"run1.dat": "cleared", str(there / "run1.dat"): "detected"}
+
+
+def test_what_waits_has_the_key_that_the_path_gives_now(make: SiteMaker) -> None:
+    site = make(PAIRS, watch={"recursive": "true"})
+    deep = site.incoming / "deep"
+    deep.mkdir()
+    looks_at(site, deep)
+    site.deliver("deep/run1.dat")
+    site.settle()
+    assert site.group_keys() == {"run1"}
+
+    looks_at(site, site.incoming)
+    site.deliver("deep/run1.json")
+    site.settle()
+    site.run_all()
+
+    assert site.statuses() == {"deep/run1.dat": "archived", "deep/run1.json": "archived"}
+    assert site.group("deep/run1").complete
