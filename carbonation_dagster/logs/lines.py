@@ -37,11 +37,16 @@ _SENTENCE = re.compile(
 )
 # Storage that is full, gone or not to be reached: no stack says more.
 _STORAGE = re.compile(
-    r"^(?:sqlalchemy\.exc|sqlite3|psycopg2|pymysql\.err|MySQLdb)\.OperationalError: (?:\([\w.]+\) )?"
+    r"^(?:(?:sqlalchemy\.exc|sqlite3|psycopg2|pymysql\.err|MySQLdb)\.OperationalError: (?:\([\w.]+\) )?"
+    r"|Exception while [\w ]+: \([\w.]+\.OperationalError\) )"
     r"(?P<sentence>disk I/O error|database or disk is full|unable to open database file"
     r"|attempt to write a readonly database|connection to server .+|server closed the connection .+"
     r"|.*(?:Can't connect|Lost connection|gone away).*)",
     re.MULTILINE,
+)
+# Printed by Dagster, with the statement in lines of its own, when it could not keep what a run said.
+_NOT_KEPT = re.compile(
+    r"(?P<what>Exception while (?:writing logger call to event log|storing event batch)): "
 )
 # A daemon that ends empties its workspace while its last ticks are still being taken up.
 _ENDING = re.compile(r"^dagster\._core\.errors\.\w+: Location \S+ does not exist in workspace$", re.MULTILINE)
@@ -126,6 +131,8 @@ class Lines:
             return _OpenRecord("uvicorn", _level(match["level"]), None, [match["text"]])
         if match := _GRPC.fullmatch(line):
             return _OpenRecord("grpc", _LETTERS[match["letter"]], None, [match["text"]])
+        if _NOT_KEPT.match(line):
+            return _OpenRecord(self.part, logging.WARNING, None, [line])
         if _PYTHON_WARNING.match(line):
             return _OpenRecord("py.warnings", logging.WARNING, None, [line])
         # What comes after a line of Dagster's own belongs to that line.
@@ -176,7 +183,8 @@ def _record(whole: _OpenRecord) -> logging.LogRecord:
         message = match["sentence"]
         level = logging.DEBUG if _OF_GROUPS.search(message) else level
     elif sentence := _of_storage(text):
-        message = f"{first.rstrip(': ')}: {sentence}"
+        not_kept = _NOT_KEPT.match(first)
+        message = f"{not_kept['what'] if not_kept else first.rstrip(': ')}: {sentence}"
     elif "Traceback (most" in text or "Stack Trace:" in text:
         errors = _ERROR.findall(text)
         of_itself = _CRASH.match(first) is not None

@@ -191,6 +191,19 @@ def test_a_storage_that_cannot_be_used_is_a_sentence(error: str, sentence: str) 
     )
 
 
+def test_what_dagster_could_not_keep_of_a_run_is_a_sentence() -> None:
+    (told,) = records(
+        "Exception while writing logger call to event log: "
+        "(sqlite3.OperationalError) database or disk is full\n"
+        "[SQL: INSERT INTO event_logs (run_id) VALUES (?)]\n"
+        "(Background on this error at: https://sqlalche.me/e/20/e3q8)\n"
+    )
+    assert (told.levelname, told.getMessage()) == (
+        "WARNING",
+        "Exception while writing logger call to event log: Dagster's storage: database or disk is full",
+    )
+
+
 def test_a_thread_that_ended_by_it_is_a_sentence() -> None:
     ended = "grpc-server-cleanup ended by a fault of its own"
     fault = "OperationalError: (sqlite3.OperationalError) disk I/O error"
