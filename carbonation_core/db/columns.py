@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from carbonation_core.db.models import UtcDateTime
+from carbonation_core.db.column_types import UtcDateTime
 from carbonation_core.errors import AttemptFailed
 from carbonation_core.process import is_told_to_end
 from carbonation_core.text import listing, written

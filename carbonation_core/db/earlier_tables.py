@@ -28,9 +28,10 @@ from sqlalchemy import (
 from carbonation_core.config.secrets import settings
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.config.toml import parse, parse_toml, place, read_toml
+from carbonation_core.db.column_types import UtcDateTime
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import PAGE, Engine, chunks, make_engine, reading
-from carbonation_core.db.models import VERSION_TABLE, UtcDateTime
+from carbonation_core.db.models import VERSION_TABLE
 from carbonation_core.errors import ConfigError, DatabaseError
 
 _KEYS = tuple(name for name in DatabaseSection.model_fields)

@@ -11,9 +11,10 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine
 
+from carbonation_core.db.column_types import UtcDateTime
 from carbonation_core.db.engine import reading
 from carbonation_core.db.migrate import alembic_config, reading_revisions, require_current
-from carbonation_core.db.models import BASE_COLUMNS, FileBase, UtcDateTime
+from carbonation_core.db.models import BASE_COLUMNS, FileBase
 from carbonation_core.errors import ConfigError, DatabaseError
 
 

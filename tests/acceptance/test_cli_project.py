@@ -1,4 +1,4 @@
-"""`init`, `check config`, `db`, `status`, `retry` and `reconcile delivery`."""
+"""A project by its commands: `init`, `check`, `retry`, `reconcile delivery`, and the faults that all tell."""
 
 import json
 import os
@@ -12,11 +12,9 @@ import pytest
 
 from tests import databases
 from tests.acceptance._helpers.command import TOGETHER, Desk, deliver, new_desk, one_pass
-from tests.core._helpers.earlier import in_sqlite
 
 pytestmark = [TOGETHER, databases.one]  # arguments and sentences
 
-LONG_AGO = "'2026-01-01 00:00:00.000000'"  # UTC, as it is everywhere
 USERS_MISTAKES = (
     ("check", "config"),
     ("db", "init"),
@@ -165,107 +163,6 @@ def test_check_config_counts_what_lies_in_no_archive_any_more(archive: Desk) -> 
 
 
 @databases.each
-def test_db_import_lists_what_is_not_as_it_was(desk: Desk) -> None:
-    desk.good("db", "init")
-    earlier = in_sqlite(desk.directory / "old.db", desk.directory / "incoming", desk.directory / "archive")
-    earlier.pair("run1")
-    earlier.file("run2.txt", earlier.group("run2"), "failed", error_message="no space")
-    earlier.file("young.txt", status="detected")
-    earlier.engine.dispose()
-    (desk.directory / "old.toml").write_text('[database]\nname = "old.db"\n')
-    notes = (
-        'columns that no column of the plugin is for are not imported: "category", "size"\n'
-        f'group "run2" of watch incoming is not complete here: {desk.directory}/incoming/run2.txt: no space\n'
-    )
-    young = "files in delivery that the first look judges as new: 1\n"
-    trial = desk.good("db", "import", "old.toml", "--dry-run")
-    assert trial == f"{notes}would be imported: 2 groups, 3 files\n{young}"
-    done = desk.good("db", "import", "old.toml")
-    assert done == f"{notes}imported: 2 groups, 3 files\nentries of the feed: 1\n{young}"
-    again = desk.good("db", "import", "old.toml")
-    assert (
-        "imported: 0 groups, 0 files\nentries of the feed: 0\nthere already, groups and files: 5\n" in again
-    )
-    assert "is one of this release" in desk("db", "import", "config.toml").err
-    (desk.directory / "old.toml").write_text('[database]\nname = "nowhere.db"\n')
-    assert "nowhere.db cannot be reached" in desk("db", "import", "old.toml").err
-    assert not (desk.directory / "nowhere.db").exists()
-
-
-@databases.each
-def test_db_copy_prints_the_lines_with_which_the_service_goes_on(desk: Desk) -> None:
-    desk.good("db", "init")
-    deliver(desk, "run1", "lidar", 1)
-    one_pass(desk)
-    before = desk.good("query", "files", "--format", "json")
-    (desk.directory / "other").mkdir()
-    url = databases.as_url(databases.fresh(desk.directory / "other"))
-    summary, _, after = desk.good("db", "copy", "--to", url).partition("\nThe service goes on there")
-    assert {"rows    files 1", "rows    feed 1"} <= set(summary.splitlines())
-    assert "compared: as many rows in each table, and the feed is the same" in summary
-    config = desk.directory / "config.toml"
-    lines = after[after.index("[database]") : after.index("\nThen: ")]
-    of_tables = config.read_text()
-    config.write_text(f"{lines}\n{of_tables[of_tables.index('[plugins]') :]}")
-    assert desk.good("db", "status").startswith(f"database {url}")
-    assert desk.good("query", "files", "--format", "json") == before
-    deliver(desk, "run2", "lidar", 2)
-    one_pass(desk)
-    assert len(json.loads(desk.good("query", "files", "--format", "json"))) == 2
-    assert "is the one that config.toml names" in desk.wrong("db", "copy", "--to", url, code=1)
-
-
-def test_db_status_says_what_is_pending(desk: Desk) -> None:
-    answer = desk("db", "status")
-    assert answer.code == 1
-    assert "run: carbonation db init" in answer.err
-    assert "run: carbonation db init" in desk.wrong("db", "upgrade", code=1)
-    assert not (desk.directory / "carbonation.db").exists()
-    desk.good("db", "init")
-    told = desk.good("db", "status").splitlines()[1:]
-    *of_core, of_plugin = [line for line in told if not line.startswith("rows ")]
-    assert all(line.startswith("applied core_") for line in of_core)
-    assert of_plugin == "applied my_plugin_0001"
-    assert {"rows    files 0", "rows    file_components 0"} <= set(told)
-    desk.execute("DELETE FROM carbonation_version WHERE version_num = 'my_plugin_0001'")
-    answer = desk("db", "status")
-    assert (answer.code, "pending my_plugin_0001" in answer.out) == (1, True)
-    assert "run: carbonation db upgrade" in desk.wrong("db", "init", code=1)
-    assert "run: carbonation db upgrade" in desk.wrong("status", code=1)
-
-
-@databases.each
-def test_db_status_says_where_tables_differ(desk: Desk) -> None:
-    desk.good("db", "init")
-    desk.execute("ALTER TABLE files ADD COLUMN stray INTEGER")
-    answer = desk("db", "status")
-    assert (answer.code, "stray" in answer.out) == (1, True)
-    said = 'the tables differ: column "stray" in "files" belongs to no model; see: carbonation db status'
-    assert said in desk.good("check", "config")
-
-
-@databases.each
-def test_a_model_that_has_changed_without_a_revision_says_what_to_run(desk: Desk) -> None:
-    desk.good("db", "init")
-    model = desk.directory / "my_plugin" / "model.py"
-    column = "\n    instrument: "
-    model.write_text(model.read_text().replace(column, f"\n    colour: Mapped[str | None]{column}", 1))
-    said = (
-        'column "colour" of the plugin is missing in "files"; run: carbonation db revision '
-        '--autogenerate -m "what is new", and then: carbonation db upgrade'
-    )
-    for command in (("query", "files"), ("run", "--once"), ("db", "init")):
-        assert said in desk.wrong(*command, code=1)
-    assert said in desk.good("check", "config")
-    answer = desk("db", "status")
-    assert (answer.code, answer.err) == (1, f"Run{said.partition('; run')[2]}\n")
-    assert 'differs column "colour" of the plugin is missing in "files"' in answer.out
-    desk.good("db", "revision", "--autogenerate", "-m", "what is new")
-    assert desk.good("db", "upgrade") == "applied my_plugin_0002\n"
-    assert "colour" in desk.good("query", "files")
-
-
-@databases.each
 def test_a_database_of_others_is_a_sentence_from_every_command(desk: Desk) -> None:
     desk.execute("CREATE TABLE files (id INTEGER PRIMARY KEY, path VARCHAR(255))")
     said = 'has tables of another program, under names that ours have: "files"; name an empty one'
@@ -282,74 +179,6 @@ def test_a_project_lies_anywhere(tmp_path: Path, on_each_database: None) -> None
     deliver(desk, "run1", "lidar", 1)
     one_pass(desk)
     assert "run1" in desk.good("query", "files")
-
-
-@databases.each
-def test_status_before_the_first_start(desk: Desk) -> None:
-    assert "not initialised; run: carbonation db init" in desk.wrong("status", code=1)
-    told = json.loads(desk("status", "--json").out)
-    assert (told["healthy"], len(told["problems"])) == (False, 2)
-    assert told["problems"][1].startswith("no service runs here; start it: carbonation run")
-    assert not (desk.directory / "carbonation.db").exists()
-    desk.good("db", "init")
-    answer = desk("status")
-    assert answer.code == 1
-    assert "problem: the service has never run" in answer.out
-    assert "rules in force: none yet" in answer.out
-
-
-@databases.each
-def test_status_is_healthy_after_a_look(desk: Desk) -> None:
-    desk.good("db", "init")
-    deliver(desk, "run1", "lidar", 1)
-    (desk.directory / "incoming" / "run2.dat").write_bytes(b"alone")
-    one_pass(desk)
-    text = desk.good("status")
-    assert text.startswith("healthy\n")
-    assert "oldest incomplete group: run2 of watch incoming" in text
-    assert "1 waiting, waits until" in text
-    told = json.loads(desk.good("status", "--json"))
-    assert told["healthy"] is True
-    assert told["components"]["archived"] == {"1h": 2, "4h": 2, "1d": 2, "7d": 2, "30d": 2, "all": 2}
-    assert told["totals"]["complete_groups"] == 1
-    assert told["watches"][0]["error"] is None
-    assert told["parts"][0]["age"] < 60
-    assert told["rules"]["accepted"] is True
-
-
-def test_status_says_what_is_wrong(desk: Desk) -> None:
-    desk.good("db", "init")
-    one_pass(desk)
-    desk.execute(f"UPDATE service_state SET started_at = {LONG_AGO}, last_heartbeat = {LONG_AGO}")
-    assert "warning: no service is running; start it: carbonation run" in desk.good("status")
-    desk.execute(
-        "INSERT INTO service_state (site, host, part, started_at, last_heartbeat, details) "
-        f"VALUES ('', '', 'service', {LONG_AGO}, {LONG_AGO}, :details)",
-        details=json.dumps({"running": True, "pid": 7, "host": "there"}),
-    )
-    answer = desk("status")
-    assert answer.code == 1
-    assert "problem: the service (pid 7 on there): no heartbeat for" in answer.out
-    assert "problem: watch incoming: was not looked at for" in answer.out
-    shutil.rmtree(desk.directory / "incoming")
-    assert desk("reconcile", "delivery").code == 1
-    answer = desk("status")
-    assert answer.code == 1
-    assert "problem: watch incoming: " in answer.out
-    assert "incoming" in answer.out
-
-
-def test_status_tells_of_refused_rules(desk: Desk) -> None:
-    desk.good("db", "init")
-    one_pass(desk)
-    with (desk.directory / "rules.toml").open("a") as rules:
-        rules.write("[instrument.nonsense]\n")
-    desk("reconcile", "delivery")
-    answer = desk("status")
-    assert answer.code == 1
-    assert "rules.toml was refused, earlier rules stay in force" in answer.out
-    told = json.loads(desk("status", "--json").out)
-    assert "nonsense" in told["refused_rules"]["reason"]
 
 
 def test_retry_says_how_many(desk: Desk) -> None:

@@ -13,7 +13,8 @@ from sqlalchemy import JSON, DateTime
 from sqlalchemy.orm import Mapped, mapped_column
 
 from carbonation_core.config.loading import Config, load_config
-from carbonation_core.db.models import FileBase, UtcDateTime
+from carbonation_core.db.column_types import UtcDateTime
+from carbonation_core.db.models import FileBase
 from carbonation_core.errors import AttemptFailed, ConfigError
 from carbonation_core.plugin import (
     Plugin,

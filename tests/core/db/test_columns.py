@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+from carbonation_core.db.column_types import UtcDateTime
 from carbonation_core.db.columns import LARGEST, as_json, fitted, jsonable, refusal
-from carbonation_core.db.models import UtcDateTime
 from carbonation_core.errors import AttemptFailed
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

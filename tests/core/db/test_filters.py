@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import JSON, Boolean, Column, Date, DateTime, Double, Integer, Numeric, Text
 
+from carbonation_core.db.column_types import UtcDateTime
 from carbonation_core.db.filters import (
     MOST_VALUES,
     Between,
@@ -18,7 +19,6 @@ from carbonation_core.db.filters import (
     parse_time,
     spelled,
 )
-from carbonation_core.db.models import UtcDateTime
 from carbonation_core.errors import QueryError
 
 COLUMNS: list[Column[object]] = [

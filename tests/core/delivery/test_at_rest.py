@@ -85,7 +85,7 @@ def between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> N
 
     def looking(*arguments: object) -> Look:
         monkeypatch.setattr(gather, "look", look)
-        found = look(*arguments)  # type: ignore[arg-type]
+        found = look(*arguments)  # type: ignore[arg-type]  # as they were given
         happens()
         return found
 

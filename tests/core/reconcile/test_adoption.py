@@ -225,7 +225,7 @@ def test_a_file_that_another_watch_adopts_at_the_same_time_is_left_to_it(
     def recorded(*arguments: object) -> None:
         monkeypatch.setattr(copies, "record", record)
         reconcile(site, adopt=True, scope=Scope(watch_name="other"))
-        record(*arguments)  # type: ignore[arg-type]
+        record(*arguments)  # type: ignore[arg-type]  # as they were given
 
     monkeypatch.setattr(copies, "record", recorded)
     mine = reconcile(site, adopt=True, scope=Scope(watch_name="incoming"))
