@@ -75,7 +75,7 @@ def test_the_head_is_killed_and_the_other_goes_on(tmp_path: Path) -> None:
         systemd.settimeout(60)
         standby = stack.enter_context(service(two, NOTIFY_SOCKET=str(tmp_path / "notify")))
         assert systemd.recv(1000).startswith(b"READY=1\nSTATUS=waits: host ")
-        assert "is the head of site" in said(two)
+        wait_for(two, lambda: "is the head of site" in said(two), 10)  # a thread of its own writes it
 
         head.kill()
         deliver(one, "run2", "lidar", 2)
