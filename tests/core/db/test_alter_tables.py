@@ -13,7 +13,7 @@ from carbonation_core.db.engine import Engine, make_engine, reading, writing
 from carbonation_core.db.migrate import drift, status, upgrade
 from carbonation_core.errors import DatabaseError
 from tests import databases
-from tests.core.db.test_migrate import CORE, Plain, fill, rows
+from tests.core._helpers.migrating import CORE, Plain, fill, rows
 
 IMPORTS = "import sqlalchemy as sa\nfrom alembic import op\n"
 FIRST = f"""{IMPORTS}
@@ -90,11 +90,6 @@ def own_columns(engine: Engine) -> set[str]:
     return {column["name"] for column in inspect(engine).get_columns("files")} - set(
         Plain.__table__.columns.keys()
     )
-
-
-@pytest.fixture
-def section(on_each_database: None, tmp_path: Path) -> DatabaseSection:
-    return databases.fresh(tmp_path)
 
 
 @pytest.fixture

@@ -3,29 +3,18 @@
 import hashlib
 import logging
 import os
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
-from carbonation_core.delivery.observe import observe
-from carbonation_core.disk import file_system, transfer
-from carbonation_core.errors import ScanError
 from carbonation_core.logs.records import About
 from carbonation_core.pipeline import publish
-from carbonation_core.pipeline.batch_report import BatchReport
-from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import Outcome, Stage, work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports.preview import preview
 from tests import databases
-from tests.site import PAIRS, SINGLE, Site, SiteMaker, open_site, touch
+from tests.site import PAIRS, Site, SiteMaker, open_site, touch
 
 
 def test_a_pair_is_archived_with_its_bytes_digest_and_place_in_the_feed(site: Site) -> None:
@@ -52,64 +41,6 @@ def test_times_are_kept_and_modes_are_the_configured_ones(make: SiteMaker) -> No
     assert (site.archive / "run1").stat().st_mode & 0o777 == 0o700
 
 
-@databases.one
-def test_a_file_settles_only_after_the_quiet_time_by_our_clock(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    assert site.tick().unsettled == 2
-    assert site.tick(1.9).unsettled == 2
-    assert site.tick(0.1).unsettled == 0
-    assert site.statuses()["run1.dat"] == "waiting"
-
-
-@databases.one
-def test_a_file_that_grows_settles_anew(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.tick()
-    touch(site.incoming / "run1.dat", b"more bytes")
-    found = site.tick(3)
-    assert (found.changed, found.unsettled, found.ready) == (1, 1, 0)
-    assert site.tick(2).ready == 1
-
-
-@databases.one
-def test_a_clock_that_goes_back_only_delays(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.tick()
-    assert site.tick(-86_400).unsettled == 2
-    assert site.tick(2).ready == 1
-
-
-def test_a_group_waits_for_its_last_component(site: Site) -> None:
-    site.deliver("run1.dat")
-    assert site.one_pass().ready == 0
-    site.deliver("run1.json")
-    site.one_pass()
-    assert site.group("run1").complete
-
-
-def test_a_group_waits_for_an_optional_file_that_has_not_settled(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.tick()
-    site.now += timedelta(seconds=1)
-    site.deliver("run1.txt")
-    site.tick()
-    assert site.tick(1).ready == 0
-    assert site.tick(1).ready == 1
-    site.run_all()
-    assert set(site.archived()) == {"run1.dat", "run1.json", "run1.txt"}
-
-
-def test_a_group_that_is_due_waits_again_for_a_file_that_comes_before_it_is_claimed(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    assert site.settle().ready == 1
-    site.deliver("run1.txt")
-    assert site.tick().ready == 0
-    assert site.tick(3).ready == 1
-    site.run_all()
-    assert set(site.archived()) == {"run1.dat", "run1.json", "run1.txt"}
-    assert site.feed() == [("run1", "completed")]
-
-
 def test_a_late_optional_file_is_archived_beside_its_group_and_told_as_an_update(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.one_pass()
@@ -117,31 +48,6 @@ def test_a_late_optional_file_is_archived_beside_its_group_and_told_as_an_update
     site.one_pass()
     assert site.statuses()["run1.txt"] == "archived"
     assert site.feed() == [("run1", "completed"), ("run1", "updated")]
-
-
-def test_files_of_their_own_are_groups_of_one(make: SiteMaker) -> None:
-    site = make(SINGLE, watch={"recursive": "true"})
-    site.deliver("a.bin", "deep/b.bin")
-    site.one_pass()
-    assert site.group_keys() == {"a.bin", "deep/b.bin"}
-    assert set(site.archived()) == {"a.bin", "b.bin"}
-
-
-def test_equal_stems_in_different_directories_are_different_groups(make: SiteMaker) -> None:
-    site = make(watch={"recursive": "true"}, archive={"destination": '"archive/{group_key}"'})
-    site.deliver("site_a/run1.dat", "site_a/run1.json", "site_b/run1.dat", "site_b/run1.json")
-    site.one_pass()
-    assert site.group_keys() == {"site_a/run1", "site_b/run1"}
-    assert len(site.archived()) == 4
-
-
-def test_a_second_look_at_the_same_tree_changes_nothing(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    before = (site.archived(), site.feed(), site.history("run1.dat"))
-    site.one_pass()
-    assert site.reports == []
-    assert (site.archived(), site.feed(), site.history("run1.dat")) == before
 
 
 @databases.one
@@ -248,81 +154,6 @@ def test_routing_takes_the_first_match(make: SiteMaker) -> None:
     assert {path.name for path in (site.directory / "other").iterdir()} == {"cal1.dat", "cal1.json"}
 
 
-def test_two_watches_of_one_directory_take_what_their_patterns_say(make: SiteMaker) -> None:
-    other = """
-        [[watch]]
-        name = "other"
-        path = "incoming"
-        rules = "single"
-        archive = "other"
-        patterns = ["*.txt", "both.*"]
-        [[archive]]
-        name = "other"
-        destination = "other"
-    """
-    site = make(SINGLE, watch={"patterns": '["*.dat"]'}, more=other)
-    site.deliver("a.dat", "a.txt", "both.dat", "neither")
-    for name in ("incoming", "other"):
-        observe(site.project, name)
-    site.tick_clock(3)
-    for name in ("incoming", "other"):
-        observe(site.project, name)
-        for offer in claim(site.project, name, "here"):
-            site.run(offer)
-    assert {path.name for path in site.archive.iterdir()} == {"a.dat", "both.dat"}
-    assert {path.name for path in (site.directory / "other").iterdir()} == {"a.txt", "both.dat"}
-    (site.incoming / "a.txt").unlink()
-    assert observe(site.project, "incoming").gone == 0
-    assert observe(site.project, "other").gone == 1
-
-
-def test_plugin_groups_leave_alone_what_has_no_key_and_try_again_what_raised(make: SiteMaker) -> None:
-    rules = '[own.completeness]\ngroup_by = "plugin"\ngroup_function = "by_first_letter"\n'
-    site = make(rules, service={"max_retries": "1", "retry_delay": '"1m"'})
-    site.deliver("a1", "a2", "x1", "!1")
-    site.one_pass()
-    assert site.statuses() == {
-        "a1": "archived",
-        "a2": "archived",
-        "x1": "not_selected",
-        "!1": "retry_pending",
-    }
-    assert "cannot say" in site.component("!1").error_message
-    site.tick(120)
-    site.tick()
-    assert site.statuses()["!1"] == "failed"
-
-
-def test_a_file_that_leaves_is_cleared_and_comes_back(site: Site) -> None:
-    site.deliver("run1.dat")
-    site.settle()
-    (site.incoming / "run1.dat").unlink()
-    site.tick()
-    assert site.statuses() == {"run1.dat": "cleared"}
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    assert site.statuses() == {"run1.dat": "archived", "run1.json": "archived"}
-
-
-def test_an_archived_file_that_leaves_delivery_stays_archived(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.one_pass()
-    (site.incoming / "run1.dat").unlink()
-    site.tick()
-    component = site.component("run1.dat")
-    assert (component.status, component.in_delivery, component.in_archive) == ("archived", False, True)
-
-
-@databases.one
-def test_a_watch_that_cannot_be_looked_at_clears_nothing(site: Site) -> None:
-    site.deliver("run1.dat")
-    site.settle()
-    site.incoming.rename(site.directory / "elsewhere")
-    with pytest.raises(ScanError, match="cannot be looked at"):
-        site.tick()
-    assert site.statuses() == {"run1.dat": "waiting"}
-
-
 def test_a_source_that_changes_before_its_run_goes_back_to_settle(site: Site) -> None:
     site.deliver("run1.dat", "run1.json")
     site.settle()
@@ -346,88 +177,6 @@ def test_a_change_seen_while_its_batch_runs_is_archived_again(site: Site) -> Non
         job.finish()
     site.one_pass()
     assert site.archived() == {"run1.dat": b"second", "run1.json": b"first"}
-
-
-@databases.one
-def test_each_stage_reads_its_batch_once(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    reads: Counter[Stage] = Counter()
-    for stage in Stage:
-        with work(site.project, offer.batch_id, "run-1") as job, _statements(site) as made:
-            job.advance(stage)
-        reads[stage] = sum(one.startswith("SELECT") and "FROM batch_groups" in one for one in made)
-
-    assert reads == dict.fromkeys(Stage, 1)
-    assert site.group("run1").complete
-
-
-@databases.one
-def test_the_end_of_a_batch_reads_no_file_again(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    with work(site.project, offer.batch_id, "run-1") as job:
-        report = job.advance(Stage.ARCHIVE)
-        with _statements(site) as made:
-            assert job.finish() == report
-    assert not [one for one in made if "FROM file_components" in one]
-    assert report == _as_stored(site, offer.batch_id)
-
-
-def _as_stored(site: Site, batch_id: str) -> BatchReport:
-    """The report of a batch as whoever comes later reads it."""
-    with work(site.project, batch_id, "run-2", again=True) as job:
-        return job.report()
-
-
-@databases.one
-def test_a_stage_that_all_groups_pass_does_not_hold_up_a_look(site: Site) -> None:
-    site.deliver("run1.dat", "run1.json")
-    site.settle()
-    (offer,) = site.claim()
-    locked: Counter[Stage] = Counter()
-    for stage in Stage:
-        with work(site.project, offer.batch_id, "run-1") as job, _statements(site) as made:
-            job.advance(stage)
-        locked[stage] = sum(one.startswith("UPDATE counters") for one in made)
-    assert [stage for stage in Stage if locked[stage]] == [Stage.ARCHIVE]
-
-
-@pytest.mark.parametrize(
-    ("size", "kind", "alone"), [(10, "ext4", True), (2**20, "ext4", False), (10, "nfs4", False)]
-)
-@databases.one
-def test_small_files_are_written_by_one_thread_if_no_other_host_is_waited_for(
-    site: Site, monkeypatch: pytest.MonkeyPatch, size: int, kind: str, alone: bool
-) -> None:
-    used: set[int] = set()
-
-    def written(order: transfer.Order, stop: Callable[[], bool]) -> transfer.Written:
-        used.add(threading.get_ident())
-        return write(order, stop)
-
-    write = transfer.write
-    monkeypatch.setattr(transfer, "write", written)
-    monkeypatch.setattr(file_system, "kind_of", lambda _: kind)
-    site.deliver("run1.dat", "run1.json", content=bytes(size))
-    site.one_pass()
-    assert len(site.archived()) == 2
-    assert (used == {threading.get_ident()}) == alone
-
-
-@contextmanager
-def _statements(site: Site) -> Iterator[list[str]]:
-    """What is asked of the database meanwhile."""
-    made: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        made.append(arguments[2])
-
-    event.listen(site.project.engine, "before_cursor_execute", note)
-    yield made
-    event.remove(site.project.engine, "before_cursor_execute", note)
 
 
 @databases.one
