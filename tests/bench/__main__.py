@@ -64,7 +64,9 @@ def measured(rows: Iterator[Row]) -> Iterator[Row]:
     others, cores = Others(), 0.0
     for row in rows:
         if others.seconds() > SHORT:  # figures that come together were measured together
-            others, cores = Others(), others.cores()
+            if (used := others.cores()) is not None:
+                cores = used
+            others = Others()
         seen = replace(row, others=cores)
         print(line(seen), flush=True)
         yield seen

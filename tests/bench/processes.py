@@ -86,19 +86,22 @@ class Others:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._before = self._used()
+        self._all, self._ours = _used(), cpu(os.getpid())
 
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def cores(self) -> float:
-        return max(0.0, self._used() - self._before) / self.seconds()
+    def cores(self) -> float | None:
+        """None where nobody knows: what processes used that ended, and that none of ours waited for."""
+        ours = cpu(os.getpid()) - self._ours
+        return max(0.0, _used() - self._all - ours) / self.seconds() if ours >= 0 else None
 
-    @staticmethod
-    def _used() -> float:
-        fields = [*map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])]
-        user, nice, system, _, _, irq, softirq, steal = fields[:8]
-        return (user + nice + system + irq + softirq + steal) / TICK - cpu(os.getpid())
+
+def _used() -> float:
+    """CPU seconds of the machine since it started."""
+    fields = [*map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])]
+    user, nice, system, _, _, irq, softirq, steal = fields[:8]
+    return (user + nice + system + irq + softirq + steal) / TICK
 
 
 def _peak(pid: int) -> float:
