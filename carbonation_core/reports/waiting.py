@@ -243,9 +243,7 @@ def _held(batch: BatchRow) -> Wait:
             f"waits for its run to start; it was offered as batch {batch.id} at {shown(batch.created_at)}",
             what="for a run",
         )
-    return Wait(
-        f"is worked on by run {batch.run_id} in batch {batch.id}", what="for the run that works on it"
-    )
+    return Wait(f"is worked on by run {batch.run_id} in batch {batch.id}", what="for a run that is at work")
 
 
 def _is_unsettled(file: Component) -> bool:
