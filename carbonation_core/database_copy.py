@@ -35,8 +35,9 @@ def copy_database(project: Project, to: DatabaseSection, progress: Progress) -> 
     """Copy all rows of all tables, in one transaction that reads and one that writes.
 
     Ids, tokens of the feed and cursors stay as they are. Raises `DatabaseError`
-    when somebody works with the one, when the other has rows, and when the two
-    do not agree at the end; nothing is copied then, and it may be begun again.
+    when somebody works with the one, when the other has rows, when the one has
+    changed meanwhile, and when the two do not agree at the end; nothing is
+    copied then, and it may be begun again.
     """
     engine = make_engine(to, jsonable)
     try:
@@ -73,25 +74,25 @@ def _copy(project: Project, source: Connection, target: Connection, progress: Pr
             done += len(page)
             progress(table.name, done, numbers[table.name])
         tables.number_on(target, table)
-    _require_agreement(project, target)
+    _require_agreement(project, source, target)
     migrate.end_copy(target)
     return numbers
 
 
-def _require_agreement(project: Project, target: Connection) -> None:
+def _require_agreement(project: Project, source: Connection, target: Connection) -> None:
     """Raise `DatabaseError` unless the one that is copied still has just what the copy has."""
     model = project.plugin.file_model
     _require_rest(project)
-    with reading(project.engine) as source:
-        ours, theirs = tables.counts(source, model), tables.counts(target, model)
-        if ours != theirs:
-            parts = (f"{name} {ours[name]} and {theirs[name]}" for name in ours if ours[name] != theirs[name])
+    with reading(project.engine) as now:
+        # Row by row, as a program that acknowledges changes one that is there.
+        if changed := tables.changed(model, source, now):
             raise DatabaseError(
-                f"somebody wrote to database {_where(project.engine)} while it was copied (rows there and in "
-                f"the copy: {', '.join(parts)}); nothing is copied: stop whoever it is, and begin again"
+                f"somebody wrote to database {_where(project.engine)} while it was copied (changed: "
+                f"{', '.join(changed)}); nothing is copied: stop whoever it is, also programs that "
+                "acknowledge what they took from the feed, and begin again"
             )
-        if not tables.feeds_agree(source, target):
-            raise DatabaseError("the feed of the copy is another one; nothing is copied")
+        if tables.counts(now, model) != tables.counts(target, model) or not tables.feeds_agree(now, target):
+            raise DatabaseError("the copy has other rows, or another feed; nothing is copied")
 
 
 def _require_other(engine: Engine, other: Engine) -> None:

@@ -4,7 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, Table, delete, func, insert, inspect, null, select, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Table,
+    delete,
+    func,
+    insert,
+    inspect,
+    null,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.types import NULLTYPE
 
 from carbonation_core.db.engine import PAGE
 from carbonation_core.db.models import Base, Counter, FeedEntry, FileBase
@@ -98,6 +112,28 @@ def keep_free(connection: Connection, table: str, column: str, highest: int) -> 
             text(f"SELECT setval({sequence}, GREATEST(:highest, nextval({sequence})))"),
             {"highest": highest, "table": quote(table), "column": column},
         )
+
+
+def changed(model: type[FileBase], then: Connection, now: Connection) -> list[str]:
+    """The tables of one database whose rows two transactions see differently."""
+    return [name for name, table in sorted(all_of(model).items()) if not _alike(table, then, now)]
+
+
+def _alike(table: Table, one: Connection, other: Connection) -> bool:
+    # As the driver has them: what a plugin's type makes of a value need not equal anything.
+    query = select(*(type_coerce(column, NULLTYPE) for column in table.columns)).order_by(*table.primary_key)
+    options = {"yield_per": PAGE}
+    with (
+        one.execute(query, execution_options=options) as rows,
+        other.execute(query, execution_options=options) as likes,
+    ):
+        return all(row == like or _equal(row, like) for row, like in zip_longest(rows, likes, fillvalue=()))
+
+
+def _equal(row: Sequence[Any], like: Sequence[Any]) -> bool:
+    # A float that is no number equals not even itself.
+    pairs = zip_longest(row, like)
+    return all(value == other or (value != value and other != other) for value, other in pairs)
 
 
 def feeds_agree(one: Connection, other: Connection) -> bool:

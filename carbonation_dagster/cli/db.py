@@ -162,10 +162,11 @@ def copy(path: str | None, url: str) -> None:
     """Copy all that the database remembers into an empty one, of whichever kind.
 
     Ids, the feed and cursors stay as they are, so that programs which poll
-    notice nothing. Stop the service before. What the URL does not say, as the
-    password, comes from the environment or secrets.toml, as for config.toml. At
-    the end the two are compared, and the lines for config.toml are printed.
-    When it is broken off, nothing is copied, and it may be begun again.
+    notice nothing. Stop the service before, and programs that acknowledge. What
+    the URL does not say, as the password, comes from the environment or
+    secrets.toml, as for config.toml. At the end the two are compared, and the
+    lines for config.toml are printed. When it is broken off, or somebody wrote
+    meanwhile, nothing is copied, and it may be begun again.
     """
     from carbonation_core.database_copy import copy_database
     from carbonation_core.db.address import section_of
@@ -180,7 +181,7 @@ def copy(path: str | None, url: str) -> None:
     for table, number in done.rows.items():
         click.echo(f"rows    {table} {number}")
     click.echo(f"copied {counted(sum(done.rows.values()), 'row')} to database {done.where}")
-    click.echo("compared: as many rows in each table, and the feed is the same")
+    click.echo("compared: nobody wrote meanwhile, as many rows in each table, and the feed is the same")
     click.echo(f"\nThe service goes on there once {project.config.path} says so:\n")
     click.echo("[database]")
     given = to.model_dump(exclude_unset=True, exclude_none=True, exclude={"password"})

@@ -47,7 +47,7 @@ def test_db_copy_prints_the_lines_with_which_the_service_goes_on(desk: Desk) -> 
     url = databases.as_url(databases.fresh(desk.directory / "other"))
     summary, _, after = desk.good("db", "copy", "--to", url).partition("\nThe service goes on there")
     assert {"rows    files 1", "rows    feed 1"} <= set(summary.splitlines())
-    assert "compared: as many rows in each table, and the feed is the same" in summary
+    assert "compared: nobody wrote meanwhile, as many rows in each table, and the feed is the same" in summary
     config = desk.directory / "config.toml"
     lines = after[after.index("[database]") : after.index("\nThen: ")]
     of_tables = config.read_text()

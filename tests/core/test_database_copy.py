@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, null, select, text
+from sqlalchemy import Update, insert, null, select, text, update
 
 from carbonation_core.api import Database
 from carbonation_core.config.sections import DatabaseSection
@@ -14,7 +14,7 @@ from carbonation_core.db import migrate, service, tables
 from carbonation_core.db.address import section_of
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import make_engine, reading, writing
-from carbonation_core.db.models import StatusChange
+from carbonation_core.db.models import StatusChange, WatchOwner
 from carbonation_core.errors import ConfigError, DatabaseError
 from carbonation_core.process import this_process
 from carbonation_core.project import Progress, Project, require_database
@@ -143,10 +143,42 @@ def test_what_somebody_writes_meanwhile_is_not_lost(move: Move) -> None:
             with writing(move.before.engine) as connection:
                 connection.execute(insert(StatusChange).values(to_status="waiting", **values))
 
-    with pytest.raises(DatabaseError, match=r"somebody wrote to .* status_changes \d+ and \d+"):
+    with pytest.raises(DatabaseError, match=r"somebody wrote to .* \(changed: status_changes\)"):
         move.copy(disturbed)
     with pytest.raises(DatabaseError, match="unfinished copy"):
         require_database(move.there)
+
+
+def test_what_a_program_acknowledges_meanwhile_is_not_lost(move: Move) -> None:
+    database = Database(move.before)
+    _, first = database.get_new_files(limit=1)
+    database.ack("mirror", first)
+
+    def disturbed(what: str, done: int, of: int | None) -> None:
+        if what == "feed":
+            database.ack("mirror", database.get_new_files(first)[1])
+
+    with pytest.raises(DatabaseError, match=r"somebody wrote to .* \(changed: consumers.*nothing is copied"):
+        move.copy(disturbed)
+    with pytest.raises(DatabaseError, match="unfinished copy"):
+        require_database(move.there)
+    with reading(move.there.engine) as connection:
+        assert tables.has_rows(tables.counts(connection, File)) == {}
+    move.copy()
+    assert move.go_on_there().acked("mirror") == database.acked("mirror") != first
+
+
+@pytest.mark.parametrize("change", [update(WatchOwner).values(site="south"), update(File).values(size=7)])
+def test_what_somebody_changes_meanwhile_is_not_lost(move: Move, change: Update) -> None:
+    def disturbed(what: str, done: int, of: int | None) -> None:
+        if what == "status_changes":
+            with writing(move.before.engine) as connection:
+                connection.execute(change)
+
+    with pytest.raises(DatabaseError, match=rf"somebody wrote to .* \(changed: {change.table.name}\)"):
+        move.copy(disturbed)
+    move.copy()
+    assert content(move.there) == content(move.before)
 
 
 def at_work(move: Move, process: str, host: str = "here") -> None:
