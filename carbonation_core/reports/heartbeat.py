@@ -9,14 +9,20 @@ from typing import Any
 
 from carbonation_core.db import service
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
+from carbonation_core.db.locks import lock
 from carbonation_core.db.service import PartState
-from carbonation_core.errors import DatabaseError
+from carbonation_core.errors import CarbonationError, DatabaseError
 from carbonation_core.process import host_name, is_dead, this_process
 from carbonation_core.project import Project, release
+from carbonation_core.text import ago
 
 SERVICE, PASS = service.SERVICE, service.PASS
 WORKERS = (SERVICE, PASS, service.WORKER, service.STANDBY)  # parts of which each host has its own
 _OF_SERVICE = "service:"  # what the names of its parts begin with
+
+
+class NameTakenError(CarbonationError):
+    """A worker on a host of the same name speaks, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +111,12 @@ def end(project: Project, part: str, errors: Sequence[str] = ()) -> None:
 
 @repeatable
 def forget(project: Project, part: str) -> None:
-    """Have it as if that part had never been here."""
+    """Have it as if that part had never been here, unless another process is it by now."""
+    site, host = project.config.service.site_name, host_name()
     with writing(project.engine) as connection:
-        service.forget(connection, part, project.config.service.site_name, host_name())
+        last = service.get(connection, part, site, host)
+        if last is not None and last.details.get("process") == this_process(part):
+            service.forget(connection, part, site, host)
 
 
 def has_ended(project: Project, part: str) -> bool:
@@ -193,6 +202,10 @@ def _say(
     details = {**process, "release": release(), "silence": silence, **more}
     now = project.clock()
     with writing(project.engine) as connection:
+        if part == service.WORKER:
+            if started:  # two may begin at the same moment
+                lock(connection, f"{part}/{site}/{host}")
+            _require_own_name(connection, site, host, now)
         if started:
             service.forget(connection, part, "", "")  # of a release that did not say where
         if part == SERVICE and started:
@@ -208,6 +221,20 @@ def _say(
                 }
                 name = _OF_SERVICE + one.name
                 service.say(connection, name, one.answered_at, said, site=site, host=host)
+
+
+def _require_own_name(connection: Connection, site: str, host: str, now: datetime) -> None:
+    """Raise `NameTakenError` where another process than this is the worker of that host, and may live."""
+    last = service.get(connection, service.WORKER, site, host)
+    process = str(last.details.get("process", "")) if last is not None else ""
+    if last is None or process == this_process(service.WORKER):
+        return
+    if not last.is_silent(now) and not is_dead(process):
+        heard = ago(now - last.last_heartbeat)
+        raise NameTakenError(
+            f"another worker of site {site} is on a host that is called {host}, too, and was heard {heard} "
+            "ago; give each host a name of its own"
+        )
 
 
 def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -> None:

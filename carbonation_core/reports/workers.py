@@ -8,7 +8,7 @@ from carbonation_core.db import service
 from carbonation_core.db.clock import SharedClock
 from carbonation_core.db.engine import reading
 from carbonation_core.db.service import WORKER, PartState
-from carbonation_core.process import host_name, is_dead, pid_of
+from carbonation_core.process import host_name, is_dead, pid_of, this_process
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports import heartbeat
 from carbonation_core.rules.hosts import are_named, hosts_of
@@ -43,7 +43,10 @@ class QueueWorker:
 
 
 def begin(project: Project, slots: int, queues: Iterable[str]) -> None:
-    """Say that this process takes runs from those queues."""
+    """Say that this process takes runs from those queues.
+
+    Raises `NameTakenError`, as `beat` does, where another one says so under the name of this host.
+    """
     heartbeat.begin(project, WORKER, _details(project, slots, 0, queues))
 
 
@@ -72,6 +75,12 @@ def known(project: Project) -> list[QueueWorker]:
 def here(project: Project) -> QueueWorker | None:
     """The one of this host."""
     return next((one for one in known(project) if one.host == host_name()), None)
+
+
+def another_here(project: Project) -> QueueWorker | None:
+    """One that is not this process, goes by the name of this host, and may live."""
+    one = here(project)
+    return None if one is None or one.is_silent or one.process == this_process(WORKER) else one
 
 
 def slots(project: Project) -> int:

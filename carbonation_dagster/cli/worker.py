@@ -45,4 +45,4 @@ def worker(config: str | None, slots: int | None) -> None:
             sys.exit(1)
     if worked.begins_anew:
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # ourselves
-    sys.exit(worked.exitcode)
+    sys.exit(1 if worked.has_lost_its_name else worked.exitcode)

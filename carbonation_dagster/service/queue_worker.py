@@ -7,10 +7,12 @@ runs need is loaded, and one is renewed after some runs: plugins leak.
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -35,7 +37,9 @@ from carbonation_core.logs.records import SUCCESS
 from carbonation_core.process import host_name, this_process
 from carbonation_core.project import Project, release
 from carbonation_core.reports import heartbeat, workers
+from carbonation_core.reports.heartbeat import NameTakenError
 from carbonation_core.rules.hosts import hosts_of_all
+from carbonation_core.text import ago, format_duration
 from carbonation_dagster.defs.naming import queue_of
 from carbonation_dagster.defs.runs import report_dead
 from carbonation_dagster.instance.celery import TAKEN_TAG, QueueRunLauncher
@@ -68,6 +72,7 @@ def serve(project: Project, slots: int, service_log: ServiceLog) -> "QueueWorker
     os.environ[ENVIRONMENT_VARIABLE] = str(project.config.path)
     launcher = _launcher()
     require_fitting(project)
+    wait_for_name(project)
     load()
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root: messages are JSON, and run nothing
     queues = queues_of(project)
@@ -107,9 +112,51 @@ def require_fitting(project: Project) -> None:
             f"the service on host {head.host} is release {head.release}, and this is {release()}; "
             "install the same on both"
         )
-    other = workers.here(project)
-    if other is not None and other.pid not in (None, os.getpid()):
+    other = workers.another_here(project)
+    if other is not None and other.pid is not None:
         raise WorkerError(f"a worker runs on this host already, with pid {other.pid}; --slots gives it more")
+
+
+def wait_for_name(project: Project, pause: Callable[[float], object] = time.sleep) -> None:
+    """Wait until no other worker speaks under the name of this host.
+
+    One that cannot be seen from here may have ended without a word, as its container was
+    made anew or its host lost its power: then it says nothing more. Raises `WorkerError`
+    when it does, as it is on another host then.
+    """
+    other = first = workers.another_here(project)
+    if first is None:
+        return
+    silence = format_duration(project.config.service.allowed_silence)
+    waits = (
+        f"waits: a worker that was called {first.host}, too, was heard {ago(first.age)} ago, and cannot be "
+        f"seen from here; this one begins when that one has said nothing for {silence}"
+    )
+    log.warning("%s", waits)
+    Systemd().ready(waits)
+    with _ends_at_once():
+        while other is not None:
+            if (other.process, other.last_heartbeat) != (first.process, first.last_heartbeat):
+                raise WorkerError(
+                    f"another worker of site {project.config.service.site_name} lives on a host that is "
+                    f"called {first.host}, too; give each host a name of its own"
+                )
+            pause(LOOKS)
+            other = workers.another_here(project)
+
+
+@contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """SIGTERM ends this process, also as the first one of a container; SIGHUP does not."""
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0)),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # a change is looked for later
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _launcher() -> QueueRunLauncher:
@@ -182,6 +229,7 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
         self._ends = threading.Event()
         self._voice = threading.Thread(target=self._speak, name="heart", daemon=True)
         self.begins_anew = False
+        self.has_lost_its_name = False
         signals.setup_logging.connect(_has_its_log)
         signals.task_failure.connect(_report_lost)
         get_logger()  # it gives the level SUCCESS another name, once
@@ -249,6 +297,11 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
                     workers.beat(self._project, self._slots, busy, self._queues)
                 self._look_for_changes()
                 silent_for, trouble = 0.0, ""
+            except NameTakenError as error:  # whose runs are whose cannot be told
+                log.error("%s", error)
+                self.has_lost_its_name = True
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             except Exception as error:  # it must not end for that
                 silent_for = interval - AGAIN
                 if str(error) != trouble:

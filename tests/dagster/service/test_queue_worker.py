@@ -1,6 +1,7 @@
 """Where a host may not work for a service, and what a worker makes of a run that comes to it."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 
 from carbonation_core.errors import CarbonationError
+from carbonation_core.process import this_process
 from carbonation_core.reports import heartbeat, workers
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service import queue_worker
@@ -54,8 +56,66 @@ def test_another_release_than_that_of_the_service_is_refused(
 def test_a_host_has_one_worker(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     workers.begin(north.project, 1, ())
     queue_worker.require_fitting(north.project)  # it is this process, which began anew
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    assert refusal(north).startswith("a worker runs on this host already, with pid ")
+    with as_process("another", monkeypatch):
+        assert refusal(north).startswith("a worker runs on this host already, with pid ")
+
+
+@contextmanager
+def as_process(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Speak as another process does, which cannot be seen from here."""
+    with monkeypatch.context() as patch:
+        for module in (heartbeat, workers):
+            patch.setattr(module, "this_process", lambda part: f"{name}#{part}")
+        yield
+
+
+def test_a_second_worker_of_a_host_name_does_not_begin_while_the_first_one_speaks(
+    north: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_process("elsewhere/1/1", monkeypatch):
+        workers.begin(north.project, 2, ())
+
+    def speaks(seconds: float) -> None:
+        north.tick_clock(60)
+        with as_process("elsewhere/1/1", monkeypatch):
+            workers.beat(north.project, 2, 0, ())
+
+    with pytest.raises(CarbonationError, match=r"lives on a host that is called .*, too; give each"):
+        queue_worker.wait_for_name(north.project, speaks)
+
+
+def test_a_container_that_was_made_anew_waits_until_its_predecessor_is_silent(
+    north: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with as_process("elsewhere/1/1", monkeypatch):
+        workers.begin(north.project, 2, ())
+    begun = north.now
+    queue_worker.wait_for_name(north.project, north.tick_clock)
+    assert 120 <= (north.now - begun).total_seconds() <= 123
+    assert "this one begins when that one has said nothing for 2m" in caplog.text
+    workers.begin(north.project, 2, ())
+
+
+def test_a_worker_that_surely_ended_is_not_waited_for(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = this_process("").partition("#")[0] + "0"  # of this pid, but of another start
+    with as_process(ended, monkeypatch):
+        workers.begin(north.project, 2, ())
+    queue_worker.require_fitting(north.project)
+    queue_worker.wait_for_name(north.project, lambda seconds: pytest.fail("it waits"))
+
+
+def test_a_worker_whose_name_another_one_took_says_nothing_more_and_leaves_its_row(
+    north: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_process("elsewhere/1/1", monkeypatch):
+        workers.begin(north.project, 2, ())
+        north.tick_clock(121)  # cut off, for example
+    workers.begin(north.project, 3, ())
+    with as_process("elsewhere/1/1", monkeypatch):
+        with pytest.raises(CarbonationError, match="and was heard 0 s ago; give each host a name of its own"):
+            workers.beat(north.project, 2, 1, ())
+        workers.end(north.project)
+    assert [one.slots for one in workers.known(north.project)] == [3]
 
 
 def test_a_dagster_whose_runs_go_into_no_queue_is_told(
