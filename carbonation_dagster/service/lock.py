@@ -42,9 +42,13 @@ class OwnFiles:
 
     def accept(self, config: Config) -> None:
         """Have the service's processes read config.toml as it is now, until the next time."""
+        self.accept_text(config.path.read_bytes())
+
+    def accept_text(self, text: bytes) -> None:
+        """Have them read that in its place."""
         new = self.accepted_config.with_suffix(".new")
         new.touch(mode=0o600)  # it may hold a password
-        new.write_bytes(config.path.read_bytes())
+        new.write_bytes(text)
         new.replace(self.accepted_config)
 
 

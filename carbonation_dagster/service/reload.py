@@ -83,13 +83,22 @@ class Rereading:
 
 
 def _recalled(project: Project) -> Iterator[str]:
-    """Let nothing begin by an earlier configuration, and wait a while for what has begun by it."""
+    """Let nothing begin by an earlier configuration, and wait a while for what has begun by it.
+
+    The new one holds by now, whatever comes of this.
+    """
     end = time.monotonic() + LONGEST_WAIT
-    while number := recall(project):
-        if time.monotonic() > end:
-            yield f"{counted(number, 'run')} that had begun before end by the earlier configuration"
-            return
-        time.sleep(STEP)
+    try:
+        while number := recall(project):
+            if time.monotonic() > end:
+                yield f"{counted(number, 'run')} that had begun before end by the earlier configuration"
+                return
+            time.sleep(STEP)
+    except Exception as error:  # noqa: BLE001  # as the database has gone
+        yield (
+            "what was offered by the earlier configuration could not be taken back, and each run gives "
+            f"back its own: {type(error).__name__}: {error}"
+        )
 
 
 def changes(before: Config, now: Config) -> list[str]:

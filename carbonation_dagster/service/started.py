@@ -137,15 +137,21 @@ class Setup:
         """Have the log, Dagster and the definitions go on with that configuration.
 
         Returns the successor of a code server that has no runs; one that may have
-        some sees to that itself.
+        some sees to that itself. Where it cannot load them, no process is to have
+        that configuration: each run would give back what the sensors offer.
         """
         self.service_log.configure(changed)
         prepare_home(changed, dict(self.given))
+        before = self.own.accepted_config.read_bytes()
         self.own.accept(changed)
-        if not self.has_workers:
+        try:
+            if self.has_workers:
+                return self._successor(changed)
             code_server.reload(self.port)
-            return None
-        return self._successor(changed)
+        except code_server.LoadError:
+            self.own.accept_text(before)
+            raise
+        return None
 
     def wants_reload(self) -> bool:
         """Whether somebody has asked the code server to load the definitions anew."""

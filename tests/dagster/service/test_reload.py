@@ -1,10 +1,22 @@
 """What is said of a configuration that was read again."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import is_array
-from carbonation_dagster.service.reload import changes
+from carbonation_core.errors import DatabaseError
+from carbonation_core.project import Project
+from carbonation_dagster.service import code_server, reload, started
+from carbonation_dagster.service.lock import OwnFiles
+from carbonation_dagster.service.processes import Process
+from carbonation_dagster.service.reload import Reread, Rereading, changes
+from tests.dagster.conftest import PLUGIN_SECTION
+from tests.site import SINGLE, Site, SiteMaker
 
 BEFORE = """
 [service]
@@ -67,3 +79,54 @@ def test_every_table_is_compared(tmp_path: Path) -> None:
 
 def test_nothing_is_said_of_what_is_as_it_was(tmp_path: Path) -> None:
     assert changes(loaded(tmp_path, BEFORE), loaded(tmp_path, BEFORE)) == []
+
+
+def read_again(site: Site, successor: Process) -> Reread:
+    """What came of it, where that code server takes over."""
+    rereading = Rereading(site.project, lambda config: successor)
+    end = time.monotonic() + 30
+    while rereading.result is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert rereading.result is not None
+    return rereading.result
+
+
+def test_a_configuration_that_holds_is_said_to_hold_though_offers_cannot_be_taken_back(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(SINGLE, more=PLUGIN_SECTION)
+    successor = cast(Process, object())
+
+    def gone(project: Project) -> int:
+        raise DatabaseError("database x cannot be reached")
+
+    monkeypatch.setattr(reload, "_require_valid", lambda path: None)
+    monkeypatch.setattr(reload, "recall", gone)
+    read = read_again(site, successor)
+    assert read.sentences[:2] == (
+        "config.toml is as it was",
+        "what was offered by the earlier configuration could not be taken back, and each run gives back its "
+        "own: DatabaseError: database x cannot be reached",
+    )
+    assert read.project is not None
+    assert read.successor is successor
+
+
+def test_what_cannot_be_loaded_is_accepted_by_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = OwnFiles(tmp_path)
+    own.accept(loaded(tmp_path, BEFORE))
+    now = loaded(tmp_path, BEFORE.replace('"5s"', '"90s"'))
+    log: Any = SimpleNamespace(configure=lambda config: None)
+    setup = started.Setup(own, {}, {}, tmp_path, cast(Any, None), 0, log)
+    setup.__dict__["has_workers"] = False
+
+    def cannot(port: int) -> None:
+        raise code_server.LoadError("the definitions cannot be loaded: no memory")
+
+    monkeypatch.setattr(started, "prepare_home", lambda config, given: tmp_path)
+    monkeypatch.setattr(code_server, "reload", cannot)
+    with pytest.raises(code_server.LoadError):
+        setup.apply(now)
+    assert own.accepted_config.read_text() == BEFORE
