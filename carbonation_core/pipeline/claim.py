@@ -18,7 +18,7 @@ from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline.rollback import take_back
 from carbonation_core.process import host_name, is_dead
-from carbonation_core.project import Project, rules_in_force, rules_of
+from carbonation_core.project import Project, rules_accepted, rules_in_force
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
 from carbonation_core.text import counted
@@ -165,14 +165,14 @@ def give_back(
     Where it `DIED`, its process ended without a word: a batch of several is halved,
     and a group that was alone has used an attempt, so that what kills its
     process cannot take its neighbours with it for ever. `holder`: only if it is
-    still theirs. Doing it twice is harmless.
+    still theirs. Doing it twice is harmless. Its groups come again as the rules in force
+    have it; nothing that it was made with need be in config.toml any more.
     """
     with reading(project.engine) as connection:
         batch = batches.get(connection, batch_id)
         if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
-    watch = project.config.watch_named(batch.watch_name)
-    rule_set = rules_of(project, batch.rules_digest).sets.get(watch.rules)
+        root, rule_set = _looked_at_by(project, connection, batch.watch_name)
     now, died = project.clock(), why is GivenBack.DIED
     with writing(project.engine) as connection:
         lock_watch(connection, batch.watch_name)
@@ -196,7 +196,7 @@ def give_back(
         batches.release(connection, batch_id, owned)
         if died and len(still_open) == 1:
             _used_an_attempt(project, connection, owned[still_open[0]], reason, now, batch.run_id)
-        refresh(connection, watch.root, rule_set or RuleSet(), owned, (), now)
+        refresh(connection, root, rule_set, owned, (), now)
         if why is GivenBack.MADE_OTHERWISE and holder:
             due = [id_ for id_, group in groups.by_id(connection, still_open).items() if group.due_at]
             groups.store(connection, [{"id": id_, "due_at": now + APART} for id_ in due], now)
@@ -217,6 +217,19 @@ def give_back(
         with about(watch=batch.watch_name, run_id=batch.run_id):
             log.warning("batch %s: %s; %s given back", batch_id, reason, counted(len(still_open), "group"))
     return len(still_open)
+
+
+def _looked_at_by(project: Project, connection: Connection, watch_name: str) -> tuple[str, RuleSet]:
+    """Where the watch lies, and the rules in force for it.
+
+    Where it is configured no more, or no rules go with config.toml as it is, those by which
+    every group is ready: the next look and the next run judge again.
+    """
+    watch = next((one for one in project.config.watch if one.name == watch_name), None)
+    if watch is None:
+        return "", RuleSet()
+    rules = rules_accepted(project, connection)
+    return watch.root, rules.sets[watch.rules] if rules else RuleSet()
 
 
 def difference(project: Project, batch: BatchRow) -> str | None:

@@ -23,7 +23,7 @@ from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import refresh
-from carbonation_core.errors import CarbonationError, LostOwnership
+from carbonation_core.errors import CarbonationError, ConfigError, LostOwnership
 from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome, Stage, may
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline import outcomes, placement, publish, record, stages
@@ -62,7 +62,11 @@ def work(
     """
     holder = this_process(run_id)
     batch = _taken(project, batch_id, run_id, holder, again)
-    job = Work(project, batch, run_id, holder, stop)
+    try:
+        job = Work(project, batch, run_id, holder, stop)
+    except ConfigError as error:  # an earlier release made it, and did not say with what
+        give_back(project, batch_id, str(error), GivenBack.MADE_OTHERWISE, holder)
+        raise LostOwnership(f"batch {batch_id} was given back: {error}") from error
     with about(watch=batch.watch_name, run_id=run_id), _kept(project, batch_id, holder):
         if again:
             job.retake_failed()

@@ -325,3 +325,35 @@ def test_a_run_goes_to_the_hosts_that_see_its_watch(shown: Shown) -> None:
     (request,) = ready(shown, "a.dat")
 
     assert request.tags[QUEUE_TAG] == "one+two"
+
+
+def _rename_archive(shown: Shown, rules: str, **watch: object) -> None:
+    """Another name for the archive in config.toml, and these rules, which know that one alone."""
+    config = shown.site.project.config
+    archive = config.archive[0].model_copy(update={"name": "disk"})
+    changed = config.watch[0].model_copy(update={"archive": "disk", **watch})
+    config = config.model_copy(update={"archive": (archive,), "watch": (changed,)})
+    shown.site.project = shown.carbonation._project = replace(shown.site.project, config=config)
+    shown.site.set_rules(rules)
+
+
+def test_a_run_that_died_before_its_archive_was_renamed_strands_no_watch(shown: Shown) -> None:
+    shown.site.set_rules('[single]\narchive = "main"\n')
+    (request,) = ready(shown, "a.dat")
+    _taken_and_dropped(shown, request, made(shown, request, Status.FAILURE))
+    _rename_archive(shown, '[single]\narchive = "disk"\n')
+
+    assert isinstance(shown.tick(), dg.SkipReason)
+
+    assert open_batches(shown.site.project, "incoming") == []
+    assert shown.site.group("a.dat").attempts == 1
+
+
+def test_an_offer_made_before_its_archive_was_renamed_is_asked_for_again(shown: Shown) -> None:
+    shown.site.set_rules('[single]\narchive = "main"\n')
+    (request,) = ready(shown, "a.dat")
+    _rename_archive(shown, '[single]\narchive = "disk"\n', hosts=("one",))
+
+    (again,) = shown.tick().run_requests
+
+    assert (again.run_key, again.tags[QUEUE_TAG]) == (request.run_key, "one")
