@@ -109,14 +109,16 @@ def rules_on_disk(project: Project) -> Rules:
 
 
 def rules_in_force(project: Project) -> Rules:
-    """The last accepted rules, after a look at rules.toml.
+    """The rules that this site accepted last, after a look at rules.toml.
 
     A changed file is accepted, or refused once with its faults in the log and
-    the database; then the earlier rules go on. Raises `ConfigError` when none
-    were ever accepted.
+    the database; then the earlier rules go on. Raises `ConfigError` when the site
+    never accepted any.
     """
+    site = project.config.service.site_name
     with reading(project.engine) as connection:
-        accepted, last = rule_versions.accepted(connection), rule_versions.latest(connection)
+        accepted = rule_versions.accepted(connection, site)
+        last = rule_versions.latest(connection, site)
     text = None
     try:
         text = read_toml(project.config.rules.file)
@@ -125,7 +127,8 @@ def rules_in_force(project: Project) -> Rules:
         rules = load_rules(text, project.config, project.plugin.names)
     except ConfigError as error:
         if accepted is None:
-            raise
+            none = f"site {site} never accepted any rules, so there are none to go on with"
+            raise ConfigError(*error.faults, none) from error
         digest = rules_digest(text or "")
         if last is None or last.digest != digest:
             log.error("rules refused, %s stay in force: %s", accepted.digest[:12], error)
@@ -140,11 +143,12 @@ def rules_in_force(project: Project) -> Rules:
 def _remember(project: Project, digest: str, text: str, refused: str | None) -> None:
     with writing(project.engine) as connection:
         author = _author(project.config.rules.file)
-        rule_versions.record(connection, digest, text, project.clock(), refused, author)
+        site = project.config.service.site_name
+        rule_versions.record(connection, site, digest, text, project.clock(), refused, author)
 
 
 def rules_of(project: Project, digest: str) -> Rules:
-    """The accepted rules of that digest; raises `ConfigError` when there are none."""
+    """The accepted rules of that digest, whichever site's; raises `ConfigError` when there are none."""
     with reading(project.engine) as connection:
         text = rule_versions.text_of(connection, digest)
     if text is None:
@@ -167,11 +171,11 @@ def _author(file: Path) -> Author:
 
 
 def rules_accepted(project: Project, connection: Connection) -> Rules | None:
-    """The rules in force, without a look at rules.toml; None before the first were accepted.
+    """The rules in force at this site, without a look at rules.toml; None before the first were accepted.
 
     Also None when the plugin or config.toml no longer go with them.
     """
-    version = rule_versions.accepted(connection)
+    version = rule_versions.accepted(connection, project.config.service.site_name)
     try:
         return rules_of(project, version.digest) if version is not None else None
     except ConfigError:

@@ -360,12 +360,13 @@ class WatchOwner(Base):
 
 
 class RulesVersion(Base):
-    """A rules.toml that was offered, and whether it was accepted. The last accepted one holds."""
+    """A rules.toml that a site was offered, and whether it was accepted. Its last accepted one holds."""
 
     __tablename__ = "rules_versions"
     __table_args__ = (Index(None, "accepted", "id"),)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
+    site: Mapped[str] = mapped_column(String(LONGEST_HOST))  # empty: from before it was noted; every site's
     digest: Mapped[str] = mapped_column(String(64))
     text: Mapped[str] = mapped_column(Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"))
     accepted: Mapped[bool] = mapped_column(Boolean)

@@ -1,10 +1,14 @@
-"""Which rules were accepted or refused, and when."""
+"""Which rules a site accepted or refused, and when.
+
+Versions from before sites were told apart are every site's. They are older than any
+other, so they hold for a site until it accepts one of its own.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, insert, select
+from sqlalchemy import ColumnElement, Connection, Executable, insert, select
 
 from carbonation_core.db.models import RulesVersion
 
@@ -42,40 +46,47 @@ _BRIEF = select(
 )
 
 
-def latest(connection: Connection) -> Version | None:
-    """The version that was offered last."""
-    return _first(connection, _BRIEF.order_by(RulesVersion.id.desc()).limit(1))
+def latest(connection: Connection, site: str) -> Version | None:
+    """The version that the site was offered last."""
+    return _first(connection, _BRIEF.where(_of(site)).order_by(RulesVersion.id.desc()).limit(1))
 
 
-def accepted(connection: Connection) -> Version | None:
-    """The version in force."""
-    query = _BRIEF.where(RulesVersion.accepted).order_by(RulesVersion.id.desc()).limit(1)
+def accepted(connection: Connection, site: str) -> Version | None:
+    """The version in force at the site."""
+    query = _BRIEF.where(_of(site), RulesVersion.accepted).order_by(RulesVersion.id.desc()).limit(1)
     return _first(connection, query)
 
 
-def since(connection: Connection, version_id: int, limit: int) -> list[Version]:
-    """The versions that were offered after that one, the oldest first."""
-    query = _BRIEF.where(RulesVersion.id > version_id).order_by(RulesVersion.id).limit(limit)
+def since(connection: Connection, site: str, version_id: int, limit: int) -> list[Version]:
+    """The versions that the site was offered after that one, the oldest first."""
+    query = _BRIEF.where(_of(site), RulesVersion.id > version_id).order_by(RulesVersion.id).limit(limit)
     return [_version(row) for row in connection.execute(query)]
 
 
-def accepted_before(connection: Connection, version_id: int) -> Version | None:
-    """The version in force when that one was offered."""
-    query = _BRIEF.where(RulesVersion.accepted, RulesVersion.id < version_id)
+def accepted_before(connection: Connection, site: str, version_id: int) -> Version | None:
+    """The version in force at the site when it was offered that one."""
+    query = _BRIEF.where(_of(site), RulesVersion.accepted, RulesVersion.id < version_id)
     return _first(connection, query.order_by(RulesVersion.id.desc()).limit(1))
 
 
 def text_of(connection: Connection, digest: str) -> str | None:
-    """The text of an accepted version."""
+    """The text of an accepted version, whichever site's: the same digest is the same text."""
     query = select(RulesVersion.text).where(RulesVersion.digest == digest, RulesVersion.accepted)
     return connection.execute(query.limit(1)).scalar()
 
 
 def record(
-    connection: Connection, digest: str, text: str, now: datetime, refused: str | None, author: Author
+    connection: Connection,
+    site: str,
+    digest: str,
+    text: str,
+    now: datetime,
+    refused: str | None,
+    author: Author,
 ) -> None:
-    """Remember a version; `refused` is the reason if it was not accepted."""
+    """Remember a version of a site; `refused` is the reason if it was not accepted."""
     row = {
+        "site": site,
         "digest": digest,
         "text": text,
         "accepted": refused is None,
@@ -84,6 +95,10 @@ def record(
         **asdict(author),
     }
     connection.execute(insert(RulesVersion).values(row))
+
+
+def _of(site: str) -> ColumnElement[bool]:
+    return RulesVersion.site.in_((site, ""))
 
 
 def _first(connection: Connection, query: Executable) -> Version | None:

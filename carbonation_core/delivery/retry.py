@@ -94,7 +94,7 @@ def recheck_rules(project: Project, watch_name: str | None = None) -> Rechecked:
     """
     names = [watch_name] if watch_name else [watch.name for watch in project.config.watch]
     with reading(project.engine) as connection:
-        before = rule_versions.accepted(connection)
+        before = rule_versions.accepted(connection, project.config.service.site_name)
     rules = rules_in_force(project)
     judged: Counter[FileStatus] = Counter()
     for name in names:

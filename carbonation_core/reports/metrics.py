@@ -167,7 +167,7 @@ def stored(project: Project) -> list[Sample]:
     now = project.clock()
     with reading(project.engine) as connection:
         ahead = utc_now() - database_now(connection)
-        latest = rule_versions.latest(connection)
+        latest = rule_versions.latest(connection, project.config.service.site_name)
         owned, said = by_site(connection), service.parts(connection)
         ours = {watch.name for watch in project.config.watch}
         theirs = (names for site, names in owned.items() if site != project.config.service.site_name)

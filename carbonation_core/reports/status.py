@@ -163,8 +163,8 @@ def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
         retries=counts.retry_queue(connection, names),
         oldest=counts.oldest_open_group(connection, names),
         lags=tuple(consumers.lag(connection, row) for row in consumers.known(connection)),
-        rules=rule_versions.accepted(connection),
-        latest_rules=rule_versions.latest(connection),
+        rules=rule_versions.accepted(connection, site),
+        latest_rules=rule_versions.latest(connection, site),
         filled=frozenset(
             archive.name
             for archive in project.config.archive

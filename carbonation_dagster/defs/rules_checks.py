@@ -34,10 +34,11 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
     )
     def ask(carbonation: dg.ResourceParam[Carbonation]) -> dg.AssetCheckResult:
         rules_in_force(carbonation.project)
+        site = carbonation.project.config.service.site_name
         with reading(carbonation.project.engine) as connection:
-            last = rule_versions.latest(connection)
+            last = rule_versions.latest(connection, site)
             assert last is not None
-            before = rule_versions.accepted_before(connection, last.id)
+            before = rule_versions.accepted_before(connection, site, last.id)
         return dg.AssetCheckResult(**_verdict(names, last, before))
 
     return ask
@@ -46,11 +47,12 @@ def rules_check(config: Config, names: Names) -> dg.AssetChecksDefinition:
 def rules_events(
     project: Project, names: Names, after: int
 ) -> tuple[Sequence[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation], int]:
-    """What there is to tell of versions later than that one, and the number of the last that is told of."""
+    """What there is to tell of this site's versions later than that one, and the number of the last."""
+    site = project.config.service.site_name
     events: list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation] = []
     with reading(project.engine) as connection:
-        versions = rule_versions.since(connection, after, MOST_AT_ONCE)
-        befores = [rule_versions.accepted_before(connection, version.id) for version in versions]
+        versions = rule_versions.since(connection, site, after, MOST_AT_ONCE)
+        befores = [rule_versions.accepted_before(connection, site, version.id) for version in versions]
     for version, before in zip(versions, befores, strict=True):
         said = f"rules {version.digest[:12]} " + ("are in force" if version.accepted else "were refused")
         # Of an asset that has only observations the UI says "Never materialized".

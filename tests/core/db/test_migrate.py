@@ -184,3 +184,24 @@ def test_the_last_revision_can_be_taken_back(engine: Engine, plugin_migrations: 
     assert rows(engine)["files"] == 1
     upgrade(engine, plugin_migrations)
     assert drift(engine, Typed) == []
+
+
+@pytest.mark.parametrize(
+    ("sites", "whose"), [((), ""), (("north", "north"), "north"), (("north", "south"), "")]
+)
+def test_versions_of_rules_are_the_only_sites_or_everybodys(
+    engine: Engine, sites: tuple[str, ...], whose: str
+) -> None:
+    upgrade(engine, None, "core_0015")
+    fill(engine)
+    with writing(engine) as connection:
+        (row,) = connection.execute(text("SELECT since, host, file_system, inode FROM watches")).mappings()
+        connection.execute(text("DELETE FROM watches"))
+        for number, site in enumerate(sites):
+            values = {**row, "watch_name": f"watch{number}", "site": site}
+            columns = ", ".join(values)
+            places = ", ".join(f":{name}" for name in values)
+            connection.execute(text(f"INSERT INTO watches ({columns}) VALUES ({places})"), values)
+    upgrade(engine, None)
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT site FROM rules_versions")).scalar_one() == whose
