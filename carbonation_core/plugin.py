@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import os
 import reprlib
 import sys
 import traceback
@@ -117,6 +118,7 @@ class Plugin:
     query_defaults: QueryDefaults = QueryDefaults()
     integrity_functions: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
     member_functions: Mapping[str, MemberFunction] = field(default_factory=dict)
+    module: str | None = field(default=None, init=False, repr=False, compare=False)  # it was loaded from
 
     def __post_init__(self) -> None:
         """Plugins that exist give the defaults of a query as a dict, or None."""
@@ -308,30 +310,50 @@ def load_plugin(config: Config) -> Plugin:
     fault = _fault(plugin)
     if fault:
         raise ConfigError(f'{where}: plugin "{target}": {fault}')
-    loaded_code(plugin.file_model)  # as later its files may be others
+    if plugin.module is None:
+        object.__setattr__(plugin, "module", module_name)
+    loaded_code(plugin)  # as later its files may be others
     return plugin
 
 
+def loaded_code(plugin: Plugin) -> str:
+    """What `code_on_disk` was when the plugin was loaded."""
+    return _loaded_code(plugin.module, plugin.file_model)
+
+
 @cache
-def loaded_code(file_model: type[FileBase]) -> str:
-    """What `code_on_disk` was when the plugin with that model was loaded."""
-    return code_on_disk(file_model)
+def _loaded_code(module: str | None, file_model: type[FileBase]) -> str:
+    return _code_on_disk(module, file_model)
 
 
-def code_on_disk(file_model: type[FileBase]) -> str:
-    """SHA-256 of the files of the plugin with that model: of its package, or its one module."""
-    name = file_model.__module__
-    modules = [sys.modules.get(_package(name)), sys.modules.get(name)]
-    file = next((Path(found) for one in modules if (found := getattr(one, "__file__", None))), None)
-    if file is None:
-        return hashlib.sha256().hexdigest()
-    files = file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
+def code_on_disk(plugin: Plugin) -> str:
+    """SHA-256 of the plugin's files: of the package that config.toml names, and of its model's."""
+    return _code_on_disk(plugin.module, plugin.file_model)
+
+
+def _code_on_disk(module: str | None, file_model: type[FileBase]) -> str:
     digest = hashlib.sha256()
-    for one in sorted(files):
-        with suppress(OSError):  # an editor may exchange it just now
-            content = one.read_bytes()
-            digest.update(f"{one.relative_to(file.parent)} {len(content)}\n".encode() + content)
+    for lies in dict.fromkeys(_files_of(name) for name in (module, file_model.__module__) if name):
+        for one in sorted(lies.rglob("*.py") if lies.is_dir() else [lies]):
+            with suppress(OSError):  # an editor may exchange it just now
+                content = one.read_bytes()
+                # Not by the whole path, as another host may have it elsewhere.
+                digest.update(f"{one.relative_to(lies.parent)} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def _files_of(module: str) -> Path:
+    """The directory of the outermost package of a module; its file, where that is none's.
+
+    A namespace package has no file, and may lie in several directories. Of
+    those only the one counts in which the module, or a package that has it, lies.
+    """
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        if file := getattr(sys.modules.get(".".join(parts[:end])), "__file__", None):
+            is_alone = end == 1 and Path(file).name != "__init__.py"
+            return Path(file) if is_alone else Path(file).parent
+    return Path(os.devnull)
 
 
 def _fault(plugin: Plugin) -> str | None:

@@ -44,12 +44,12 @@ class Project:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What this process does its work with."""
-        return Fingerprint(self.config.digest, release(), loaded_code(self.plugin.file_model))
+        return Fingerprint(self.config.digest, release(), loaded_code(self.plugin))
 
     @property
     def wanted(self) -> Fingerprint:
         """What the groups that are claimed now are to be worked on with: the plugin as its files are."""
-        return self.fingerprint._replace(plugin_digest=code_on_disk(self.plugin.file_model))
+        return self.fingerprint._replace(plugin_digest=code_on_disk(self.plugin))
 
 
 def release() -> str:

@@ -46,6 +46,13 @@ def read(file_paths):
 plugin = Plugin(file_model=File, extractors={"read": read})
 """
 
+FROM_ANOTHER = """
+from carbonation_core import Plugin
+from edited_common.model import File
+
+plugin = Plugin(file_model=File)
+"""
+
 
 @pytest.fixture(autouse=True)
 def fresh_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -66,10 +73,50 @@ def test_what_is_loaded_is_told_from_what_the_files_are_now(tmp_path: Path) -> N
     package = tmp_path / "edited_plugin"
     package.mkdir()
     (package / "__init__.py").write_text(SOUND)
-    model = load_plugin(config(tmp_path, "edited_plugin")).file_model
-    assert code_on_disk(model) == loaded_code(model)
+    plugin = load_plugin(config(tmp_path, "edited_plugin"))
+    assert code_on_disk(plugin) == loaded_code(plugin)
     (package / "more.py").touch()
-    assert code_on_disk(model) != loaded_code(model)
+    assert code_on_disk(plugin) != loaded_code(plugin)
+
+
+def test_a_plugin_with_the_model_of_another_package_is_the_files_of_both(tmp_path: Path) -> None:
+    files = {
+        "edited_common/__init__.py": "",
+        "edited_common/model.py": SOUND.replace("plugin = ", "other = "),
+        "edited_own/__init__.py": FROM_ANOTHER,
+        "edited_own/helper.py": "",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    plugin = load_plugin(config(tmp_path, "edited_own"))
+    assert plugin.file_model.__module__ == "edited_common.model"
+    assert code_on_disk(plugin) == loaded_code(plugin)
+    for edited in ("edited_own/helper.py", "edited_common/model.py"):
+        (tmp_path / edited).write_text(f"{files[edited]}\nchanged = True\n")
+        assert code_on_disk(plugin) != loaded_code(plugin)
+        (tmp_path / edited).write_text(files[edited])
+        assert code_on_disk(plugin) == loaded_code(plugin)
+
+
+@pytest.mark.parametrize("package", ["edited_space.alone", "edited_space.whole.deep"])
+def test_in_a_namespace_package_it_is_the_files_of_the_first_package_with_a_directory_of_its_own(
+    tmp_path: Path, package: str
+) -> None:
+    files = {
+        "edited_space/alone.py": SOUND,
+        "edited_space/helper.py": "",
+        "edited_space/whole/__init__.py": "",
+        "edited_space/whole/deep.py": SOUND,
+        "edited_space/whole/helper.py": "",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    plugin = load_plugin(config(tmp_path, package))
+    assert code_on_disk(plugin) == loaded_code(plugin)
+    (tmp_path / Path(*package.split(".")).parent / "helper.py").write_text("changed = True\n")
+    assert code_on_disk(plugin) != loaded_code(plugin)
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
