@@ -72,7 +72,12 @@ class Front:
     def _work(self, own: OwnFiles, head: Head) -> None:
         """Run everything until a signal comes, or another host may begin."""
         self._has_worked = True
-        with started(self._project, self._ui, self._service_log, own, lambda: self._stop_asked) as parts:
+
+        def is_over() -> bool:
+            self._systemd.feed_when_due()
+            return self._stop_asked or not head.is_ours
+
+        with started(self._project, self._ui, self._service_log, own, is_over) as parts:
             try:
                 self._keep(parts, head)
             finally:

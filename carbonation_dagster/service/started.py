@@ -41,7 +41,7 @@ PARTS_TIMEOUT = 12.0  # seconds for the parts to end
 STOP_TIMEOUT = 15.5  # seconds for all that they started, too; what is left then is killed
 LONGEST_TICK = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
 THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
-OUTDATED = 60.0  # seconds; a daemon that lives says so twice in this time
+SILENCE = 60.0  # seconds; a daemon that lives says so twice in this time
 STEP = 0.2  # seconds between two looks for a daemon that lives
 FORK_TIMEOUT = 5.0  # seconds for a part to be forked, before it is started by itself
 
@@ -75,21 +75,29 @@ class Setup:
         """Whether nobody else starts processes in this home."""
         return DAGSTER_HOME not in self.given
 
-    def parts(self, config: Config, ui: Address | None, is_stopping: Callable[[], bool]) -> list[Part]:
-        """The processes that are to run; no daemon where one of somebody else's works."""
+    def parts(self, config: Config, ui: Address | None, is_over: Callable[[], bool]) -> list[Part]:
+        """The processes that are to run; no daemon where one of somebody else's works.
+
+        To know that may take a minute, in which `is_over` is asked often. Once it
+        says so there is no daemon either: at its end it would have Dagster forget
+        the heartbeats of one that may live.
+        """
         level = self.service_log.dagster_level
         chosen = [self._code_server(config)]
         if self.has_workers:
             chosen.append(processes.workers_part(self.home, with_ui=ui is not None))
-        if self.is_own_home or not self._has_foreign_daemon(is_stopping):
-            chosen.append(processes.daemon_part(self.own.workspace, self._heartbeats, level))
-        else:
+        daemon = processes.daemon_part(self.own.workspace, self._heartbeats, level)
+        if self.is_own_home:
+            chosen.append(daemon)
+        elif self._has_foreign_daemon(is_over):
             log.warning(
                 "DAGSTER_HOME %s has a daemon of its own, so none is started. Have its workspace load "
                 "the code server: dagster-daemon run -w %s",
                 self.home,
                 self.own.workspace,
             )
+        elif not is_over():
+            chosen.append(daemon)
         if ui is not None:
             chosen.append(processes.web_server_part(ui, self.own.workspace, level))
         if self.has_workers:
@@ -191,12 +199,17 @@ class Setup:
         except Exception as error:
             raise HomeError(unusable(self.home, error)) from error
 
-    def _has_foreign_daemon(self, is_stopping: Callable[[], bool]) -> bool:
-        """Whether somebody else's daemon works on this instance: its heartbeats move."""
-        seen = runs.heartbeats(self.instance)
-        youngest = max((at for at in seen.values() if at is not None), default=0.0)
-        while not is_stopping() and time.time() - youngest < OUTDATED:
-            if runs.heartbeats(self.instance) != seen:
+    def _has_foreign_daemon(self, is_over: Callable[[], bool]) -> bool:
+        """Whether somebody else's daemon works on this instance: its heartbeats move.
+
+        By our own clock, as that of a host that died may have been before ours, or behind.
+        """
+        seen, began = self._heartbeats(), time.monotonic()
+        if all(at is None for at in seen.values()):
+            return False
+        log.info("whether another daemon works in DAGSTER_HOME %s is seen within a minute", self.home)
+        while not is_over() and time.monotonic() - began < SILENCE:
+            if self._heartbeats() != seen:
                 return True
             time.sleep(STEP)
         return False
@@ -261,9 +274,12 @@ def started(
     ui: Address | None,
     service_log: ServiceLog,
     own: OwnFiles,
-    is_stopping: Callable[[], bool],
+    is_over: Callable[[], bool],
 ) -> Iterator[Started]:
-    """What runs for a project, each process from a `step` on in which its turn comes; ended afterwards."""
+    """What runs for a project, each process from a `step` on in which its turn comes; ended afterwards.
+
+    Where it takes long to know what is to run, `is_over` is asked whether that is still wanted.
+    """
     config, given = project.config, dict(os.environ)
     home = prepare_home(config)
     with dg.DagsterInstance.get() as instance:
@@ -277,7 +293,7 @@ def started(
                 **service_log.environment,
             }
             setup = Setup(own, given, environment, home, instance, port, service_log)
-            parts = setup.parts(config, ui, is_stopping)
+            parts = setup.parts(config, ui, is_over)
             supervisor = Supervisor(parts, setup.start, log.warning, setup.before_start)
             uses_queue = processes.has_queue_launcher(instance)
             heart = Heart(project, ui.url if ui else None, uses_queue)
