@@ -150,7 +150,11 @@ def _remember(project: Project, digest: str, text: str, refused: str | None) -> 
 def rules_of(project: Project, digest: str) -> Rules:
     """The accepted rules of that digest, whichever site's; raises `ConfigError` when there are none."""
     with reading(project.engine) as connection:
-        text = rule_versions.text_of(connection, digest)
+        return _rules_of(project, connection, digest)
+
+
+def _rules_of(project: Project, connection: Connection, digest: str) -> Rules:
+    text = rule_versions.text_of(connection, digest)
     if text is None:
         raise ConfigError(f"{project.config.rules.file}: no accepted version has the digest {digest}")
     return load_rules(text, project.config, project.plugin.names)
@@ -177,6 +181,6 @@ def rules_accepted(project: Project, connection: Connection) -> Rules | None:
     """
     version = rule_versions.accepted(connection, project.config.service.site_name)
     try:
-        return rules_of(project, version.digest) if version is not None else None
+        return _rules_of(project, connection, version.digest) if version is not None else None
     except ConfigError:
         return None

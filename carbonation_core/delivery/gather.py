@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from carbonation_core.config.sections import Watch
-from carbonation_core.db import components, delivered, groups, service, watches
+from carbonation_core.db import components, delivered, groups, service
 from carbonation_core.db.components import Component
 from carbonation_core.db.engine import Connection, reading
 from carbonation_core.db.service import PartState, WatchState, part_of_watch
 from carbonation_core.db.watches import Owner
 from carbonation_core.delivery.at_rest import AtRest, rest
 from carbonation_core.delivery.diff import Facts, groups_in_question, settled
-from carbonation_core.delivery.ownership import marked, require_unexchanged
+from carbonation_core.delivery.ownership import marked, require_ours, require_unexchanged
 from carbonation_core.disk.mark import Directory
 from carbonation_core.disk.scan import Hints, Look, look, unreadable
 from carbonation_core.errors import ScanError
@@ -26,9 +26,9 @@ class Before:
     """What was known before a look, and where it has to go.
 
     `last` is None before the first look, `state` is what that said; `owner` is whose
-    the watch was, `directory` what lies there now, or why nothing is to be concluded
-    from it; `files` are those that may have changed. If the hints say everything, that
-    is all of them but for those `at_rest`.
+    the watch was, None also if it is not ours, `directory` what lies there now, or why
+    nothing is to be concluded from it; `files` are those that may have changed. If the
+    hints say everything, that is all of them but for those `at_rest`.
     """
 
     last: PartState | None
@@ -50,14 +50,18 @@ class Before:
 
 def known_before(project: Project, watch: Watch, rules_digest: str, hints: Hints) -> Before:
     """What is known of the hinted places; of everything, where other rules or another mount ask for it."""
+    directory, owner = _directory(project, watch), None
     with reading(project.engine) as connection:
         last = service.get(connection, part_of_watch(watch.name))
         state = WatchState.from_details(last.details) if last is not None else WatchState()
-        owner = watches.owner(connection, watch.name)
+        if isinstance(directory, Directory):
+            try:
+                owner = require_ours(project, connection, watch, directory)
+            except ScanError as error:
+                directory = error
         # Keys are of paths below the root, so that another one gives others, as other rules do.
         is_elsewhere = state.root not in (None, watch.root)
         other_rules = last is not None and (state.rules_digest != rules_digest or is_elsewhere)
-        directory = _directory(project, watch, owner)
         before = Before(last, state, owner, directory, hints, other_rules, AtRest(watch.root))
         if last is None or other_rules or not before.is_kept:
             hints = replace(hints, everything=True)
@@ -113,9 +117,9 @@ def gather(project: Project, watch: Watch, rules: Rules, before: Before, seen: L
     )
 
 
-def _directory(project: Project, watch: Watch, owner: Owner | None) -> Directory | ScanError:
+def _directory(project: Project, watch: Watch) -> Directory | ScanError:
     try:
-        return marked(project, watch, owner)
+        return marked(project, watch)
     except ScanError as error:
         return error
 

@@ -1,8 +1,10 @@
 """Whose a watch is. Another site, or another directory under its path, concludes nothing from a look."""
 
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.db import service, watches
@@ -16,28 +18,31 @@ from carbonation_core.project import Project
 log = logging.getLogger(__name__)
 
 
-def marked(project: Project, watch: Watch, owner: Owner | None) -> Directory:
+def marked(project: Project, watch: Watch) -> Directory:
     """The directory of the watch, which bears a mark from now on if it can.
 
     Raises `NotOurs` if the watch is another site's, `ScanError` if its directory is
     another one than before, or not there.
     """
     found = directory_at(watch.path)
-    if owner is not None:
-        with reading(project.engine) as connection:
-            _require_ours(project, connection, watch, owner, found)
     if found.mark is None:
+        with reading(project.engine) as connection:
+            owner = require_ours(project, connection, watch, found)
         put_mark(watch.path, owner.directory.mark if owner else None)
         found = replace(found, mark=directory_at(watch.path).mark)
     return found
 
 
-def require_ours(project: Project, watch: Watch) -> None:
-    """Raise `ScanError` if the watch is another site's, or its directory is another one than before."""
-    with reading(project.engine) as connection:
-        owner = watches.owner(connection, watch.name)
-        if owner is not None:
-            _require_ours(project, connection, watch, owner, directory_at(watch.path))
+def require_ours(project: Project, connection: Connection, watch: Watch, found: Directory) -> Owner | None:
+    """Whose the watch is; raises `ScanError` if that is another site, or it had another directory before.
+
+    Its directory is `found` before the connection is opened: a mount whose server has
+    gone makes whoever asks it wait for ever, and must not have him hold a connection.
+    """
+    owner = watches.owner(connection, watch.name)
+    if owner is not None:
+        _require_ours(project, connection, watch, owner, found)
+    return owner
 
 
 def require_unexchanged(watch: Watch, looked_at: Directory) -> None:
@@ -48,9 +53,7 @@ def require_unexchanged(watch: Watch, looked_at: Directory) -> None:
 
 def keep(project: Project, connection: Connection, watch: Watch, found: Directory) -> None:
     """Note whose the watch is, under its lock; raises `ScanError` if that changed since the look began."""
-    owner, ours = watches.owner(connection, watch.name), project.config.service.site_name
-    if owner is not None:
-        _require_ours(project, connection, watch, owner, found)
+    owner, ours = require_ours(project, connection, watch, found), project.config.service.site_name
     if owner is None or owner.site != ours:
         if owner is not None:
             log.warning("watch %s is taken over from site %s, which is silent", watch.name, owner.site)
@@ -60,18 +63,22 @@ def keep(project: Project, connection: Connection, watch: Watch, found: Director
     watches.give(connection, watch.name, replace(owner, directory=found))
 
 
-def refusals(project: Project) -> list[str]:
-    """A sentence for each configured watch that is another site's, and that this one may not take over."""
-    ours, found = project.config.service.site_name, []
+def refusals(project: Project, silent: Collection[Path] = ()) -> list[str]:
+    """A sentence for each configured watch that is another site's, and that this one may not take over.
+
+    Directories that are `silent` are not asked: they would not answer.
+    """
+    ours, names = project.config.service.site_name, [one.name for one in project.config.watch]
     with reading(project.engine) as connection:
-        for name, owner in watches.owners(connection, [one.name for one in project.config.watch]).items():
-            if owner.site == ours:
+        others = {name: one for name, one in watches.owners(connection, names).items() if one.site != ours}
+        left = {name for name, one in others.items() if _works_no_more(project, connection, one)}
+    found = []
+    for name, owner in others.items():
+        path = project.config.watch_named(name).path
+        with suppress(ScanError):
+            if name in left and path not in silent and _bears_mark_of(owner, directory_at(path)):
                 continue
-            watch = project.config.watch_named(name)
-            with suppress(ScanError):
-                if _is_left(project, connection, owner, directory_at(watch.path)):
-                    continue
-            found.append(_of_another(name, owner, ours))
+        found.append(_of_another(name, owner, ours))
     return found
 
 
@@ -92,17 +99,22 @@ def adopt(project: Project, watch_name: str) -> Owner | None:
     return before
 
 
-def _is_left(project: Project, connection: Connection, owner: Owner, found: Directory) -> bool:
-    """Whether the owner works no more, and what lies here bears the mark of its directory."""
-    bears_it = found.mark is not None and found.mark == owner.directory.mark
-    return bears_it and service.is_silent(connection, owner.site, project.clock())
+def _works_no_more(project: Project, connection: Connection, owner: Owner) -> bool:
+    return service.is_silent(connection, owner.site, project.clock())
+
+
+def _bears_mark_of(owner: Owner, found: Directory) -> bool:
+    return found.mark is not None and found.mark == owner.directory.mark
 
 
 def _require_ours(
     project: Project, connection: Connection, watch: Watch, owner: Owner, found: Directory
 ) -> None:
-    if owner.site != project.config.service.site_name and not _is_left(project, connection, owner, found):
-        raise NotOurs(_of_another(watch.name, owner, project.config.service.site_name))
+    ours = project.config.service.site_name
+    is_ours = owner.site == ours
+    # Who sees the same directory takes it over when its owner works no more.
+    if not is_ours and not (_bears_mark_of(owner, found) and _works_no_more(project, connection, owner)):
+        raise NotOurs(_of_another(watch.name, owner, ours))
     if not found.is_still(owner.directory):
         how = "bears no mark of it" if found.mark is None else "bears another mark"
         raise ScanError(

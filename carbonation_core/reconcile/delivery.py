@@ -14,6 +14,7 @@ from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.observe import observe
 from carbonation_core.delivery.ownership import require_ours
+from carbonation_core.disk.mark import directory_at
 from carbonation_core.disk.scan import Hints
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.disk.walk import Entry, Pool, own_stamp, pool
@@ -47,7 +48,9 @@ def reconcile_delivery(
     when a directory cannot be read, or is not ours; then nothing changes.
     """
     watch = project.config.watch_named(watch_name)
-    require_ours(project, watch)
+    lies_there = directory_at(watch.path)
+    with reading(project.engine) as connection:
+        require_ours(project, connection, watch, lies_there)
     with pool(project.config.service.workers) as threads:
         differing = _compared(project, watch, threads, progress)
     _take_up_left_behind(project, watch, differing.left_behind)

@@ -177,6 +177,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
     """What is judged: the database's word, and the directories as they are."""
     config = project.config
     probes = probe([*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)])
+    silent = [path for path, one in probes.items() if one.fault]
     if at_work and at_work.is_running:
         # What it saw last is the truth, whatever we may look at.
         probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}
@@ -202,7 +203,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         refused=last if last is not None and not last.accepted else None,
         components=counts.by_status(stored.sums),
         unreached=notify.unreached(project),
-        not_ours=refusals(project),
+        not_ours=refusals(project, silent),
         others=[one for one in stored.sites if one.site != config.service.site_name],
         workers=stored.queue_workers,
         hosts=hosts_by_watch(project),
