@@ -53,8 +53,21 @@ class Project:
 
 
 def release() -> str:
-    """The release of this program."""
-    return importlib.metadata.version("carbonation-dagster")
+    """The release of this program, whose code this process has loaded."""
+    return _LOADED
+
+
+def installed_release() -> str | None:
+    """The release that is installed now, perhaps another one since; None in the middle of an upgrade."""
+    try:
+        return importlib.metadata.version("carbonation-dagster")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+_LOADED = importlib.metadata.version(
+    "carbonation-dagster"
+)  # later on disk is what another process would load
 
 
 def open_unchecked(path: str | Path | None = None, clock: Clock | None = None) -> Project:

@@ -19,7 +19,7 @@ def worker(config: str | None, slots: int | None) -> None:
     """Execute runs that a service puts into a queue, on this host: one of many.
 
     The broker is that of dagster.yaml in DAGSTER_HOME. SIGTERM ends it after the runs in hand; SIGHUP, and
-    another config.toml or plugin, have it begin anew after them.
+    another config.toml, plugin or release, have it begin anew after them.
     """
     from carbonation_core.errors import CarbonationError
     from carbonation_dagster.cli.opening import open_project

@@ -35,7 +35,7 @@ from carbonation_core.db.service import WORKER
 from carbonation_core.errors import CarbonationError, ConfigError
 from carbonation_core.logs.records import SUCCESS
 from carbonation_core.process import host_name, this_process
-from carbonation_core.project import Project, release
+from carbonation_core.project import Project, installed_release, release
 from carbonation_core.reports import heartbeat, workers
 from carbonation_core.reports.heartbeat import NameTakenError
 from carbonation_core.rules.hosts import hosts_of_all
@@ -318,9 +318,11 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
             return
         config, project = load_config(self._project.config.path), self._project
         is_changed = config.digest != project.config.digest or queues_of(project) != self._queues
-        if is_changed or project.wanted != project.fingerprint:
+        is_upgraded = installed_release() not in (None, release())
+        if is_changed or is_upgraded or project.wanted != project.fingerprint:
             log.info(
-                "configuration, rules or plugin have changed: begins anew when the runs in hand have ended"
+                "configuration, rules, plugin or release have changed: "
+                "begins anew when the runs in hand have ended"
             )
             os.kill(os.getpid(), signal.SIGHUP)
 

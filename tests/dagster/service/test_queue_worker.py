@@ -1,5 +1,6 @@
 """Where a host may not work for a service, and what a worker makes of a run that comes to it."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ from dagster._serdes import pack_value
 
 from carbonation_core.errors import CarbonationError
 from carbonation_core.process import this_process
+from carbonation_core.project import release
 from carbonation_core.reports import heartbeat, workers
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service import queue_worker
+from carbonation_dagster.service.queue_worker import QueueWorker
 from tests import databases
 from tests.dagster.instance.test_launcher import run_of
 from tests.site import Site, SiteMaker
@@ -166,3 +169,24 @@ def test_a_run_that_cannot_be_begun_goes_back_into_its_queue(
         queue_worker._taken()
     assert rejected.value.requeue
     assert "run one goes back into its queue: OSError: the database is away" in caplog.text
+
+
+@pytest.fixture
+def hups(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Signals that this process was sent."""
+    found: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: found.append(number))
+    yield found
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("installed", "begins_anew"), [(release(), False), ("9.9", True), (None, False)])
+def test_a_worker_under_which_another_release_is_installed_begins_anew(
+    north: Site, monkeypatch: pytest.MonkeyPatch, hups: list[int], installed: str | None, begins_anew: bool
+) -> None:
+    monkeypatch.setattr(queue_worker, "installed_release", lambda: installed)
+    worker = object.__new__(QueueWorker)  # without Celery's
+    worker._project, worker._queues = north.project, queue_worker.queues_of(north.project)
+    worker.begins_anew = False
+    worker._look_for_changes()
+    assert bool(hups) is begins_anew
