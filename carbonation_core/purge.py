@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from carbonation_core.db import arrivals, retention
+from carbonation_core.db import arrivals, retention, watches
 from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.project import Project
 
@@ -32,28 +32,40 @@ def purge_history(
 ) -> Purged:
     """Forget history older than that, `history_retention` unless given, in many short transactions.
 
+    That of other sites' watches is theirs to forget; that of a watch which is nobody's, anybody's.
     No file, group, copy or place in the feed is ever forgotten, no arrival of which the
     feed tells, and each file keeps its last change. `stop` is asked between two transactions.
     """
     before = project.clock() - (older_than or project.config.service.history_retention)
+    theirs = _of_others(project)
     changes, batches, came = 0, 0, 0
     for page in _pages(
-        project, lambda reader, last: retention.old_changes(reader, before, last, PAGE), 0, stop
+        project, lambda reader, last: retention.old_changes(reader, before, last, PAGE, theirs), 0, stop
     ):
         if not dry_run:
             _forget(project, retention.delete_changes, page)
         changes += len(page)
     for found in _pages(
-        project, lambda reader, last: retention.old_batches(reader, before, last, BATCHES), "", stop
+        project, lambda reader, last: retention.old_batches(reader, before, last, BATCHES, theirs), "", stop
     ):
         if not dry_run:
             _forget(project, retention.delete_batches, found)
         batches += len(found)
-    for old in _pages(project, lambda reader, last: arrivals.old(reader, before, last, PAGE), 0, stop):
+    for old in _pages(
+        project, lambda reader, last: arrivals.old(reader, before, last, PAGE, theirs), 0, stop
+    ):
         if not dry_run:
             _forget(project, arrivals.forget, old)
         came += len(old)
     return Purged(changes, batches, came)
+
+
+def _of_others(project: Project) -> list[str]:
+    """The watches of other sites."""
+    with reading(project.engine) as connection:
+        of_sites = watches.by_site(connection)
+    of_sites.pop(project.config.service.site_name, None)
+    return [name for names in of_sites.values() for name in names]
 
 
 def _pages(
