@@ -47,6 +47,10 @@ class NotOurs(ScanError):
     """A watch belongs to another site."""
 
 
+class NoAnswer(ScanError):
+    """A delivery directory was asked before, and has not answered yet."""
+
+
 class IllegalTransition(CarbonationError):
     """That event cannot happen to a component in that status."""
 

@@ -76,7 +76,7 @@ def _observe(project: Project, watch: Watch, hints: Hints) -> Observation:
     except NotOurs:
         raise  # how the watch does is its owner's to say
     except ScanError as error:
-        _say_unwell(project, watch.name, before, str(error))
+        say_unwell(project, watch.name, str(error))
         raise
     for path, reason in seen.unreadable:
         log.warning("%s cannot be looked at: %s", path, reason)
@@ -202,15 +202,14 @@ def _tell(found: Diff, is_known: bool) -> None:
 
 
 @repeatable
-def _say_unwell(project: Project, watch_name: str, before: Before, error: str) -> None:
-    if before.state.error == error:
+def say_unwell(project: Project, watch_name: str, error: str) -> None:
+    """Note why a watch cannot be looked at, unless that was said of it last."""
+    part = part_of_watch(watch_name)
+    with reading(project.engine) as connection:
+        last = service.get(connection, part)
+    state = WatchState.from_details(last.details) if last is not None else WatchState()
+    if state.error == error:
         return
-    details = replace(before.state, error=error).to_details()
+    details = replace(state, error=error).to_details()
     with writing(project.engine) as connection:
-        service.say(
-            connection,
-            part_of_watch(watch_name),
-            project.clock(),
-            details,
-            started=before.last is None,
-        )
+        service.say(connection, part, project.clock(), details, started=last is None)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from carbonation_core.config.sections import Archive
 from carbonation_core.db import components, copies, watches
@@ -78,8 +79,14 @@ def prepare(context: StageContext, batch_id: str, opened: Sequence[OpenGroup]) -
     """Decide where every file of these groups goes, and see that the way is free."""
     transfers: list[Transfer] = []
     closed: list[Closing] = []
+    bases = {
+        name: context.project.config.archive_named(name).base
+        for name in {group.route.archive for group in opened if group.route is not None}
+    }
+    # Before there is a connection, as a mount whose server has gone does not answer.
+    gone = {name: base for name, base in bases.items() if file_system.base_is_gone(base)}
     with reading(context.project.engine) as connection:
-        unwell = _unwell(context, connection, opened)
+        unwell = _unwell(connection, gone)
         room, planner = _Room(), _Planner(context, connection, batch_id, opened)
         for group in opened:
             assert group.route is not None
@@ -128,14 +135,13 @@ def _may_be_linked(order: Order, device: int) -> bool:
     return order.action == "move" and source.device_of(order.source) == device
 
 
-def _unwell(context: StageContext, connection: Connection, opened: Sequence[OpenGroup]) -> dict[str, str]:
-    """Archives that held files and now look like a mount that has gone."""
-    found = {}
-    for name in {group.route.archive for group in opened if group.route is not None}:
-        base = context.project.config.archive_named(name).base
-        if file_system.base_is_gone(base) and copies.are_below(connection, name, to_text(str(base))):
-            found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
-    return found
+def _unwell(connection: Connection, gone: Mapping[str, Path]) -> dict[str, str]:
+    """Of the archives whose bases are gone or empty those that held files, as a mount that has gone did."""
+    return {
+        name: f'base_path "{base}" held files and is gone or empty; is it mounted?'
+        for name, base in gone.items()
+        if copies.are_below(connection, name, to_text(str(base)))
+    }
 
 
 class _Planner:

@@ -11,6 +11,7 @@ from carbonation_core.config.loading import ACCEPTED_VARIABLE
 from carbonation_core.config.sections import Watch
 from carbonation_core.disk.scan import EVERYTHING, Hints
 from carbonation_core.disk.watcher import Watchers
+from carbonation_core.errors import NoAnswer
 from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import is_made_otherwise
 from carbonation_core.project import Project
@@ -19,6 +20,7 @@ from carbonation_dagster.environment import PROCESS_ENDS, STOP_FILE, TICK_WAIT
 
 RESOURCE = "carbonation"
 SHORTEST_PAUSE = 0.1  # seconds between two looks of one tick
+LOOK_PATIENCE = 5.0  # seconds that a look waits for the one before
 STOP_LATENCY = 0.5  # seconds until a waiting tick sees that the service is to end
 
 
@@ -57,6 +59,7 @@ class Carbonation:
         self._written: int | None = None
         self._project: Project | None = None
         self._lock = threading.Lock()
+        self._looking: dict[str, threading.Lock] = {}  # by watch
 
     @property
     def project(self) -> Project:
@@ -102,12 +105,22 @@ class Carbonation:
 
     @contextmanager
     def hints(self, watch: Watch) -> Iterator[Hints]:
-        """Where to look now."""
-        if self._watchers is None:
-            yield EVERYTHING
-            return
-        with self._watchers.of(watch).hints() as hints:
-            yield hints
+        """Where to look now, for one look at a time.
+
+        Raises `NoAnswer` when the look before has not come back. Each look that hangs
+        keeps a thread of this process, which has few of them for all watches.
+        """
+        looking = self._looking.setdefault(watch.name, threading.Lock())
+        if not looking.acquire(timeout=LOOK_PATIENCE):
+            raise NoAnswer(f"{watch.path}: a look at it does not come back; is its disk there?")
+        try:
+            if self._watchers is None:
+                yield EVERYTHING
+                return
+            with self._watchers.of(watch).hints() as hints:
+                yield hints
+        finally:
+            looking.release()
 
     def wait(self, watch: Watch, seconds: float) -> None:
         """Wait so long, or until something happens in the watch or the service is to end."""

@@ -7,8 +7,8 @@ import dagster as dg
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
-from carbonation_core.delivery.observe import Observation, observe
-from carbonation_core.errors import ConfigError, ScanError
+from carbonation_core.delivery.observe import Observation, observe, say_unwell
+from carbonation_core.errors import ConfigError, NoAnswer, ScanError
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_of, rules_on_disk
 from carbonation_core.reports.workers import slots, slots_apart
@@ -56,7 +56,9 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
             try:
                 with carbonation.hints(watch) as hints:
                     seen = observe(project, watch.name, hints)
-            except ScanError:
+            except ScanError as error:
+                if isinstance(error, NoAnswer):
+                    say_unwell(project, watch.name, str(error))
                 # An offer's files may have been seen before: it is not held up.
                 if found.waiting:
                     return _requests(found.waiting, project)

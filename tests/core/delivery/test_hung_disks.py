@@ -76,6 +76,20 @@ def test_nobody_asks_a_disk_while_he_holds_a_connection_nor_holds_two(
     assert faults == []
 
 
+def test_a_batch_asks_an_archive_for_a_sign_of_life_before_it_has_a_connection(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(SINGLE)
+    site.deliver("a")
+    site.settle()
+
+    with watched_over(site, monkeypatch) as faults:
+        site.run_all()
+
+    assert [fault for fault in faults if fault == f"scandir {site.archive}"] == []
+    assert site.statuses() == {"a": "archived"}
+
+
 @contextmanager
 def watched_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What asked a disk, or for another connection, in a thread that held one."""

@@ -1,8 +1,10 @@
 """What one tick of a watch's sensor does, and what it says."""
 
 import shutil
+import threading
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,11 +14,14 @@ from carbonation_core import head
 from carbonation_core.config.sections import Watch
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
-from carbonation_core.errors import DatabaseError, ScanError
+from carbonation_core.delivery import ownership
+from carbonation_core.disk.mark import Directory, directory_at
+from carbonation_core.errors import DatabaseError, NoAnswer, ScanError
 from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.reports import heartbeat
-from carbonation_dagster.defs import recovery
+from carbonation_core.reports.status import status
+from carbonation_dagster.defs import recovery, resources
 from carbonation_dagster.defs.naming import BATCH_TAG, PASS_TAG, QUEUE_TAG
 from carbonation_dagster.defs.runs import instance_id
 from carbonation_dagster.defs.sensors import BUSY_PAUSE
@@ -357,3 +362,30 @@ def test_an_offer_made_before_its_archive_was_renamed_is_asked_for_again(shown: 
     (again,) = shown.tick().run_requests
 
     assert (again.run_key, again.tags[QUEUE_TAG]) == (request.run_key, "one")
+
+
+def test_a_tick_does_not_join_a_look_that_hangs(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "LOOK_PATIENCE", 0.0)
+    shown.tick()
+    asked, answers = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> Directory:
+        asked.set()
+        answers.wait()
+        return directory_at(path)
+
+    with monkeypatch.context() as hung:
+        hung.setattr(ownership, "directory_at", slow)
+        first = threading.Thread(target=shown.tick)
+        first.start()
+        try:
+            asked.wait()
+            with pytest.raises(NoAnswer, match="a look at it does not come back; is its disk there"):
+                shown.tick()
+            assert any("does not come back" in problem for problem in status(shown.site.project).problems)
+        finally:
+            answers.set()
+            first.join()
+
+    assert shown.tick().skip_message == "no files in delivery"
+    assert status(shown.site.project).problems == ()
