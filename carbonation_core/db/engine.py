@@ -35,7 +35,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from carbonation_core.config.sections import DatabaseSection
 from carbonation_core.config.toml import place
-from carbonation_core.db import meters, sqlite, tallies
+from carbonation_core.db import lifelines, meters, sqlite, tallies
 from carbonation_core.errors import CarbonationError, ConfigError, DatabaseError, Overtaken, ReadOnlyDatabase
 from carbonation_core.text import listing
 
@@ -59,32 +59,23 @@ _DEFAULT_DRIVERS = {
 }
 LOCK_WAIT = 9  # seconds; Dagster ends a tick after 60, and a use case waits `ATTEMPTS` times so long
 IDLE = 300  # seconds that a transaction that writes may do nothing, as on a disk that hangs
-# What holds on each server for the whole of a connection. A host that loses its
-# power while it holds a lock must not keep the others waiting for hours, and
-# what does not fit is an error, not a shorter value. An answer that nobody
-# acknowledges keeps keepalives (tcp(7)) from being sent, so it has its own bound.
+# What holds on each server for the whole of a connection: what does not fit is an
+# error, not a shorter value. What follows "M!" MariaDB reads, and MySQL leaves out;
+# which of them it is no drivername tells for sure.
+_OF_MARIADB = (
+    "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', "
+    f"innodb_lock_wait_timeout = {LOCK_WAIT} /*M!100300 , idle_write_transaction_timeout = {IDLE} */",
+)
 _SET_UP = MappingProxyType(
     {
         "postgresql": (
             "SET TimeZone = 'UTC'",
-            "SET tcp_keepalives_idle = 30",
-            "SET tcp_keepalives_interval = 10",
-            "SET tcp_keepalives_count = 3",
-            "SET tcp_user_timeout = '60s'",
+            *lifelines.OF_POSTGRESQL,
             f"SET lock_timeout = '{LOCK_WAIT}s'",
         ),
-        "mysql": (
-            f"SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {LOCK_WAIT}",
-        ),
-        "mariadb": (
-            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', "
-            f"innodb_lock_wait_timeout = {LOCK_WAIT}, idle_write_transaction_timeout = {IDLE}",
-        ),
+        "mysql": _OF_MARIADB,
+        "mariadb": _OF_MARIADB,
     }
-)
-# The same for a server that is gone, as libpq names it: idle, interval and all in all.
-_OF_LIBPQ = MappingProxyType(
-    {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 )
 # Errors by which a database says that it let another transaction go first:
 # PostgreSQL's SQLSTATE, the numbers of MariaDB and MySQL, SQLite's primary code.
@@ -121,8 +112,7 @@ def make_engine(
         options["pool_pre_ping"] = True
         if drivername == "postgresql+psycopg2":
             options["executemany_mode"] = "values_plus_batch"  # else each row that is updated is a round trip
-        of_libpq = _OF_LIBPQ if drivername.startswith("postgresql") else {}
-        options["connect_args"] = {"connect_timeout": 10, **of_libpq}
+        options["connect_args"] = lifelines.of_client(drivername)
     if database.echo:
         # Not by the engine's own `echo`, which writes to standard output.
         logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
@@ -148,6 +138,8 @@ def make_engine(
         event.listen(engine, "checkout", functools.partial(_require_file, Path(database.name)))
         event.listen(engine, "checkin", _end_sqlite)
     else:
+        if engine.dialect.name != "postgresql":
+            event.listen(engine, "connect", lambda connection, _: lifelines.put_on(connection))
         event.listen(engine, "connect", functools.partial(_set_up_server, _SET_UP[engine.dialect.name]))
     return engine
 

@@ -7,6 +7,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import get_token_provider_from_config, pg_url_from_config
 
+from carbonation_core.db.lifelines import with_bounds
 from carbonation_dagster.instance.storages import kept_engine
 
 RECYCLED = 1800  # seconds; a firewall forgets a connection that is silent for longer
@@ -16,6 +17,8 @@ class PostgresStorage(DagsterPostgresStorage):
     """Dagster's storage on PostgreSQL, with the configuration of Dagster's own."""
 
     def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
+        # A daemon or a worker must not hang for a quarter of an hour when the server loses its power.
+        postgres_url = with_bounds(postgres_url)
         super().__init__(postgres_url, *arguments, **options)
         if options.get("token_provider") is None:  # a token may be another with each connection
             engine = kept_engine(
