@@ -118,7 +118,7 @@ class Plugin:
     query_defaults: QueryDefaults = QueryDefaults()
     integrity_functions: Mapping[str, Callable[..., str | None]] = field(default_factory=dict)
     member_functions: Mapping[str, MemberFunction] = field(default_factory=dict)
-    module: str | None = field(default=None, init=False, repr=False, compare=False)  # it was loaded from
+    module: str | None = field(default=None, repr=False, compare=False)  # that it was loaded from
 
     def __post_init__(self) -> None:
         """Plugins that exist give the defaults of a query as a dict, or None."""
