@@ -57,13 +57,17 @@ class WatchHealth:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveHealth:
-    """An archive. `free` and `total` are bytes of its file system, None when nobody can tell."""
+    """An archive. `free` and `total` are bytes of its file system, None when nobody can tell.
+
+    `seen_from`: hosts that can, where this one does not have the archive before it.
+    """
 
     name: str
     path: str
     free: int | None
     total: int | None
     error: str | None
+    seen_from: tuple[str, ...] = ()
 
     @property
     def share_free(self) -> float:

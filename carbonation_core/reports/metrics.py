@@ -25,6 +25,7 @@ from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat, workers
 from carbonation_core.reports.arrivals import SHOWN
 from carbonation_core.reports.status import sites, watch_health
+from carbonation_core.rules.hosts import is_seen_from
 
 
 class Kind(StrEnum):
@@ -187,7 +188,11 @@ def room(project: Project, probes: Mapping[Path, Probe]) -> Iterator[Sample]:
     """How full the file systems of watches and archives are, as far as these answered."""
     config = project.config
     places = [(watch.name, watch.path, WATCH_FREE, WATCH_SIZE) for watch in config.watch]
-    places += [(archive.name, archive.base, ARCHIVE_FREE, ARCHIVE_SIZE) for archive in config.archive]
+    places += [
+        (archive.name, archive.base, ARCHIVE_FREE, ARCHIVE_SIZE)
+        for archive in config.archive
+        if is_seen_from(archive, host_name())  # else it is the file system of a directory above that answers
+    ]
     for name, path, free, size in places:
         found = probes.get(path)
         if found is not None and found.free is not None and found.total is not None:

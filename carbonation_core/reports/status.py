@@ -17,6 +17,7 @@ from carbonation_core.delivery.ownership import refusals
 from carbonation_core.disk.probe import Probe, probe
 from carbonation_core.lifecycle import FileStatus
 from carbonation_core.names import to_text
+from carbonation_core.process import host_name
 from carbonation_core.project import Project, require_database
 from carbonation_core.reports import health, heartbeat, notify, workers
 from carbonation_core.reports.health import ArchiveHealth, AtWork, Facts, WatchHealth
@@ -24,6 +25,7 @@ from carbonation_core.reports.heartbeat import Worker
 from carbonation_core.reports.needs import Need, needs
 from carbonation_core.reports.waiting import Overlong, overlong
 from carbonation_core.reports.workers import QueueWorker, hosts_by_watch
+from carbonation_core.rules.hosts import is_seen_from
 
 WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {
@@ -175,8 +177,9 @@ def _stored(project: Project, connection: Connection, now: datetime) -> _Stored:
 
 def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datetime) -> Facts:
     """What is judged: the database's word, and the directories as they are."""
-    config = project.config
-    probes = probe([*(watch.path for watch in config.watch), *(archive.base for archive in config.archive)])
+    config, here = project.config, host_name()
+    seen = [archive.base for archive in config.archive if is_seen_from(archive, here)]
+    probes = probe([*(watch.path for watch in config.watch), *seen])
     silent = [path for path, one in probes.items() if one.fault]
     if at_work and at_work.is_running:
         # What it saw last is the truth, whatever we may look at.
@@ -195,6 +198,8 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         ),
         archives=tuple(
             health.archive_health(archive.name, probes[archive.base], archive.name in stored.filled)
+            if is_seen_from(archive, here)
+            else ArchiveHealth(archive.name, str(archive.base), None, None, None, archive.hosts)
             for archive in config.archive
         ),
         overlong=overlong(project, [watch.name for watch in config.watch]),

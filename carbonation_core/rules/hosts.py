@@ -20,6 +20,11 @@ def are_named(config: Config) -> bool:
     return any(watch.hosts for watch in config.watch) or any(archive.hosts for archive in config.archive)
 
 
+def is_seen_from(place: Watch | Archive, host: str) -> bool:
+    """Whether that host has the directory before it."""
+    return not place.hosts or host in place.hosts
+
+
 def hosts_of_all(config: Config) -> frozenset[str]:
     """The hosts that see everything; empty where any does, or none."""
     return _in_common([*config.watch, *config.archive])

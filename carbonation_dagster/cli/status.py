@@ -178,10 +178,13 @@ def _watches(found: "Status") -> Iterator[str]:
 
 
 def _archives(found: "Status") -> Iterator[str]:
-    rows = [
-        (one.name, f"{one.share_free:.0%}", (one.error or "well").removeprefix(f'"{one.path}" '), one.path)
-        for one in found.archives
-    ]
+    from carbonation_core.text import listing
+
+    rows = []
+    for one in found.archives:
+        health = f"seen from {listing(one.seen_from)}" if one.seen_from else one.error or "well"
+        free = "" if one.seen_from else f"{one.share_free:.0%}"
+        rows.append((one.name, free, health.removeprefix(f'"{one.path}" '), one.path))
     return _table(("archive", "free", "health", "path"), rows, spare=("path",))
 
 

@@ -44,6 +44,14 @@ def test_status_is_healthy_after_a_look(desk: Desk) -> None:
     assert told["rules"]["accepted"] is True
 
 
+def test_an_archive_that_another_host_sees_is_shown_as_such(desk: Desk) -> None:
+    config = desk.directory / "config.toml"
+    config.write_text(config.read_text().replace("[[archive]]", '[[archive]]\nhosts = ["two"]', 1))
+    desk.good("db", "init")
+    (row,) = [line for line in desk("status").out.splitlines() if 'seen from "two"' in line]
+    assert "%" not in row
+
+
 def test_status_says_what_is_wrong(desk: Desk) -> None:
     desk.good("db", "init")
     one_pass(desk)

@@ -309,6 +309,13 @@ def test_room_is_told_of_what_answers(make: SiteMaker) -> None:
     assert list(metrics.room(site.project, {})) == []
 
 
+def test_no_room_is_told_of_an_archive_that_another_host_sees(make: SiteMaker) -> None:
+    site = make(PAIRS, archive={"hosts": '["two"]'})
+    site.archive.mkdir(exist_ok=True)
+    told = list(metrics.room(site.project, probe([site.incoming, site.archive])))
+    assert {one.labels for one in told} == {("incoming",)}
+
+
 def test_refused_rules_and_a_clock_that_differs_are_told(make: SiteMaker) -> None:
     site = make(PAIRS)
     site.tick()

@@ -9,6 +9,7 @@ import pytest
 
 from carbonation_core.db import migrate
 from carbonation_core.db.engine import make_engine
+from carbonation_core.process import host_name
 from carbonation_core.project import Project
 from carbonation_core.reports import health, heartbeat
 from carbonation_core.reports.status import feed_health, service_state, status
@@ -140,6 +141,23 @@ def test_an_archive_that_lost_its_files_is_a_problem(site: Site) -> None:
     shutil.rmtree(site.archive)
     (problem,) = status(site.project).problems
     assert problem.startswith(f'archive main: "{site.archive}" held files, and cannot be looked at')
+
+
+def test_an_archive_that_another_host_sees_is_not_asked_for_here(make: SiteMaker) -> None:
+    site = make(archive={"hosts": '["two", "three"]'})
+    site.deliver("run1.dat", "run1.json")
+    site.one_pass()
+    shutil.rmtree(site.archive)
+    found = status(site.project)
+    assert found.problems == ()
+    (archive,) = found.archives
+    assert (archive.seen_from, archive.total) == (("two", "three"), None)
+
+    (ours,) = site.project.config.archive
+    ours = ours.model_copy(update={"hosts": ("two", host_name())})
+    config = site.project.config.model_copy(update={"archive": (ours,)})
+    (problem,) = status(replace(site.project, config=config)).problems
+    assert problem.endswith("is it mounted?")
 
 
 @databases.each
