@@ -18,9 +18,9 @@ from carbonation_core.rules.hosts import are_named, hosts_of
 class QueueWorker:
     """The worker of a host; `age` is that of its last word.
 
-    It has so many `slots` for runs, of which `busy` have one. `configuration` is the
-    digest of what it has, `clock_ahead` by how much its host's time is ahead of the
-    database's.
+    It has so many `slots` for runs, of which `busy` have one; it `drains` when it takes
+    no other, and ends, or begins anew, after these. `configuration` is the digest of what
+    it has, `clock_ahead` by how much its host's time is ahead of the database's.
     """
 
     host: str
@@ -35,6 +35,12 @@ class QueueWorker:
     started_at: datetime
     last_heartbeat: datetime
     age: timedelta
+    drains: bool = False
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it is heard, and takes runs, as many as it has slots for."""
+        return not self.is_silent and not self.drains
 
     @property
     def pid(self) -> int | None:
@@ -50,9 +56,9 @@ def begin(project: Project, slots: int, queues: Iterable[str]) -> None:
     heartbeat.begin(project, WORKER, _details(project, slots, 0, queues))
 
 
-def beat(project: Project, slots: int, busy: int, queues: Iterable[str]) -> None:
-    """Say that it still does."""
-    heartbeat.beat(project, WORKER, _details(project, slots, busy, queues))
+def beat(project: Project, slots: int, busy: int, queues: Iterable[str], *, drains: bool = False) -> None:
+    """Say that it still does, or, where it `drains`, that it takes no more."""
+    heartbeat.beat(project, WORKER, _details(project, slots, busy, queues) | {"drains": drains})
 
 
 def end(project: Project) -> None:
@@ -84,9 +90,9 @@ def another_here(project: Project) -> QueueWorker | None:
 
 
 def slots(project: Project) -> int:
-    """How many runs there may be at a time: as configured, else as many as the workers have slots.
+    """How many runs there may be at a time: as configured, else as many as workers that take runs have slots.
 
-    Without workers, as many as there are cores here.
+    Without such workers, as many as there are cores here.
     """
     settings = project.config.service
     return settings.slots if settings.runs_at_once is not None else slots_with(project, known(project))
@@ -97,7 +103,7 @@ def slots_with(project: Project, found: Iterable[QueueWorker]) -> int:
     settings = project.config.service
     if settings.runs_at_once is not None:
         return settings.runs_at_once
-    return sum(one.slots for one in found if not one.is_silent) or settings.slots
+    return sum(one.slots for one in found if one.takes_runs) or settings.slots
 
 
 def hosts_by_watch(project: Project) -> dict[str, frozenset[str]]:
@@ -119,10 +125,10 @@ def slots_apart(project: Project) -> dict[frozenset[str], int]:
     waits says so.
     """
     chosen = hosts_by_watch(project)
-    heard = [one for one in known(project) if not one.is_silent] if chosen else []
+    taking = [one for one in known(project) if one.takes_runs] if chosen else []
     return {
         frozenset(name for name, fewer in chosen.items() if fewer <= hosts): max(
-            1, sum(one.slots for one in heard if one.host in hosts)
+            1, sum(one.slots for one in taking if one.host in hosts)
         )
         for hosts in set(chosen.values())
     }
@@ -156,4 +162,5 @@ def _worker(part: PartState, now: datetime) -> QueueWorker:
         started_at=part.started_at,
         last_heartbeat=part.last_heartbeat,
         age=now - part.last_heartbeat,
+        drains=bool(said.get("drains")),
     )

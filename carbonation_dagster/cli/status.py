@@ -145,7 +145,7 @@ def _workers(found: "Status") -> Iterator[str]:
     rows = [
         (
             one.host,
-            "silent" if one.is_silent else "runs",
+            "silent" if one.is_silent else "drains" if one.drains else "runs",
             str(one.busy),
             str(one.slots),
             one.release,

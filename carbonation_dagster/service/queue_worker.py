@@ -136,7 +136,8 @@ def wait_for_name(project: Project, pause: Callable[[float], object] = time.slee
     Systemd().ready(waits)
     with _ends_at_once():
         while other is not None:
-            if (other.process, other.last_heartbeat) != (first.process, first.last_heartbeat):
+            speaks = (other.process, other.last_heartbeat) != (first.process, first.last_heartbeat)
+            if speaks and not other.drains:  # one that drains makes room
                 raise WorkerError(
                     f"another worker of site {project.config.service.site_name} lives on a host that is "
                     f"called {first.host}, too; give each host a name of its own"
@@ -226,6 +227,7 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
     def __init__(self, project: Project, app: Celery, slots: int, queues: tuple[str, ...]) -> None:
         self._project, self._slots, self._queues = project, slots, queues
         self._systemd = Systemd()
+        self._drains = False
         self._ends = threading.Event()
         self._voice = threading.Thread(target=self._speak, name="heart", daemon=True)
         self.begins_anew = False
@@ -272,29 +274,30 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
 
         def stop(number: int, frame: FrameType | None) -> None:
             log.info("is stopping: runs in hand go on to their end, and no other begins")
+            self._drains = True
             self._systemd.stopping()
             end(number, frame)
 
         signal.signal(signal.SIGTERM, stop)
 
     def _begin_anew(self) -> None:
-        self.begins_anew = True
+        self.begins_anew = self._drains = True
         state.should_stop = 0
 
     def _speak(self) -> None:
         interval = self._project.config.service.heartbeat_interval.total_seconds()
-        said: int | None = None
+        said: tuple[int, bool] | None = None
         silent_for, trouble = 0.0, ""
         while not self._ends.wait(LOOKS if said is not None else 0):
-            busy = len(state.active_requests)
+            busy, drains = len(state.active_requests), self._drains
             silent_for += LOOKS
-            if said == busy and silent_for < interval:
+            if said == (busy, drains) and silent_for < interval:
                 continue
             try:
                 if said is None:
                     workers.begin(self._project, self._slots, self._queues)
                 else:
-                    workers.beat(self._project, self._slots, busy, self._queues)
+                    workers.beat(self._project, self._slots, busy, self._queues, drains=drains)
                 self._look_for_changes()
                 silent_for, trouble = 0.0, ""
             except NameTakenError as error:  # whose runs are whose cannot be told
@@ -310,7 +313,7 @@ class QueueWorker(Worker):  # type: ignore[misc]  # Celery has no types
                 trouble = str(error)
             finally:
                 self._project.engine.dispose()  # no child inherits a connection
-            said = busy
+            said = busy, drains
 
     def _look_for_changes(self) -> None:
         """Begin anew when what runs are made with is not what is loaded here."""

@@ -116,6 +116,16 @@ def test_there_are_as_many_runs_at_a_time_as_workers_that_are_heard_have_slots(m
     assert workers.slots(site.project) == 10
 
 
+def test_a_worker_that_drains_has_no_slots_for_runs_that_are_offered(make: SiteMaker) -> None:
+    site = make(watch=CAMERA)
+    begin(site.project, "one", slots=3)
+    with on_host("two"):
+        workers.beat(site.project, 4, 1, ("dagster", "two"), drains=True)
+    assert [(one.host, one.drains) for one in workers.known(site.project)] == [("one", False), ("two", True)]
+    assert workers.slots(site.project) == 3
+    assert workers.slots_apart(site.project) == {frozenset({"incoming"}): 1}
+
+
 TWO_SEE = 'hosts = ["two", "three"]'
 CAMERA = {"hosts": '["two"]'}
 

@@ -99,6 +99,25 @@ def test_a_container_that_was_made_anew_waits_until_its_predecessor_is_silent(
     workers.begin(north.project, 2, ())
 
 
+def test_a_worker_that_drains_is_waited_for_by_the_next_one_of_its_name(
+    north: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_process("elsewhere/1/1", monkeypatch):
+        workers.begin(north.project, 2, ())
+    waited = []
+
+    def drains(seconds: float) -> None:
+        waited.append(seconds)
+        north.tick_clock(60)
+        with as_process("elsewhere/1/1", monkeypatch):
+            workers.beat(north.project, 2, 1, (), drains=True)
+            if len(waited) == 9:
+                workers.end(north.project)
+
+    queue_worker.wait_for_name(north.project, drains)
+    assert len(waited) == 9
+
+
 def test_a_worker_that_surely_ended_is_not_waited_for(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = this_process("").partition("#")[0] + "0"  # of this pid, but of another start
     with as_process(ended, monkeypatch):
