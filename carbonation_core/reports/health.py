@@ -118,6 +118,7 @@ class Facts:
     not_ours: Sequence[str] = ()  # a sentence for each watch that is another site's
     others: Sequence[AtWork] = ()  # of other sites
     workers: Sequence[QueueWorker] = ()
+    standbys: Sequence[AtWork] = ()  # of this site
     hosts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of watches that not all see
     configuration: str = ""  # the digest of it
 
@@ -173,6 +174,12 @@ def warnings(facts: Facts) -> list[str]:
         )
     for worker in facts.workers:
         found += _of_worker(worker, facts)
+    for standby in facts.standbys:
+        if standby.is_silent:
+            found.append(
+                f"the standby on host {standby.host}: no heartbeat for {ago(standby.age)}; "
+                "start it again: carbonation run"
+            )
     for status, says in _LEFT.items():
         if number := facts.components.get(status, 0):
             found.append(f"{_files(number)} {says}")
@@ -292,7 +299,10 @@ def _of_queue(facts: Facts) -> Iterator[str]:
 def _of_worker(worker: QueueWorker, facts: Facts) -> Iterator[str]:
     who = f"the worker on host {worker.host}"
     if worker.is_silent:
-        yield f"{who}: no heartbeat for {ago(worker.age)}; start it again: carbonation worker"
+        yield (
+            f"{who}: no heartbeat for {ago(worker.age)}; start it again: carbonation worker; "
+            f"if its host is gone for good: carbonation worker --forget {worker.host}"
+        )
         return
     if worker.configuration != facts.configuration:
         yield f"{who} has another configuration than this host; copy config.toml there"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from carbonation_core.db import service
@@ -18,6 +18,7 @@ from carbonation_core.text import ago
 
 SERVICE, PASS = service.SERVICE, service.PASS
 WORKERS = (SERVICE, PASS, service.WORKER, service.STANDBY)  # parts of which each host has its own
+GONE_AFTER = timedelta(days=1)  # of silence: the host of a worker is no more, as a container's
 _OF_SERVICE = "service:"  # what the names of its parts begin with
 
 
@@ -208,8 +209,10 @@ def _say(
             _require_own_name(connection, site, host, now)
         if started:
             service.forget(connection, part, "", "")  # of a release that did not say where
-        if part == SERVICE and started:
-            _forget_heads(connection, site, host, now)
+        if part == SERVICE:
+            if started:
+                _forget_heads(connection, site, host)
+            _forget_gone(connection, site, now, timedelta(0) if started else GONE_AFTER)
         service.say(connection, part, now, details, site=site, host=host, started=started)
         for one in reports:
             if one.answered_at is not None:
@@ -237,12 +240,18 @@ def _require_own_name(connection: Connection, site: str, host: str, now: datetim
         )
 
 
-def _forget_heads(connection: Connection, site: str, host: str, now: datetime) -> None:
-    """Forget the parts of a service that was here before, heads before this one, and who works no more."""
+def _forget_heads(connection: Connection, site: str, host: str) -> None:
+    """Forget the parts of a service that was here before, and heads before this one."""
     service.forget(connection, _OF_SERVICE, site, host)
     for one in service.parts(connection, site):
-        is_over = one.is_silent(now) or not one.details.get("running")
-        if (one.part == SERVICE and one.host != host) or (
-            one.part in (service.WORKER, service.STANDBY) and is_over
-        ):
+        if one.part == SERVICE and one.host != host:
+            service.forget(connection, one.part, site, one.host)
+
+
+def _forget_gone(connection: Connection, site: str, now: datetime, after: timedelta) -> None:
+    """Forget the workers, and who stood by, that have been silent for so long, or have ended."""
+    for one in service.parts(connection, site):
+        is_long_silent = one.is_silent(now) and now - one.last_heartbeat > after
+        is_over = is_long_silent or not one.details.get("running")
+        if one.part in (service.WORKER, service.STANDBY) and is_over:
             service.forget(connection, one.part, site, one.host)

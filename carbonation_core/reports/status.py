@@ -184,7 +184,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
     if at_work and at_work.is_running:
         # What it saw last is the truth, whatever we may look at.
         probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}
-    last = stored.latest_rules
+    last, site = stored.latest_rules, config.service.site_name
     return Facts(
         now=now,
         allowed_silence=config.service.allowed_silence,
@@ -209,8 +209,9 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
         components=counts.by_status(stored.sums),
         unreached=notify.unreached(project),
         not_ours=refusals(project, silent),
-        others=[one for one in stored.sites if one.site != config.service.site_name],
+        others=[one for one in stored.sites if one.site != site],
         workers=stored.queue_workers,
+        standbys=[one for one in stored.sites if (one.site, one.part) == (site, service.STANDBY)],
         hosts=hosts_by_watch(project),
         configuration=config.digest,
     )

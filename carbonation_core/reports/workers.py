@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 
 from carbonation_core.db import service
 from carbonation_core.db.clock import SharedClock
-from carbonation_core.db.engine import reading
+from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.service import WORKER, PartState
+from carbonation_core.errors import QueryError
 from carbonation_core.process import host_name, is_dead, pid_of, this_process
 from carbonation_core.project import Project, rules_accepted
 from carbonation_core.reports import heartbeat
 from carbonation_core.rules.hosts import are_named, hosts_of
+from carbonation_core.text import ago, listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,20 @@ def beat(project: Project, slots: int, busy: int, queues: Iterable[str], *, drai
 def end(project: Project) -> None:
     """Leave the list of workers: this one has ended in good order."""
     heartbeat.forget(project, WORKER)
+
+
+@repeatable
+def forget(project: Project, host: str) -> None:
+    """List the worker of that host no more: the host is gone for good. Raises `QueryError`."""
+    found = known(project)
+    one = next((worker for worker in found if worker.host == host), None)
+    if one is None:
+        hosts = listing(worker.host for worker in found) or "none"
+        raise QueryError(f"no worker is known of a host {host}; known are those of: {hosts}")
+    if not one.is_silent:
+        raise QueryError(f"the worker on host {host} was heard {ago(one.age)} ago; SIGTERM ends it")
+    with writing(project.engine) as connection:
+        service.forget(connection, WORKER, project.config.service.site_name, host)
 
 
 def of_site(parts: Iterable[PartState], site: str, now: datetime) -> list[QueueWorker]:

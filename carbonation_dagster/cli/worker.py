@@ -14,8 +14,9 @@ log = logging.getLogger(__name__)
 
 @click.command(cls=Command, examples=("carbonation worker", "carbonation worker --slots 4"))
 @click.option("--slots", type=click.IntRange(1, 1000), help="Runs at a time; else as many as cores.")
+@click.option("--forget", metavar="HOST", help="Only forget the worker of a host that is gone for good.")
 @click.pass_obj
-def worker(config: str | None, slots: int | None) -> None:
+def worker(config: str | None, slots: int | None, forget: str | None) -> None:
     """Execute runs that a service puts into a queue, on this host: one of many.
 
     The broker is that of dagster.yaml in DAGSTER_HOME. SIGTERM ends it after the runs in hand; SIGHUP, and
@@ -26,6 +27,12 @@ def worker(config: str | None, slots: int | None) -> None:
     from carbonation_dagster.environment import DAGSTER_HOME
     from carbonation_dagster.logs.stream import ServiceLog
 
+    if forget is not None:
+        from carbonation_core.reports import workers
+
+        workers.forget(open_project(config), forget)
+        click.echo(f"FORGOTTEN the worker of host {forget}")
+        return
     if DAGSTER_HOME not in os.environ:
         raise click.UsageError(
             f"{DAGSTER_HOME} should name a directory with a dagster.yaml that has the broker"

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from carbonation_core.db import service
 from carbonation_core.db.clock import SharedClock
+from carbonation_core.errors import QueryError
 from carbonation_core.project import Project
 from carbonation_core.reports import health, heartbeat, workers
 from carbonation_core.reports.status import service_state, status
@@ -68,7 +70,8 @@ def test_one_silent_worker_of_two_is_a_warning_and_both_silent_a_problem(site: S
     ]
     assert found.problems == ()
     assert found.warnings == (
-        "the worker on host one: no heartbeat for 3 min; start it again: carbonation worker",
+        "the worker on host one: no heartbeat for 3 min; start it again: carbonation worker; "
+        "if its host is gone for good: carbonation worker --forget one",
     )
     site.tick_clock(181)
     heartbeat.beat(site.project, heartbeat.SERVICE, {"uses_queue": True})
@@ -103,6 +106,50 @@ def test_a_head_that_begins_forgets_silent_workers(site: Site) -> None:
     site.tick_clock(100)
     heartbeat.begin(site.project, heartbeat.SERVICE)
     assert [one.host for one in workers.known(site.project)] == ["two"]
+
+
+@databases.each
+def test_a_worker_and_a_standby_that_have_been_silent_for_a_day_are_forgotten(site: Site) -> None:
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    begin(site.project, "one")
+    with on_host("two"):
+        heartbeat.begin(site.project, service.STANDBY)
+    site.tick_clock(86_300)
+    heartbeat.beat(site.project, heartbeat.SERVICE)
+    assert [one.host for one in workers.known(site.project)] == ["one"]
+    begin(site.project, "three")
+    site.tick_clock(200)
+    heartbeat.beat(site.project, heartbeat.SERVICE)
+    found = status(site.project)
+    assert [one.host for one in found.workers] == ["three"]
+    assert [one.part for one in found.sites] == ["service"]
+
+
+def test_a_worker_whose_host_is_gone_is_forgotten_when_somebody_says_so(site: Site) -> None:
+    begin(site.project, "one")
+    with pytest.raises(QueryError, match="the worker on host one was heard 0 s ago; SIGTERM ends it"):
+        workers.forget(site.project, "one")
+    site.tick_clock(181)
+    with pytest.raises(QueryError, match='of a host two; known are those of: "one"'):
+        workers.forget(site.project, "two")
+    workers.forget(site.project, "one")
+    assert workers.known(site.project) == []
+
+
+def test_a_standby_that_is_silent_is_a_warning(site: Site) -> None:
+    heartbeat.begin(site.project, heartbeat.SERVICE)
+    with on_host("two"):
+        heartbeat.begin(site.project, service.STANDBY)
+    site.tick()
+    assert status(site.project).warnings == ()
+    site.tick_clock(3600)
+    heartbeat.beat(site.project, heartbeat.SERVICE)
+    site.tick()
+    found = status(site.project)
+    assert (found.problems, found.warnings) == (
+        (),
+        ("the standby on host two: no heartbeat for 60 min; start it again: carbonation run",),
+    )
 
 
 def test_there_are_as_many_runs_at_a_time_as_workers_that_are_heard_have_slots(make: SiteMaker) -> None:
