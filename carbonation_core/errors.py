@@ -59,6 +59,10 @@ class LostOwnership(CarbonationError):
     """The batch is no longer held by the process that works on it."""
 
 
+class Superseded(CarbonationError):
+    """The service of this site has accepted another configuration than this process has."""
+
+
 class Stopped(CarbonationError):
     """The process is to end; what it was at is given back."""
 

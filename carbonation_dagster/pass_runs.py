@@ -11,6 +11,7 @@ from functools import partial
 import dagster as dg
 
 from carbonation_core.config.sections import Watch
+from carbonation_core.errors import Superseded
 from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import Offer, claim
@@ -118,7 +119,12 @@ class PassRuns:
         waiting = recover(self._project, watch.name, self._instance, self._name).waiting
         then = replace(self._project, clock=lambda: looked)
         slots = None if number == 1 else number
-        offers = [*waiting, *claim(then, watch.name, self._name, slots, self._tried)]
+        try:
+            claimed = claim(then, watch.name, self._name, slots, self._tried)
+        except Superseded as error:
+            claimed = []
+            self._errors += {str(error)}.difference(self._errors)
+        offers = [*waiting, *claimed]
         return [offer for offer in offers if offer.batch_id not in self._tried]
 
     def _note(self, ended: Iterable["Future[Done]"]) -> None:

@@ -1,6 +1,6 @@
 """What the parts of the service last said of themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -17,6 +17,7 @@ _TIMES = frozenset({"counted_at", "last_new", "board_due_at"})  # of a watch's d
 SERVICE, PASS = "service", "pass"  # who does the work of a site: a service, or a pass by cron or by hand
 WORKER = "worker"  # takes runs of a service from a queue, on any host
 STANDBY = "standby"  # a service that waits, as another host is the head of its site
+_IN_FORCE = "configuration"  # no part, but which configuration holds at a site
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,11 @@ def get(connection: Connection, part: str, site: str = "", host: str = "") -> Pa
 
 def parts(connection: Connection, *sites: str) -> list[PartState]:
     """What every part of these sites last said, of all sites if none is named."""
-    query = _all().order_by(ServiceState.site, ServiceState.host, ServiceState.part)
+    query = (
+        _all()
+        .where(ServiceState.part != _IN_FORCE)
+        .order_by(ServiceState.site, ServiceState.host, ServiceState.part)
+    )
     if sites:
         query = query.where(ServiceState.site.in_(sites))
     return [PartState(*row) for row in connection.execute(query)]
@@ -114,6 +119,23 @@ def at_work(connection: Connection, now: datetime) -> list[PartState]:
     kinds = (SERVICE, PASS, WORKER)
     known = [one for one in parts(connection) if one.part in kinds and one.details.get("running")]
     return [one for one in known if not _is_over(one, now)]
+
+
+def accept(
+    connection: Connection, site: str, digest: str, watches: Iterable[str], host: str, now: datetime
+) -> None:
+    """Have the configuration of that digest, with these watches, hold at a site whose service is there."""
+    said = {"digest": digest, "watches": list(watches), "host": host}
+    say(connection, _IN_FORCE, now, said, site=site)
+
+
+def accepted_on(connection: Connection, site: str, digest: str, watch_name: str, now: datetime) -> str | None:
+    """The host whose service has accepted another configuration than that for the watch, and works."""
+    said = get(connection, _IN_FORCE, site)
+    if said is None or said.details["digest"] == digest or watch_name not in said.details["watches"]:
+        return None
+    works = any(one.site == site and one.part == SERVICE for one in at_work(connection, now))
+    return str(said.details["host"]) if works else None
 
 
 def _is_over(part: PartState, now: datetime) -> bool:

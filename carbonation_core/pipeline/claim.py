@@ -14,8 +14,10 @@ from carbonation_core.db.engine import Connection, database_now, reading, repeat
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock, lock_watch
 from carbonation_core.delivery.grouping import refresh
+from carbonation_core.errors import Superseded
 from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome
 from carbonation_core.logs.records import about
+from carbonation_core.pipeline.in_force import superseded
 from carbonation_core.pipeline.rollback import take_back
 from carbonation_core.process import host_name, is_dead
 from carbonation_core.project import Project, rules_accepted, rules_in_force
@@ -73,6 +75,7 @@ def claim(
     watches together; without `slots` this makes one more, whatever is open. Whoever
     claims more than once says which batches it `tried`: a group that was in one of
     them is left to others, so that what comes back at once cannot hold it for ever.
+    Raises `Superseded` while the service of the site has another configuration.
     """
     service = project.config.service
     rules = rules_in_force(project)
@@ -83,6 +86,11 @@ def claim(
     wanted = project.wanted
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
+        if why := superseded(project, connection, watch_name):
+            raise Superseded(
+                f"watch {watch_name}: nothing is begun: {why}; copy config.toml, "
+                "or have the service read its own again: SIGHUP"
+            )
         free = 1 if slots is None else _free(project, connection, watch_name, instance, slots, apart)
         if free <= 0:
             return []
@@ -245,10 +253,15 @@ def difference(project: Project, batch: BatchRow) -> str | None:
 
 
 def is_made_otherwise(project: Project, batch_id: str) -> bool:
-    """Whether there is such a batch, and it was not made with what this process has."""
+    """Whether there is such a batch, and what it was made with, or is to begin with, is not what is here."""
     with reading(project.engine) as connection:
         batch = batches.get(connection, batch_id)
-    return batch is not None and difference(project, batch) is not None
+        if batch is None:
+            return False
+        if difference(project, batch) is not None:
+            return True
+        begun = batch.status == batches.RUNNING
+        return not begun and superseded(project, connection, batch.watch_name) is not None
 
 
 @repeatable

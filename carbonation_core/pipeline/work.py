@@ -30,6 +30,7 @@ from carbonation_core.pipeline import outcomes, placement, publish, record, stag
 from carbonation_core.pipeline.batch_report import BatchReport, GroupReport
 from carbonation_core.pipeline.claim import difference, give_back
 from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, StageResult, open_group
+from carbonation_core.pipeline.in_force import superseded
 from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.process import this_process
 from carbonation_core.project import Project, rules_in_force, rules_of
@@ -58,7 +59,8 @@ def work(
     ended batch is opened again, and its groups that failed are taken up at
     once if nobody else has them. Raises `LostOwnership` when the batch is
     somebody else's, or has ended, or was made with another configuration, release
-    or plugin than this process has; then it is given back.
+    or plugin than this process has, or the service of the site has accepted another
+    configuration; then it is given back.
     """
     holder = this_process(run_id)
     batch = _taken(project, batch_id, run_id, holder, again)
@@ -92,10 +94,16 @@ def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: boo
         if batch is None:
             raise LostOwnership(f"there is no batch {batch_id}")
         if again and batch.status == batches.ENDED:
+            lock_watch(connection, batch.watch_name)
+            if why := superseded(project, connection, batch.watch_name):
+                raise LostOwnership(f"batch {batch_id} is not begun again: {why}")
             batches.retake(connection, batch_id, run_id, holder, rules.digest, project.fingerprint)
             return replace(batch, rules_digest=rules.digest)
         batches.take(connection, batch_id, run_id, holder)
-    if why := difference(project, batch):
+        why = difference(project, batch)
+        if why is None and batch.status == batches.OFFERED:
+            why = superseded(project, connection, batch.watch_name)
+    if why is not None:
         give_back(project, batch_id, why, GivenBack.MADE_OTHERWISE, holder)
         raise LostOwnership(f"batch {batch_id} was given back: {why}")
     return batch

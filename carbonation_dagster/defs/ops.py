@@ -12,7 +12,7 @@ from dataclasses import replace
 import dagster as dg
 
 from carbonation_core.delivery.observe import observe
-from carbonation_core.errors import LostOwnership
+from carbonation_core.errors import LostOwnership, Superseded
 from carbonation_core.lifecycle import FAILED_OUTCOMES
 from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import claim
@@ -243,10 +243,17 @@ def _claim(
 ) -> list[str]:
     if len(before) >= MOST_CLAIMED:
         return []
-    offers = claim(carbonation.project, watch, instance_id(context.instance), tried=before)
+    try:
+        project = carbonation.project_to_claim(watch)
+        offers = claim(project, watch, instance_id(context.instance), tried=before)
+    except Superseded as error:
+        if not before:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        context.log.info(str(error))
+        return []
     batches = [offer.batch_id for offer in offers]
     if batches:
-        service = {SERVICE_TAG: service_of(carbonation.project.config)}
+        service = {SERVICE_TAG: service_of(project.config)}
         taken = {batch_tag_of(watch): ",".join([*before, *batches])}
         add_tags(context.instance, context.run_id, {**service, **taken})
         context.log.info(f"took {counted(sum(offer.size for offer in offers), 'group')}")

@@ -14,6 +14,7 @@ from carbonation_core.disk.watcher import Watchers
 from carbonation_core.errors import NoAnswer
 from carbonation_core.pipeline.batch_report import BatchReport
 from carbonation_core.pipeline.claim import is_made_otherwise
+from carbonation_core.pipeline.in_force import is_superseded
 from carbonation_core.project import Project
 from carbonation_dagster.defs.naming import Names
 from carbonation_dagster.environment import PROCESS_ENDS, STOP_FILE, TICK_WAIT
@@ -79,8 +80,15 @@ class Carbonation:
                 return self._opened()
             return self._project
 
+    def project_to_claim(self, watch_name: str) -> Project:
+        """The project, read again if the service of its site has accepted another configuration since."""
+        if is_superseded(self.project, watch_name):
+            with self._lock:
+                return self._opened()
+        return self.project
+
     def project_for(self, batch_id: str) -> Project:
-        """The project, read again if the batch was made with another configuration.
+        """The project, read again if the batch was made with another configuration, or one is in force.
 
         A long-lived process may have read it before it was changed. Code that it has
         loaded stays as it is.

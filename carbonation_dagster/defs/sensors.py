@@ -8,7 +8,7 @@ import dagster as dg
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
 from carbonation_core.delivery.observe import Observation, observe, say_unwell
-from carbonation_core.errors import ConfigError, NoAnswer, ScanError
+from carbonation_core.errors import ConfigError, NoAnswer, ScanError, Superseded
 from carbonation_core.pipeline.claim import Offer, claim
 from carbonation_core.project import Project, rules_of, rules_on_disk
 from carbonation_core.reports.workers import slots, slots_apart
@@ -63,7 +63,11 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
                 if found.waiting:
                     return _requests(found.waiting, project)
                 raise
-            claimed = claim(project, watch.name, name, most, apart=apart) if seen.ready else []
+            try:
+                claimed = claim(project, watch.name, name, most, apart=apart) if seen.ready else []
+            except Superseded:  # since the tick began
+                project = carbonation.project_to_claim(watch.name)
+                claimed = claim(project, watch.name, name, most, apart=apart)
             if found.waiting or claimed:
                 return _requests([*found.waiting, *claimed], project)
             left = end - time.monotonic()

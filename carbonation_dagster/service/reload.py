@@ -40,14 +40,15 @@ class Reread:
 class Rereading:
     """Reads again in a thread of its own, as long as that takes; `result` is None until then.
 
-    `apply` gets a valid configuration, puts it into effect, and returns a successor
-    for the code server, if it needs one. `by_ui` says who asked for it.
+    `apply` gets the project as it was, and as it is with a valid configuration; it puts that
+    into effect, and returns a successor for the code server, if it needs one. `by_ui` says
+    who asked for it.
     """
 
     def __init__(
         self,
         before: Project,
-        apply: Callable[[Config], Process | None],
+        apply: Callable[[Project, Project], Process | None],
         by_ui: bool = False,
     ) -> None:
         self.by_ui = by_ui
@@ -69,7 +70,7 @@ class Rereading:
         project = open_project(path)
         sentences = changes(self._before.config, project.config)
         rules = rules_in_force(project)
-        successor = self._apply(project.config)
+        successor = self._apply(self._before, project)
         return Reread(
             (
                 *(sentences or ["config.toml is as it was"]),

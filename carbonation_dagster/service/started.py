@@ -14,6 +14,8 @@ from pathlib import Path
 import dagster as dg
 
 from carbonation_core.config.loading import ACCEPTED_VARIABLE, ENVIRONMENT_VARIABLE, Config
+from carbonation_core.errors import CarbonationError, DatabaseError
+from carbonation_core.pipeline import in_force
 from carbonation_core.project import Project
 from carbonation_dagster.defs import runs
 from carbonation_dagster.environment import DAGSTER_HOME, STOP_FILE, TICK_WAIT
@@ -141,23 +143,26 @@ class Setup:
         except Exception:  # the daemon's monitoring and our leases find them, too, only later
             log.exception("runs that died could not be reported to Dagster")
 
-    def apply(self, changed: Config) -> Process | None:
-        """Have the log, Dagster and the definitions go on with that configuration.
+    def apply(self, before: Project, changed: Project) -> Process | None:
+        """Have the log, Dagster, the definitions and all processes of the site go on with that configuration.
 
         Returns the successor of a code server that has no runs; one that may have
         some sees to that itself. Where it cannot load them, no process is to have
         that configuration: each run would give back what the sensors offer.
         """
-        self.service_log.configure(changed)
-        prepare_home(changed, dict(self.given))
-        before = self.own.accepted_config.read_bytes()
-        self.own.accept(changed)
+        self.service_log.configure(changed.config)
+        prepare_home(changed.config, dict(self.given))
+        text = self.own.accepted_config.read_bytes()
+        self.own.accept(changed.config)
         try:
+            in_force.accept(changed)
             if self.has_workers:
-                return self._successor(changed)
+                return self._successor(changed.config)
             code_server.reload(self.port)
-        except code_server.LoadError:
-            self.own.accept_text(before)
+        except CarbonationError:
+            self.own.accept_text(text)
+            with suppress(DatabaseError):
+                in_force.accept(before)
             raise
         return None
 
@@ -284,6 +289,7 @@ def started(
     home = prepare_home(config)
     with dg.DagsterInstance.get() as instance:
         own.accept(config)
+        in_force.accept(project)
         with Guard(own.stop_mark) as guard:
             port = _port(own.workspace)
             server = {"host": code_server.HOST, "port": port, "location_name": LOCATION}

@@ -18,6 +18,8 @@ from carbonation_core.db.clock import utc_now
 from carbonation_core.db.engine import reading
 from carbonation_core.db.service import parts
 from carbonation_core.pipeline.claim import claim
+from carbonation_core.pipeline.in_force import accept
+from carbonation_core.reports import heartbeat
 from carbonation_core.reports.heartbeat import PASS, of_site
 from carbonation_core.reports.status import status
 from carbonation_dagster import one_pass
@@ -38,6 +40,20 @@ def test_it_waits_till_what_it_saw_has_settled_and_archives_it(once: Site) -> No
     assert last_word(once) == (0, "2 groups: 2 archived")
     assert set(once.archived()) == {"a.dat", "b.dat"}
     assert statuses_of_runs(once) == ["SUCCESS", "SUCCESS"]
+
+
+def test_it_begins_nothing_beside_a_service_that_has_not_read_its_configuration(once: Site) -> None:
+    settings = once.project.config.service.model_copy(update={"max_retries": 7})
+    service = replace(once.project, config=once.project.config.model_copy(update={"service": settings}))
+    accept(service)
+    heartbeat.begin(service, heartbeat.SERVICE)
+    once.deliver("a.dat")
+
+    code, said = run_once(once)
+
+    assert code == 1
+    assert said.count("watch incoming: nothing is begun: the service of site") == 1
+    assert once.statuses() == {"a.dat": "waiting"}
 
 
 def test_a_file_whose_second_half_comes_meanwhile_is_archived_whole(make: SiteMaker) -> None:

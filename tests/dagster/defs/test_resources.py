@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from carbonation_core.config.loading import ACCEPTED_VARIABLE
+from carbonation_core.pipeline.in_force import accept
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.project import Project
+from carbonation_core.reports import heartbeat
 from carbonation_dagster.defs.resources import Carbonation
 from tests import databases
 from tests.site import SINGLE, Site, SiteMaker
@@ -40,6 +42,19 @@ def test_a_run_reads_again_what_its_batch_was_made_with(make: SiteMaker) -> None
         job.finish()
     assert (site.directory / "changed" / "a").read_bytes() == b"bytes"
     assert site.archived() == {}
+
+
+def test_a_claim_reads_again_what_the_service_has_accepted_since(make: SiteMaker) -> None:
+    site = make(SINGLE)
+    before, after = site.project, changed(site)
+    opened = iter([before, after])
+    carbonation = Carbonation(lambda: next(opened))
+    assert carbonation.project_to_claim("incoming") is before
+    accept(after)
+    assert carbonation.project_to_claim("incoming") is before  # no service runs
+    heartbeat.begin(after, heartbeat.SERVICE)
+    assert carbonation.project_to_claim("incoming") is after
+    assert carbonation.project_to_claim("incoming") is after
 
 
 def test_what_agrees_is_not_read_again(make: SiteMaker) -> None:

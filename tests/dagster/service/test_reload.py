@@ -1,6 +1,7 @@
 """What is said of a configuration that was read again."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,9 @@ import pytest
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import is_array
 from carbonation_core.errors import DatabaseError
+from carbonation_core.pipeline.in_force import is_superseded
 from carbonation_core.project import Project
+from carbonation_core.reports import heartbeat
 from carbonation_dagster.service import code_server, reload, started
 from carbonation_dagster.service.lock import OwnFiles
 from carbonation_dagster.service.processes import Process
@@ -83,7 +86,7 @@ def test_nothing_is_said_of_what_is_as_it_was(tmp_path: Path) -> None:
 
 def read_again(site: Site, successor: Process) -> Reread:
     """What came of it, where that code server takes over."""
-    rereading = Rereading(site.project, lambda config: successor)
+    rereading = Rereading(site.project, lambda before, now: successor)
     end = time.monotonic() + 30
     while rereading.result is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -113,20 +116,28 @@ def test_a_configuration_that_holds_is_said_to_hold_though_offers_cannot_be_take
 
 
 def test_what_cannot_be_loaded_is_accepted_by_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: SiteMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = OwnFiles(tmp_path)
-    own.accept(loaded(tmp_path, BEFORE))
-    now = loaded(tmp_path, BEFORE.replace('"5s"', '"90s"'))
+    site, own = make(SINGLE), OwnFiles(tmp_path)
+    before, file = site.project, site.project.config.path
+    own.accept(before.config)
+    accepted = own.accepted_config.read_text()
+    heartbeat.begin(before, heartbeat.SERVICE)
+    file.write_text(accepted.replace("[service]", '[service]\npoll_interval = "90s"'))
+    now = replace(before, config=load_config(file))
     log: Any = SimpleNamespace(configure=lambda config: None)
     setup = started.Setup(own, {}, {}, tmp_path, cast(Any, None), 0, log)
     setup.__dict__["has_workers"] = False
 
-    def cannot(port: int) -> None:
+    def load(port: int) -> None:
+        assert own.accepted_config.read_text() == file.read_text()
+        assert is_superseded(before, "incoming")
         raise code_server.LoadError("the definitions cannot be loaded: no memory")
 
     monkeypatch.setattr(started, "prepare_home", lambda config, given: tmp_path)
-    monkeypatch.setattr(code_server, "reload", cannot)
+    monkeypatch.setattr(code_server, "reload", load)
     with pytest.raises(code_server.LoadError):
-        setup.apply(now)
-    assert own.accepted_config.read_text() == BEFORE
+        setup.apply(before, now)
+    assert own.accepted_config.read_text() == accepted
+    assert not is_superseded(before, "incoming")
+    assert is_superseded(now, "incoming")
