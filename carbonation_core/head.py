@@ -3,14 +3,12 @@
 SQLite serves one host, on which a project has one service anyway: there is no lease.
 """
 
-from datetime import timedelta
-
 from carbonation_core.db import locks
 from carbonation_core.db.engine import reading, repeatable, writing
 from carbonation_core.db.locks import Held
 from carbonation_core.project import Project
 
-LEASE = timedelta(seconds=45)  # so that another works within a minute after a head has died
+LEASE = locks.HEAD_LEASE
 
 
 def has_lease(project: Project) -> bool:
@@ -42,4 +40,4 @@ def let_go(project: Project, holder: str) -> None:
 
 
 def _name(project: Project) -> str:
-    return f"service/{project.config.service.site_name}"
+    return locks.lease_of_head(project.config.service.site_name)

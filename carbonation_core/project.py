@@ -13,17 +13,18 @@ from pathlib import Path
 
 from carbonation_core.config.loading import Config, load_config
 from carbonation_core.config.toml import read_toml
-from carbonation_core.db import rule_versions, schema
+from carbonation_core.db import locks, rule_versions, schema
 from carbonation_core.db.batches import Fingerprint
 from carbonation_core.db.clock import clock_of, utc_now
 from carbonation_core.db.columns import jsonable
 from carbonation_core.db.engine import Connection, Engine, make_engine, reading, repeatable, writing
+from carbonation_core.db.locks import Held
 from carbonation_core.db.rule_versions import Author
 from carbonation_core.disk.mark import directory_at
 from carbonation_core.disk.stamp import Stamp
 from carbonation_core.errors import ConfigError, DatabaseError, ScanError
 from carbonation_core.plugin import Plugin, code_on_disk, load_plugin, loaded_code
-from carbonation_core.process import host_name, user_name
+from carbonation_core.process import host_name, pid_of, user_name
 from carbonation_core.rules.rule_sets import Rules, load_rules, rules_digest
 
 log = logging.getLogger(__name__)
@@ -125,31 +126,44 @@ def rules_in_force(project: Project) -> Rules:
     """The rules that this site accepted last, after a look at rules.toml.
 
     A changed file is accepted, or refused once with its faults in the log and
-    the database; then the earlier rules go on. Raises `ConfigError` when the site
-    never accepted any.
+    the database; then the earlier rules go on. They go on, too, on another host than
+    that of the site's head, whose file it is that counts: a copy may be an old one.
+    Raises `ConfigError` when the site never accepted any.
     """
     site = project.config.service.site_name
     with reading(project.engine) as connection:
         accepted = rule_versions.accepted(connection, site)
         last = rule_versions.latest(connection, site)
-    text = None
+    text = ""
     try:
         text = read_toml(project.config.rules.file)
-        if accepted is not None and rules_digest(text) == accepted.digest == (last and last.digest):
-            return load_rules(text, project.config, project.plugin.names)
         rules = load_rules(text, project.config, project.plugin.names)
     except ConfigError as error:
         if accepted is None:
             none = f"site {site} never accepted any rules, so there are none to go on with"
             raise ConfigError(*error.faults, none) from error
-        digest = rules_digest(text or "")
-        if last is None or last.digest != digest:
+        digest = rules_digest(text)
+        if (last is None or last.digest != digest) and not _head_elsewhere(project):
             log.error("rules refused, %s stay in force: %s", accepted.digest[:12], error)
-            _remember(project, digest, text or "", refused=str(error))
+            _remember(project, digest, text, refused=str(error))
         return rules_of(project, accepted.digest)
+    if accepted is not None:
+        if rules.digest == accepted.digest == (last and last.digest):
+            return rules
+        if head := _head_elsewhere(project):
+            log.info("rules %s go on, which host %s has as the head", accepted.digest[:12], head.host)
+            return rules_of(project, accepted.digest)
     log.info("rules %s are in force", rules.digest[:12])
     _remember(project, rules.digest, rules.text, refused=None)
     return rules
+
+
+def _head_elsewhere(project: Project) -> Held | None:
+    """The head of this site, if it works on another host; there is one where a service works on a server."""
+    with reading(project.engine) as connection:
+        name = locks.lease_of_head(project.config.service.site_name)
+        head = locks.lease(connection, name, locks.HEAD_LEASE)
+    return head if head is not None and pid_of(head.holder) is None else None
 
 
 @repeatable

@@ -12,6 +12,8 @@ from carbonation_core.db.models import LONGEST_COUNTER, Counter, Lease, path_dig
 from carbonation_core.db.service import part_of_watch
 from carbonation_core.process import host_name, is_dead
 
+HEAD_LEASE = timedelta(seconds=45)  # so that another works within a minute after a head has died
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -55,6 +57,11 @@ def lease(connection: Connection, name: str, length: timedelta) -> Held | None:
     )
     found = connection.execute(query).first()
     return None if found is None or is_dead(found.holder) else Held(*found)
+
+
+def lease_of_head(site: str) -> str:
+    """The name of the lease that the head of a site has, for a `HEAD_LEASE`."""
+    return f"service/{site}"
 
 
 def hold(connection: Connection, name: str, holder: str, length: timedelta) -> Held:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from carbonation_core.config.sections import ServiceSection
-from carbonation_core.db import batches, components, groups, meters
+from carbonation_core.db import batches, components, groups, meters, rule_versions
 from carbonation_core.db.batches import BatchRow
 from carbonation_core.db.components import Change
 from carbonation_core.db.engine import Connection, database_now, reading, repeatable, writing
@@ -78,11 +78,13 @@ def claim(
     Raises `Superseded` while the service of the site has another configuration.
     """
     service = project.config.service
-    rules = rules_in_force(project)
     now = project.clock()
     with reading(project.engine) as connection:
         if not groups.count_due(connection, watch_name, now):
             return []
+        # What the look went by that found them due; a file that changed since is for the next look.
+        accepted = rule_versions.accepted(connection, service.site_name)
+    digest = (accepted or rules_in_force(project)).digest
     wanted = project.wanted
     with writing(project.engine) as connection:
         lock_watch(connection, watch_name)
@@ -100,7 +102,7 @@ def claim(
         for part in _parts(ready, idle, slots, free, service):
             ids = [group.id for group in part]
             batch = batches.make(
-                connection, watch_name, instance, rules.digest, ids, now, service.site_name, wanted
+                connection, watch_name, instance, digest, ids, now, service.site_name, wanted
             )
             if batch is not None:
                 _wake(connection, ids, now)

@@ -33,7 +33,7 @@ from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, 
 from carbonation_core.pipeline.in_force import superseded
 from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.process import this_process
-from carbonation_core.project import Project, rules_in_force, rules_of
+from carbonation_core.project import Project, rules_accepted, rules_of
 from carbonation_core.rules import decide
 
 __all__ = ["Outcome", "Stage", "Work", "work"]
@@ -88,7 +88,9 @@ def work(
 
 @repeatable
 def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: bool) -> BatchRow:
-    rules = rules_in_force(project)
+    with reading(project.engine) as connection:
+        # Without a look at rules.toml: that of a host which only works may be an old copy.
+        rules = rules_accepted(project, connection) if again else None
     with writing(project.engine) as connection:
         batch = batches.get(connection, batch_id)
         if batch is None:
@@ -97,8 +99,9 @@ def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: boo
             lock_watch(connection, batch.watch_name)
             if why := superseded(project, connection, batch.watch_name):
                 raise LostOwnership(f"batch {batch_id} is not begun again: {why}")
-            batches.retake(connection, batch_id, run_id, holder, rules.digest, project.fingerprint)
-            return replace(batch, rules_digest=rules.digest)
+            digest = batch.rules_digest if rules is None else rules.digest
+            batches.retake(connection, batch_id, run_id, holder, digest, project.fingerprint)
+            return replace(batch, rules_digest=digest)
         batches.take(connection, batch_id, run_id, holder)
         why = difference(project, batch)
         if why is None and batch.status == batches.OFFERED:
