@@ -88,6 +88,8 @@ _COLUMNS = (
     Batch.plugin_digest,
 )
 
+_MEMBER = tuple(getattr(BatchGroup, name) for name in Member._fields)
+
 
 def make(
     connection: Connection,
@@ -175,18 +177,27 @@ def count_open(connection: Connection, watch_names: Iterable[str], instance: str
 
 def members(connection: Connection, batch_id: str) -> list[Member]:
     """The batch's groups, in order of their ids."""
-    query = select(
-        BatchGroup.group_id,
-        BatchGroup.stage,
-        BatchGroup.outcome,
-        BatchGroup.reason,
-        BatchGroup.archive_name,
-        BatchGroup.archive_directory,
-        BatchGroup.files,
-        BatchGroup.bytes,
-        BatchGroup.judged,
-    ).where(BatchGroup.batch_id == batch_id)
+    query = select(*_MEMBER).where(BatchGroup.batch_id == batch_id)
     return list(map(Member._make, connection.execute(query.order_by(BatchGroup.group_id)).all()))
+
+
+def given_back(connection: Connection, batch_id: str, group_ids: Iterable[int]) -> dict[str, list[Member]]:
+    """The other batches that had come to route these groups and whose end was not their run's own.
+
+    The last one comes first; each with those of these groups that it had.
+    """
+    found: dict[str, list[Member]] = {}
+    for chunk in chunks(group_ids):
+        query = (
+            select(Batch.id, *_MEMBER)
+            .join(Batch, Batch.id == BatchGroup.batch_id)
+            .where(BatchGroup.group_id.in_(chunk), BatchGroup.archive_directory.is_not(None))
+            .where(Batch.id != batch_id, Batch.status == ENDED, Batch.reason.is_not(None))
+            .order_by(Batch.created_at.desc(), Batch.id)
+        )
+        for id_, *row in connection.execute(query):
+            found.setdefault(id_, []).append(Member._make(row))
+    return found
 
 
 def still_open(connection: Connection, ids: Iterable[str]) -> set[str]:

@@ -24,6 +24,7 @@ from carbonation_core.pipeline.context import (
     closing,
     source_of,
 )
+from carbonation_core.pipeline.leftovers import take_up
 from carbonation_core.rules import decide
 from carbonation_core.text import counted
 
@@ -83,6 +84,7 @@ def prepare(context: StageContext, batch_id: str, opened: Sequence[OpenGroup]) -
         name: context.project.config.archive_named(name).base
         for name in {group.route.archive for group in opened if group.route is not None}
     }
+    take_up(context, batch_id, opened)
     # Before there is a connection, as a mount whose server has gone does not answer.
     gone = {name: base for name, base in bases.items() if file_system.base_is_gone(base)}
     with reading(context.project.engine) as connection:
