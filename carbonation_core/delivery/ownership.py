@@ -1,7 +1,7 @@
 """Whose a watch is. Another site, or another directory under its path, concludes nothing from a look."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,17 +68,22 @@ def refusals(project: Project, silent: Collection[Path] = ()) -> list[str]:
 
     Directories that are `silent` are not asked: they would not answer.
     """
-    ours, names = project.config.service.site_name, [one.name for one in project.config.watch]
+    return list(of_others(project, [one.name for one in project.config.watch], silent).values())
+
+
+def of_others(project: Project, names: Iterable[str], silent: Collection[Path] = ()) -> dict[str, str]:
+    """Those of these watches that are another site's and may not be taken over, each with that sentence."""
+    ours = project.config.service.site_name
     with reading(project.engine) as connection:
         others = {name: one for name, one in watches.owners(connection, names).items() if one.site != ours}
         left = {name for name, one in others.items() if _works_no_more(project, connection, one)}
-    found = []
+    found = {}
     for name, owner in others.items():
         path = project.config.watch_named(name).path
         with suppress(ScanError):
             if name in left and path not in silent and _bears_mark_of(owner, directory_at(path)):
                 continue
-        found.append(_of_another(name, owner, ours))
+        found[name] = _of_another(name, owner, ours)
     return found
 
 

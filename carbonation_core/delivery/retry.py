@@ -12,7 +12,8 @@ from carbonation_core.db.engine import Connection, reading, repeatable, writing
 from carbonation_core.db.filters import spelled
 from carbonation_core.db.locks import lock_watch
 from carbonation_core.delivery.grouping import strays_of
-from carbonation_core.errors import ConfigError, QueryError
+from carbonation_core.delivery.ownership import of_others
+from carbonation_core.errors import ConfigError, NotOurs, QueryError
 from carbonation_core.lifecycle import BY_RULES, RETRIABLE, Event, FileStatus
 from carbonation_core.project import Project, rules_accepted, rules_in_force, rules_on_disk
 from carbonation_core.rules.rule_sets import Rules
@@ -40,20 +41,35 @@ def retry(
     """Have every matching component judged anew at the next look; returns how many.
 
     Only what still lies in delivery can be tried again. A key that is not UTF-8
-    may be given as the operating system does. Raises `QueryError` for a group that
-    is not there, `ConfigError` for a watch that is not.
+    may be given as the operating system does. Of all watches those of another site
+    are left alone. Raises `QueryError` for a group that is not there, `ConfigError` for a
+    watch that is not, and `NotOurs` for what is another site's.
     """
     if status not in RETRIABLE:
         raise QueryError(f'status "{status}" cannot be retried; those that can: {", ".join(RETRIABLE)}')
     group_key = None if group_key is None else spelled(group_key)
-    names = [watch_name] if watch_name else [watch.name for watch in project.config.watch]
-    watches = [project.config.watch_named(name) for name in names]
+    watches, refused = _ours(project, watch_name)
     with reading(project.engine) as connection:
         rules = rules_accepted(project, connection)
     retried = [_retried(project, watch, rules, group_key, status) for watch in watches]
     if group_key is not None and all(number is None for number in retried):
+        if refused:
+            raise NotOurs(refused[0])
         raise QueryError(f'there is no group "{group_key}"')
     return sum(filter(None, retried))
+
+
+def _ours(project: Project, watch_name: str | None) -> tuple[list[Watch], list[str]]:
+    """That watch, or all, but for those of another site, of each of which a sentence says whose it is.
+
+    Raises `NotOurs` if none is left.
+    """
+    names = [watch_name] if watch_name else [watch.name for watch in project.config.watch]
+    watches = [project.config.watch_named(name) for name in names]
+    refused = of_others(project, names)
+    if refused and len(refused) == len(watches):
+        raise NotOurs(next(iter(refused.values())))
+    return [watch for watch in watches if watch.name not in refused], list(refused.values())
 
 
 @repeatable
@@ -89,16 +105,17 @@ def recheck_rules(project: Project, watch_name: str | None = None) -> Rechecked:
     """Look at rules.toml now, and have judged again what the rules in force decided against.
 
     A changed file is accepted or refused as at any look. What a function of the
-    plugin decided is judged again, too, though no digest shows that it changed.
-    Raises `ConfigError` when no rules were ever accepted, or for a watch that is not there.
+    plugin decided is judged again, too, though no digest shows that it changed. Of all
+    watches those of another site are left alone. Raises `ConfigError` when no rules were
+    ever accepted, or for a watch that is not there, `NotOurs` for one of another site.
     """
-    names = [watch_name] if watch_name else [watch.name for watch in project.config.watch]
+    watches, _ = _ours(project, watch_name)
     with reading(project.engine) as connection:
         before = rule_versions.accepted(connection, project.config.service.site_name)
     rules = rules_in_force(project)
     judged: Counter[FileStatus] = Counter()
-    for name in names:
-        judged.update(_judged_again(project, project.config.watch_named(name)))
+    for watch in watches:
+        judged.update(_judged_again(project, watch))
     return Rechecked(before.digest if before else None, rules.digest, _refused(project), judged)
 
 

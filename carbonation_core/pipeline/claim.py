@@ -14,6 +14,7 @@ from carbonation_core.db.engine import Connection, database_now, reading, repeat
 from carbonation_core.db.groups import GroupRow
 from carbonation_core.db.locks import lock, lock_watch
 from carbonation_core.delivery.grouping import refresh
+from carbonation_core.delivery.ownership import of_others
 from carbonation_core.errors import Superseded
 from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome
 from carbonation_core.logs.records import about
@@ -175,7 +176,8 @@ def give_back(
     Where it `DIED`, its process ended without a word: a batch of several is halved,
     and a group that was alone has used an attempt, so that what kills its
     process cannot take its neighbours with it for ever. `holder`: only if it is
-    still theirs. Doing it twice is harmless. Its groups come again as the rules in force
+    still theirs. Doing it twice is harmless, and what another site has made of a watch that
+    is not ours is left alone. Its groups come again as the rules in force
     have it; nothing that it was made with need be in config.toml any more.
     """
     with reading(project.engine) as connection:
@@ -183,6 +185,8 @@ def give_back(
         if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
         root, rule_set = _looked_at_by(project, connection, batch.watch_name)
+    if holder is None and _is_of_another(project, batch):
+        return 0
     now, died = project.clock(), why is GivenBack.DIED
     with writing(project.engine) as connection:
         lock_watch(connection, batch.watch_name)
@@ -211,22 +215,35 @@ def give_back(
             due = [id_ for id_, group in groups.by_id(connection, still_open).items() if group.due_at]
             groups.store(connection, [{"id": id_, "due_at": now + APART} for id_ in due], now)
         if died and len(still_open) > 1:
-            half = len(still_open) // 2
-            for part in (still_open[:half], still_open[half:]):
-                batches.make(
-                    connection,
-                    batch.watch_name,
-                    batch.instance,
-                    batch.rules_digest,
-                    part,
-                    now,
-                    batch.site,
-                    batch.fingerprint,
-                )
+            _halve(connection, batch, still_open, now)
     if still_open:
         with about(watch=batch.watch_name, run_id=batch.run_id):
             log.warning("batch %s: %s; %s given back", batch_id, reason, counted(len(still_open), "group"))
     return len(still_open)
+
+
+def _halve(connection: Connection, batch: BatchRow, group_ids: Sequence[int], now: datetime) -> None:
+    """Offer these groups again as two batches, as that one was."""
+    half = len(group_ids) // 2
+    for part in (group_ids[:half], group_ids[half:]):
+        batches.make(
+            connection,
+            batch.watch_name,
+            batch.instance,
+            batch.rules_digest,
+            part,
+            now,
+            batch.site,
+            batch.fingerprint,
+        )
+
+
+def _is_of_another(project: Project, batch: BatchRow) -> bool:
+    """Whether another site made the batch, of a watch that this one neither has nor may take over."""
+    if batch.site in (None, project.config.service.site_name):
+        return False
+    ours = [watch.name for watch in project.config.watch if watch.name == batch.watch_name]
+    return not ours or bool(of_others(project, ours))
 
 
 def _looked_at_by(project: Project, connection: Connection, watch_name: str) -> tuple[str, RuleSet]:
@@ -273,7 +290,9 @@ def recall(project: Project) -> int:
     with reading(project.engine) as connection:
         now = database_now(connection)
         made = [batch for name in sorted(names) for batch in batches.not_ended(connection, name)]
-    others = [b for b in made if b.fingerprint.config_digest not in (None, project.fingerprint.config_digest)]
+    ours = project.fingerprint.config_digest
+    others = [b for b in made if b.fingerprint.config_digest not in (None, ours)]
+    others = [b for b in others if not _is_of_another(project, b)]
     for batch in others:
         if batch.status == batches.OFFERED:
             reason = "the configuration is another one now"

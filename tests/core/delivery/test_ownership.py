@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from carbonation_core.delivery.ownership import adopt, refusals
+from carbonation_core.delivery.retry import recheck_rules, retry
 from carbonation_core.disk.mark import Directory
 from carbonation_core.errors import NotOurs, ScanError
+from carbonation_core.lifecycle import FileStatus, GivenBack
 from carbonation_core.names import MARK
+from carbonation_core.pipeline.claim import give_back, open_batches, recall
+from carbonation_core.pipeline.work import work
 from carbonation_core.reconcile.delivery import reconcile_delivery
 from carbonation_core.reports import heartbeat
 from carbonation_core.reports.status import status
@@ -96,6 +100,86 @@ def test_a_watch_of_a_silent_site_goes_to_another_that_sees_the_same_directory(
     assert theirs.statuses() == {"a": "archived"}
     with pytest.raises(NotOurs, match="belongs to site south"):
         ours.tick()
+
+
+def failed(site: Site) -> None:
+    """A file of the watch that failed a check."""
+    site.set_rules('[single]\n[[single.integrity]]\ntype = "min_size"\nvalue = 2\n')
+    site.deliver("small", content=b"x")
+    site.settle()
+    assert site.statuses() == {"small": "integrity_failed"}
+
+
+def test_what_failed_at_another_site_is_not_tried_again(ours: Site, tmp_path: Path) -> None:
+    failed(ours)
+    theirs = elsewhere(ours, "south", tmp_path / "south" / "incoming").project
+
+    for name, key in (("incoming", None), (None, None), (None, "small")):
+        with pytest.raises(NotOurs, match="watch incoming belongs to site north, and this is site south"):
+            retry(theirs, name, key, FileStatus.INTEGRITY_FAILED)
+    with pytest.raises(NotOurs):
+        recheck_rules(theirs, "incoming")
+    assert ours.statuses() == {"small": "integrity_failed"}
+
+    adopt(theirs, "incoming")
+    assert retry(theirs, "incoming", None, FileStatus.INTEGRITY_FAILED) == 1
+
+
+def test_of_all_watches_those_of_another_site_are_left_alone(ours: Site, tmp_path: Path) -> None:
+    failed(ours)
+    theirs = elsewhere(ours, "south", tmp_path / "south" / "incoming").project
+    second = theirs.config.watch[0].model_copy(update={"name": "second", "path": tmp_path / "second"})
+    watches = (*theirs.config.watch, second)
+    theirs = replace(theirs, config=theirs.config.model_copy(update={"watch": watches}))
+
+    assert retry(theirs, None, None, FileStatus.INTEGRITY_FAILED) == 0
+    assert recheck_rules(theirs).judged_again == {}
+    with pytest.raises(NotOurs):
+        retry(theirs, None, "small", FileStatus.INTEGRITY_FAILED)
+    assert ours.statuses() == {"small": "integrity_failed"}
+
+
+@databases.each
+def test_a_batch_of_another_site_is_left_to_it_unless_its_watch_is_taken_over(
+    ours: Site, tmp_path: Path
+) -> None:
+    ours.deliver("a")
+    ours.settle()
+    (offer,) = ours.claim()
+    service = ours.project.config.service.model_copy(update={"site": "south", "max_retries": 7})
+    there = elsewhere(ours, "south", tmp_path / "south" / "incoming").project
+    theirs = replace(there, config=there.config.model_copy(update={"service": service}))
+
+    assert recall(theirs) == 0
+    assert give_back(theirs, offer.batch_id, "no run came for it") == 0
+    with work(ours.project, offer.batch_id, "run-1"):
+        assert recall(theirs) == 0  # nor is it waited for
+    assert len(open_batches(ours.project, "incoming")) == 1
+
+    adopt(theirs, "incoming")
+    assert recall(theirs) == 1
+    assert give_back(theirs, offer.batch_id, "no run came for it") == 1
+
+
+def test_a_site_may_give_back_what_it_has_made_before_another_took_its_watch(
+    ours: Site, tmp_path: Path
+) -> None:
+    ours.deliver("a")
+    ours.settle()
+    (offer,) = ours.claim()
+    adopt(elsewhere(ours, "south", tmp_path / "south" / "incoming").project, "incoming")
+    assert give_back(ours.project, offer.batch_id, "its run was cancelled") == 1
+
+
+def test_what_a_silent_site_had_under_way_may_be_given_back_by_who_sees_its_directory(ours: Site) -> None:
+    ours.deliver("a")
+    ours.settle()
+    (offer,) = ours.claim()
+    heartbeat.begin(ours.project, heartbeat.SERVICE)
+    theirs = elsewhere(ours, "south", ours.incoming)
+    assert give_back(theirs.project, offer.batch_id, "killed", GivenBack.DIED) == 0
+    theirs.tick_clock(130)
+    assert give_back(theirs.project, offer.batch_id, "killed", GivenBack.DIED) == 1
 
 
 def test_other_files_are_not_taken_over_however_silent_their_site_is(ours: Site, tmp_path: Path) -> None:

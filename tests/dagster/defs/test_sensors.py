@@ -16,11 +16,9 @@ from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
 from carbonation_core.delivery import ownership
 from carbonation_core.disk.mark import Directory, directory_at
-from carbonation_core.errors import DatabaseError, NoAnswer, ScanError, Superseded
-from carbonation_core.pipeline import in_force
+from carbonation_core.errors import DatabaseError, NoAnswer, ScanError
 from carbonation_core.pipeline.claim import claim, open_batches
 from carbonation_core.pipeline.work import Stage, work
-from carbonation_core.project import Project
 from carbonation_core.reports import heartbeat
 from carbonation_core.reports.status import status
 from carbonation_dagster.defs import recovery, resources
@@ -391,52 +389,3 @@ def test_a_tick_does_not_join_a_look_that_hangs(shown: Shown, monkeypatch: pytes
 
     assert shown.tick().skip_message == "no files in delivery"
     assert status(shown.site.project).problems == ()
-
-
-def _service_accepts(shown: Shown, project: Project) -> None:
-    in_force.accept(project)
-    heartbeat.begin(project, heartbeat.SERVICE)
-
-
-def _with_retries(shown: Shown) -> Project:
-    """The project with another configuration."""
-    config = shown.site.project.config
-    service = config.service.model_copy(update={"max_retries": 7})
-    return replace(shown.site.project, config=config.model_copy(update={"service": service}))
-
-
-def test_a_tick_goes_on_with_what_the_service_has_accepted_since_it_began(shown: Shown) -> None:
-    shown.site.settle()
-    shown.site.deliver("a.dat")
-    shown.site.settle()
-    assert shown.carbonation.project_of_tick() is shown.site.project
-    shown.site.project = _with_retries(shown)  # which is what it reads then
-    _service_accepts(shown, shown.site.project)
-
-    (request,) = shown.tick().run_requests
-
-    assert shown.carbonation.project is shown.site.project
-    with work(shown.site.project, request.run_key or "", "run-1") as job:
-        assert job.advance(Stage.ARCHIVE).groups[0].outcome == "archived"
-
-
-def test_a_tick_fails_with_a_sentence_where_config_toml_was_not_copied(shown: Shown) -> None:
-    shown.site.deliver("a.dat")
-    shown.site.settle()
-    _service_accepts(shown, _with_retries(shown))
-
-    with pytest.raises(Superseded, match="has accepted another configuration than a process on host"):
-        shown.tick()
-
-
-def test_process_now_fails_with_a_sentence_where_config_toml_was_not_copied(shown: Shown) -> None:
-    shown.site.deliver("a.dat")
-    shown.site.settle()
-    _service_accepts(shown, _with_retries(shown))
-
-    result = shown.run()
-
-    assert not result.success
-    (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert "watch incoming: nothing is begun: the service of site" in str(failure.step_failure_data.error)
-    assert shown.site.statuses() == {"a.dat": "waiting"}
