@@ -5,17 +5,20 @@ it leaves behind can be told by its lease alone.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from carbonation_core.db.clock import utc_now
 from carbonation_core.reports import workers
 from carbonation_dagster.defs.runs import FINISHED
 from carbonation_dagster.environment import DAGSTER_HOME
@@ -33,7 +36,7 @@ DAGSTER_YAML = Path(__file__).parents[2] / "deploy" / "celery" / "dagster.yaml"
 PAIRS = 100
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgresql() -> Iterator[None]:
     with servers.postgresql():
         yield
@@ -139,5 +142,56 @@ def test_a_worker_that_is_lost_in_a_burst_costs_a_minute_and_nothing_else(
         failed = [run.tags[HOST_TAG] for run in records if not run.is_success]
         assert failed in ([], ["one"])
 
+        with hand(site, home, "two") as clone:
+            assert clone.process.wait(60) == 1
+            assert "lives on a host that is called two, too" in clone.log.read_text(encoding="utf-8")
+
         assert two.stop() == 0
         assert hosts() == {"one"}
+
+
+SLOW = """
+def careful(file_paths):
+    while not (Path(__file__).parent / "go").exists():
+        time.sleep(0.1)
+    return {"category": "x"}
+"""
+
+
+def test_a_run_waits_in_its_queue_behind_one_that_has_the_only_slot(
+    postgresql: None, make: SiteMaker, home: Path
+) -> None:
+    done = subprocess.run(["unshare", "--uts", "--pid", "--fork", "true"], check=False)
+    needs(done.returncode == 0, "namespaces of its own for host names and processes")
+    settings = (home / "dagster.yaml").read_text(encoding="utf-8")
+    for key, seconds in (("start_timeout", 2), ("poll_interval", 1)):
+        settings = re.sub(rf"{key}_seconds: \d+", f"{key}_seconds: {seconds}", settings)
+    (home / "dagster.yaml").write_text(settings, encoding="utf-8")
+    site = make_project(make, service={"site": '"north"', "reconcile_interval": '"2s"'})
+    plugin = site.directory / "careful_plugin.py"
+    before, _, after = plugin.read_text(encoding="utf-8").partition("\ndef careful")
+    after = after[after.index("\nplugin = ") :]
+    plugin.write_text(f"import time\n{before}{SLOW}{after}", encoding="utf-8")
+    status = dg.DagsterRunStatus
+
+    with (
+        running(site, "--no-ui", home=home) as head,
+        hand(site, home, "one"),
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        head.wait_for(lambda: workers.known(site.project))
+        site.deliver("slow.dat")
+        head.wait_for(lambda: instance.get_runs(dg.RunsFilter(statuses=[status.STARTED])))
+
+        def waiting() -> set[str]:
+            """Runs that have waited for ten times as long as one may take to begin."""
+            long_ago = utc_now() - timedelta(seconds=20)
+            waits = dg.RunsFilter(statuses=[status.STARTING], created_before=long_ago)
+            return {run.run_id for run in instance.get_runs(waits)}
+
+        head.wait_for(waiting)
+        waited = waiting()
+        (site.directory / "go").touch()
+        head.wait_for(lambda: not waiting())
+        ended = instance.get_runs(dg.RunsFilter(run_ids=list(waited)))
+        assert {run.status for run in ended} <= {status.STARTED, status.SUCCESS}
