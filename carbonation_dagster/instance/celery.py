@@ -90,6 +90,12 @@ class QueueRunLauncher(CeleryRunLauncher):
         """That nobody goes on with a run whose worker is gone: its groups are in another one then."""
         return False
 
+    def get_run_worker_debug_info(
+        self, run: dg.DagsterRun, include_container_logs: bool | None = True
+    ) -> str | None:
+        """Nothing: the results of Celery, which Dagster's own asks for, are kept nowhere."""
+        return None
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the worker that took a run is heard of."""
         known = self._known() if TAKEN_TAG in run.tags else None

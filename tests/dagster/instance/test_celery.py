@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
-from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 
 from carbonation_core.config.loading import ENVIRONMENT_VARIABLE
 from carbonation_core.db.clock import utc_now
@@ -174,6 +174,11 @@ def test_a_run_that_was_taken_and_does_not_begin_is_lost_after_the_configured_ti
     queue.run = run_of("module", **{TAKEN_TAG: this_process("worker"), HOST_TAG: "two"})
     assert queue.passes(180, busy=1) is None
     assert queue.passes(30, busy=1) == "host two took it, and does not begin"
+
+
+def test_of_a_run_that_failed_nothing_is_asked_that_nobody_keeps(instance: dg.DagsterInstance) -> None:
+    run = run_of("module", **{DAGSTER_CELERY_TASK_ID_TAG: "task"})
+    assert instance.run_launcher.get_run_worker_debug_info(run) is None
 
 
 def test_a_database_that_does_not_answer_says_nothing_against_a_run(
