@@ -124,13 +124,18 @@ def owners(connection: Connection, paths: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def are_below(connection: Connection, archive_name: str, base: str) -> bool:
-    """Whether anything of that archive should lie below a directory."""
+def are_below(
+    connection: Connection, archive_name: str, base: str, watch_names: Collection[str] | None = None
+) -> bool:
+    """Whether anything of that archive, and of these watches if given, should lie below a directory."""
     query = select(ArchiveCopy.id).where(
         ArchiveCopy.archive_name == archive_name,
         ArchiveCopy.path_key.is_not(None),
         ArchiveCopy.path.startswith(f"{base}/", autoescape=True),
     )
+    if watch_names is not None:
+        query = query.join(FileComponent, FileComponent.id == ArchiveCopy.component_id)
+        query = query.where(FileComponent.watch_name.in_(watch_names))
     return connection.execute(query.limit(1)).first() is not None
 
 

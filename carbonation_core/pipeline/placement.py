@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from carbonation_core.config.loading import Config
 from carbonation_core.config.sections import Archive
 from carbonation_core.db import components, copies, watches
 from carbonation_core.db.components import Component
@@ -88,7 +89,7 @@ def prepare(context: StageContext, batch_id: str, opened: Sequence[OpenGroup]) -
     # Before there is a connection, as a mount whose server has gone does not answer.
     gone = {name: base for name, base in bases.items() if file_system.base_is_gone(base)}
     with reading(context.project.engine) as connection:
-        unwell = _unwell(connection, gone)
+        unwell = _unwell(connection, gone, context.project.config) if gone else {}
         room, planner = _Room(), _Planner(context, connection, batch_id, opened)
         for group in opened:
             assert group.route is not None
@@ -137,13 +138,20 @@ def _may_be_linked(order: Order, device: int) -> bool:
     return order.action == "move" and source.device_of(order.source) == device
 
 
-def _unwell(connection: Connection, gone: Mapping[str, Path]) -> dict[str, str]:
+def _unwell(connection: Connection, gone: Mapping[str, Path], config: Config) -> dict[str, str]:
     """Of the archives whose bases are gone or empty those that held files, as a mount that has gone did."""
-    return {
-        name: f'base_path "{base}" held files and is gone or empty; is it mounted?'
-        for name, base in gone.items()
-        if copies.are_below(connection, name, to_text(str(base)))
-    }
+    ours = {watch.name for watch in config.watch}
+    ours.update(watches.by_site(connection).get(config.service.site_name, ()))
+    found = {}
+    for name, base in gone.items():
+        if copies.are_below(connection, name, to_text(str(base))):
+            found[name] = f'base_path "{base}" held files and is gone or empty; is it mounted?'
+            if not copies.are_below(connection, name, to_text(str(base)), ours):
+                found[name] += (
+                    " These were all of other sites: if they have another disk at this path, this archive "
+                    "needs another path"
+                )
+    return found
 
 
 class _Planner:
@@ -168,8 +176,11 @@ class _Planner:
         self._gone: dict[int, Component] = {}
         self._givers: dict[int, Component] = {}
         config = context.project.config
-        ours = set(watches.by_site(connection).get(config.service.site_name, ()))
-        self._retired = ours - {watch.name for watch in config.watch}
+        by_site = watches.by_site(connection)
+        ours = by_site.pop(config.service.site_name, [])
+        self._retired = set(ours) - {watch.name for watch in config.watch}
+        self._sites = {name: site for site, names in by_site.items() for name in names}  # of the others
+        self._of_others: dict[int, str] = {}
         self._ask(wanted)
 
     def _ask(self, paths: Iterable[str]) -> None:
@@ -177,6 +188,8 @@ class _Planner:
         owners = copies.owners(self._connection, paths)
         self._owners |= owners
         for file in components.by_id(self._connection, owners.values()):
+            if site := self._sites.get(file.watch_name):
+                self._of_others[file.id] = site
             is_ours = file.watch_name == self._context.watch.name
             has_left = not file.in_delivery if is_ours else file.watch_name in self._retired
             is_given = any(file.id == giver.id for giver in self._givers.values())
@@ -247,9 +260,18 @@ class _Planner:
                 self._owners[taken.archive_path] = file.id
                 return found
             if not versions:
-                what = "another delivered file" if owner is not None else "something with other bytes"
-                raise AttemptFailed(f'"{path}" is taken by {what}; on_conflict = "error"')
+                raise AttemptFailed(f'"{path}" is taken by {self._holder(owner)}; on_conflict = "error"')
         raise AttemptFailed(f'"{order.archive_path}" and all its versions are taken')
+
+    def _holder(self, owner: int | None) -> str:
+        if owner is None:
+            return "something with other bytes"
+        if owner not in self._of_others:
+            return "another delivered file"
+        return (
+            f"another delivered file, of site {self._of_others[owner]} (has that another disk at this path? "
+            "then this archive needs another path)"
+        )
 
     def _taken_over(self, order: Order, giver: Component) -> Order | Written | None:
         """The copy of a file that has left delivery, or its place if that is empty; None for other bytes."""
