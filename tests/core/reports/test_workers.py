@@ -1,6 +1,8 @@
 """Workers that take runs from a queue, on any host: who they are, and what is wrong without them."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -77,6 +79,27 @@ def test_one_silent_worker_of_two_is_a_warning_and_both_silent_a_problem(site: S
     heartbeat.beat(site.project, heartbeat.SERVICE, {"uses_queue": True})
     site.tick()
     assert "no worker takes runs" in status(site.project).problems[0]
+
+
+@databases.each
+def test_of_workers_on_hosts_of_one_name_that_begin_together_one_begins(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "this_process", lambda part: f"{threading.current_thread().name}#{part}")
+    together = threading.Barrier(4)
+
+    def begins(number: int) -> bool:
+        together.wait(30)
+        try:
+            workers.begin(site.project, number, ())
+        except heartbeat.NameTakenError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4, thread_name_prefix="elsewhere/1/1") as pool:
+        begun = list(pool.map(begins, range(4)))
+    assert begun.count(True) == 1
+    assert [one.slots for one in workers.known(site.project)] == [begun.index(True)]
 
 
 def test_a_worker_that_ended_in_good_order_is_listed_no_more(site: Site) -> None:
