@@ -3,12 +3,14 @@
 import functools
 import json
 import logging
+import math
 import random
 import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -45,6 +47,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ATTEMPTS = 5  # of a use case that is overtaken
+_DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)  # by the monotonic clock
 _WAITED = "carbonation_waited"  # seconds for SQLite's lock, among what a connection knows
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
 _POSTGRESQL_FORBIDS = ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
@@ -57,7 +60,7 @@ _DEFAULT_DRIVERS = {
     "mariadb": "mariadb+mysqldb",
     "mysql": "mysql+mysqldb",
 }
-LOCK_WAIT = 9  # seconds; Dagster ends a tick after 60, and a use case waits `ATTEMPTS` times so long
+LOCK_WAIT = 9  # seconds; a use case waits `ATTEMPTS` times so long, unless it has less time, as in a tick
 IDLE = 300  # seconds that a transaction that writes may do nothing, as on a disk that hangs
 # What holds on each server for the whole of a connection: what does not fit is an
 # error, not a shorter value. What follows "M!" MariaDB reads, and MySQL leaves out;
@@ -157,13 +160,15 @@ def _begin_sqlite(connection: Connection) -> None:
     file: Any = connection.connection.dbapi_connection
     asked = time.monotonic()
     try:
-        with sqlite.impatient(file):
+        with sqlite.patient(file, sqlite.SILENCE.total_seconds()):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
     except OperationalError as error:
         if _code(error) != sqlite3.SQLITE_BUSY:
             raise
         sqlite.say_locked(Path(connection.engine.url.database or ""))
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        left = max(_DEADLINE.get() - time.monotonic(), 0)
+        with sqlite.patient(file, min(sqlite.LOCK_WAIT.total_seconds(), left)):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
     connection.info[_WAITED] = time.monotonic() - asked
 
 
@@ -259,7 +264,7 @@ def repeatable(use_case: Callable[P, T]) -> Callable[P, T]:
 
     All that it decides it decides from what it reads, and what it did outside
     the database it may do twice. It is told as `Overtaken` only when that did
-    not help.
+    not help, or when it has no time left (`within`).
     """
 
     @functools.wraps(use_case)
@@ -268,11 +273,26 @@ def repeatable(use_case: Callable[P, T]) -> Callable[P, T]:
             try:
                 return use_case(*args, **kwargs)
             except Overtaken as error:
+                if time.monotonic() >= _DEADLINE.get():
+                    raise
                 log.debug("%s begins anew: %s", use_case.__qualname__, error)
                 time.sleep(random.uniform(0, 0.1 * attempt))  # noqa: S311  # so that two do not meet again
         return use_case(*args, **kwargs)
 
     return repeated
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Have use cases of this thread begin anew, and wait for SQLite's lock, for so long in all.
+
+    What has begun goes on: it may wait for a lock of a server that much longer.
+    """
+    before = _DEADLINE.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _DEADLINE.reset(before)
 
 
 def insert_new(connection: Connection, table: type[DeclarativeBase]) -> Insert:

@@ -104,7 +104,7 @@ def _wait_for(connection: sqlite3.Connection, path: Path, statement: str) -> tup
     begun, said = time.monotonic(), False
     while True:
         try:
-            with impatient(connection):
+            with patient(connection, SILENCE.total_seconds()):
                 return tuple(connection.execute(statement).fetchone())
         except sqlite3.OperationalError as error:
             waited = timedelta(seconds=time.monotonic() - begun)
@@ -117,9 +117,9 @@ def _wait_for(connection: sqlite3.Connection, path: Path, statement: str) -> tup
 
 
 @contextmanager
-def impatient(connection: sqlite3.Connection) -> Iterator[None]:
-    """Wait for the locks of others only so long as need not be spoken of."""
-    connection.execute(f"PRAGMA busy_timeout = {SILENCE // timedelta(milliseconds=1)}")
+def patient(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Wait for the locks of others only so long."""
+    connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
     try:
         yield
     finally:

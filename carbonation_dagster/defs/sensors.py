@@ -7,6 +7,7 @@ import dagster as dg
 
 from carbonation_core.config.sections import Watch
 from carbonation_core.config.toml import read_toml
+from carbonation_core.db.engine import within
 from carbonation_core.delivery.observe import Observation, observe, say_unwell
 from carbonation_core.errors import ConfigError, NoAnswer, ScanError, Superseded
 from carbonation_core.pipeline.claim import Offer, claim
@@ -21,6 +22,9 @@ from carbonation_dagster.defs.resources import Carbonation
 from carbonation_dagster.defs.runs import instance_id
 
 BUSY_PAUSE = 1.0  # seconds between two looks at the runs that are under way
+# Seconds. Dagster gives a tick up after 60, and is not told then why. What has begun when these are
+# over, a look and a claim, may each wait for one lock more.
+TICK_BUDGET = 35.0
 SLOT_PAUSE = 0.25  # seconds between two looks for a free slot
 
 if TYPE_CHECKING:
@@ -48,36 +52,43 @@ def watch_sensor(watch: Watch, names: Names, job: "AssetJob", *, start: bool = T
     ) -> dg.SensorResult | dg.SkipReason:
         if carbonation.stopping():
             return dg.SkipReason("the service is stopping")
-        project, name = carbonation.project_of_tick(), instance_id(context.instance)
-        most, apart = slots(project), slots_apart(project)
-        end = time.monotonic() + carbonation.tick_wait
-        while True:
-            found = recover(project, watch.name, context.instance, name)
-            try:
-                with carbonation.hints(watch) as hints:
-                    seen = observe(project, watch.name, hints)
-            except ScanError as error:
-                if isinstance(error, NoAnswer):
-                    say_unwell(project, watch.name, str(error))
-                # An offer's files may have been seen before: it is not held up.
-                if found.waiting:
-                    return _requests(found.waiting, project)
-                raise
-            try:
-                claimed = claim(project, watch.name, name, most, apart=apart) if seen.ready else []
-            except Superseded:  # since the tick began
-                project = carbonation.project_to_claim(watch.name)
-                claimed = claim(project, watch.name, name, most, apart=apart)
-            if found.waiting or claimed:
-                return _requests([*found.waiting, *claimed], project)
-            left = end - time.monotonic()
-            if left <= 0 or carbonation.stopping():
-                break
-            carbonation.wait(watch, pause(seen, left, found.busy))
-        reasons = [skip_reason(seen), refusal(project, seen.rules_digest)]
-        return dg.SkipReason("; ".join(filter(None, reasons)))
+        with within(TICK_BUDGET):
+            return _tick(watch, context.instance, carbonation)
 
     return look
+
+
+def _tick(
+    watch: Watch, instance: dg.DagsterInstance, carbonation: Carbonation
+) -> dg.SensorResult | dg.SkipReason:
+    project, name = carbonation.project_of_tick(), instance_id(instance)
+    most, apart = slots(project), slots_apart(project)
+    end = time.monotonic() + carbonation.tick_wait
+    while True:
+        found = recover(project, watch.name, instance, name)
+        try:
+            with carbonation.hints(watch) as hints:
+                seen = observe(project, watch.name, hints)
+        except ScanError as error:
+            if isinstance(error, NoAnswer):
+                say_unwell(project, watch.name, str(error))
+            # An offer's files may have been seen before: it is not held up.
+            if found.waiting:
+                return _requests(found.waiting, project)
+            raise
+        try:
+            claimed = claim(project, watch.name, name, most, apart=apart) if seen.ready else []
+        except Superseded:  # since the tick began
+            project = carbonation.project_to_claim(watch.name)
+            claimed = claim(project, watch.name, name, most, apart=apart)
+        if found.waiting or claimed:
+            return _requests([*found.waiting, *claimed], project)
+        left = end - time.monotonic()
+        if left <= 0 or carbonation.stopping():
+            break
+        carbonation.wait(watch, pause(seen, left, found.busy))
+    reasons = [skip_reason(seen), refusal(project, seen.rules_digest)]
+    return dg.SkipReason("; ".join(filter(None, reasons)))
 
 
 def pause(seen: Observation, left: float, busy: bool) -> float:

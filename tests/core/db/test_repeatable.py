@@ -2,7 +2,9 @@
 
 import ast
 import threading
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ import pytest
 from sqlalchemy import text, update
 
 from carbonation_core.db import engine as engine_module
-from carbonation_core.db import locks
-from carbonation_core.db.engine import ATTEMPTS, LOCK_WAIT, make_engine, repeatable, writing
+from carbonation_core.db import locks, sqlite
+from carbonation_core.db.engine import ATTEMPTS, LOCK_WAIT, make_engine, repeatable, within, writing
 from carbonation_core.db.models import Counter
 from carbonation_core.errors import Overtaken
 from tests import databases
@@ -60,6 +62,34 @@ def test_it_is_tried_so_often_and_told_then() -> None:
     with pytest.raises(Overtaken):
         overtaken()
     assert len(tried) == ATTEMPTS
+
+
+def test_it_is_not_tried_again_when_there_is_no_time_left() -> None:
+    tried = []
+
+    @repeatable
+    def overtaken() -> None:
+        tried.append(1)
+        raise Overtaken
+
+    with within(0), pytest.raises(Overtaken):
+        overtaken()
+    assert len(tried) == 1
+
+
+@pytest.mark.skipif(not databases.SQLITE, reason="is about SQLite")
+def test_who_has_no_time_left_does_not_wait_for_the_lock_of_sqlite(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "SILENCE", timedelta(0))
+    asked = time.monotonic()
+    with (
+        writing(site.project.engine),
+        within(0),
+        pytest.raises(Overtaken, match="was busy with others for too long"),
+    ):
+        site.tick()
+    assert time.monotonic() - asked < 30
 
 
 @pytest.mark.skipif(databases.SQLITE, reason="has one writer at a time")
