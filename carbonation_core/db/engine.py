@@ -49,6 +49,7 @@ T = TypeVar("T")
 ATTEMPTS = 5  # of a use case that is overtaken
 _DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)  # by the monotonic clock
 _WAITED = "carbonation_waited"  # seconds for SQLite's lock, among what a connection knows
+_WHOLE_FILE = "database"  # SQLite's lock, as it is counted
 READ_ONLY = "carbonation_read_only"  # execution option: begin without the write lock
 _POSTGRESQL_FORBIDS = ("42501", "25006")  # insufficient_privilege, read_only_sql_transaction
 _MARIADB_FORBIDS = (1044, 1142, 1143, 1290, 1792)  # access to a database, table, column; read only
@@ -168,7 +169,11 @@ def _begin_sqlite(connection: Connection) -> None:
         sqlite.say_locked(Path(connection.engine.url.database or ""))
         left = max(_DEADLINE.get() - time.monotonic(), 0)
         with sqlite.patient(file, min(sqlite.LOCK_WAIT.total_seconds(), left)):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError:
+                meters.waited_in_vain(connection.engine, _WHOLE_FILE, time.monotonic() - asked)
+                raise
     connection.info[_WAITED] = time.monotonic() - asked
 
 
@@ -208,9 +213,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE}s'")
         tallies.begin(connection)
         if engine.dialect.name == "sqlite":  # whose one lock is that of the whole file
-            meters.waited(connection, "database", connection.info.pop(_WAITED))
-        yield connection
-        tallies.settle(connection)
+            meters.waited(connection, _WHOLE_FILE, connection.info.pop(_WAITED))
+        with meters.counting_those_in_vain(connection):
+            yield connection
+            tallies.settle(connection)
 
 
 def make_file(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from carbonation_core.db import meters
 from carbonation_core.db.engine import database_now, insert_new
@@ -38,9 +39,13 @@ def count_up(connection: Connection, name: str, by: int) -> int:
     """Hold the lock of that name, and count it up; returns the new value."""
     lock, name = name, name if len(name) <= LONGEST_COUNTER else path_digest(name)
     counter, asked = update(Counter).where(Counter.name == name).values(value=Counter.value + by), monotonic()
-    if connection.execute(counter).rowcount == 0:
-        connection.execute(insert_new(connection, Counter).values(name=name, value=0))
-        connection.execute(counter)
+    try:
+        if connection.execute(counter).rowcount == 0:
+            connection.execute(insert_new(connection, Counter).values(name=name, value=0))
+            connection.execute(counter)
+    except DBAPIError:
+        meters.waited_in_vain(connection.engine, lock, monotonic() - asked)
+        raise
     meters.waited(connection, lock, monotonic() - asked)
     return connection.execute(select(Counter.value).where(Counter.name == name)).scalar_one()
 

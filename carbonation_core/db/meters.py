@@ -5,11 +5,13 @@ They lie beside the sums of the watches, and are brought up to date as those are
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from carbonation_core.db import tallies
 from carbonation_core.lifecycle import GivenBack, Outcome
@@ -51,6 +53,27 @@ def given_back(connection: Connection, watch_name: str, why: GivenBack, number: 
 def run_ended(connection: Connection, watch_name: str, host: str, why: GivenBack | None) -> None:
     """A run on that host has ended with a batch of the watch; `why` it gave some of it back, if it did."""
     tallies.add(connection, watch_name, f"{_RUNS}:{why or WHOLE}:{host}", 1)
+
+
+_in_vain: WeakKeyDictionary[Engine, list[tuple[str, float]]] = WeakKeyDictionary()  # not yet counted
+
+
+def waited_in_vain(engine: Engine, lock: str, seconds: float) -> None:
+    """A transaction was broken off while it waited for that lock, and with it all that it counted."""
+    _in_vain.setdefault(engine, []).append((lock, seconds))
+
+
+@contextmanager
+def counting_those_in_vain(connection: Connection) -> Iterator[None]:
+    """Count what former transactions waited in vain by one that commits."""
+    owed = _in_vain.pop(connection.engine, [])
+    for lock, seconds in owed:
+        waited(connection, lock, seconds)
+    try:
+        yield
+    except BaseException:
+        _in_vain.setdefault(connection.engine, []).extend(owed)
+        raise
 
 
 def waited(connection: Connection, lock: str, seconds: float) -> None:

@@ -4,6 +4,7 @@ import ast
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from sqlalchemy import text, update
 
 from carbonation_core.db import engine as engine_module
-from carbonation_core.db import locks, sqlite
-from carbonation_core.db.engine import ATTEMPTS, LOCK_WAIT, make_engine, repeatable, within, writing
+from carbonation_core.db import locks, meters, sqlite, tallies
+from carbonation_core.db.engine import ATTEMPTS, LOCK_WAIT, make_engine, reading, repeatable, within, writing
 from carbonation_core.db.models import Counter
 from carbonation_core.errors import Overtaken
 from tests import databases
@@ -92,6 +93,23 @@ def test_who_has_no_time_left_does_not_wait_for_the_lock_of_sqlite(
     assert time.monotonic() - asked < 30
 
 
+@pytest.mark.skipif(not databases.SQLITE, reason="is about SQLite")
+def test_a_wait_that_came_to_nothing_is_counted_with_the_next_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = site.project.engine
+    monkeypatch.setattr(sqlite, "SILENCE", timedelta(milliseconds=meters.LEAST_WAIT * 1000))
+    with writing(engine), within(0), pytest.raises(Overtaken), writing(engine):
+        pass
+    for waits in (False, True):  # one that is broken off itself keeps it for the next
+        with suppress(ZeroDivisionError), writing(engine):
+            _ = 1 / waits
+
+    with reading(engine) as connection:
+        sums = tallies.by_watch(connection)[tallies.NO_WATCH]
+    assert meters.seconds_waited(sums)["database"] >= meters.LEAST_WAIT
+
+
 @pytest.mark.skipif(databases.SQLITE, reason="has one writer at a time")
 def test_two_that_wait_for_each_other_both_come_to_their_end(site: Site) -> None:
     engine = site.project.engine
@@ -137,6 +155,11 @@ def test_whoever_waits_long_for_a_lock_hears_that_others_are_busy(
             writing(impatient) as other,
         ):
             locks.lock(other, "a")
+    with writing(impatient) as connection:
+        locks.lock(connection, "b")
+    with reading(engine) as connection:
+        sums = tallies.by_watch(connection)[tallies.NO_WATCH]
+    assert 0.9 < meters.seconds_waited(sums)["a"] < LOCK_WAIT
     impatient.dispose()
 
 
