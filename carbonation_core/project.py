@@ -168,8 +168,8 @@ def _head_elsewhere(project: Project) -> Held | None:
 
 @repeatable
 def _remember(project: Project, digest: str, text: str, refused: str | None) -> None:
+    author = _author(project.config.rules.file)
     with writing(project.engine) as connection:
-        author = _author(project.config.rules.file)
         site = project.config.service.site_name
         rule_versions.record(connection, site, digest, text, project.clock(), refused, author)
 

@@ -17,13 +17,17 @@ ANSWER_WITHIN = 5.0  # seconds, for all directories together
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A directory now: a `fault` says why it cannot be listed; `free` and `total` are bytes, if known."""
+    """A directory now: a `fault` says why it cannot be listed; `free` and `total` are bytes, if known.
+
+    One that `is_silent` has not answered in time: whoever asks it now may wait for ever.
+    """
 
     path: Path
     fault: str | None = None
     is_empty: bool = False
     free: int | None = None
     total: int | None = None
+    is_silent: bool = False
 
 
 class Prober:
@@ -32,20 +36,22 @@ class Prober:
     def __init__(self) -> None:
         self._threads: dict[Path, threading.Thread] = {}
         self._answers: dict[Path, Probe] = {}
+        self._lock = threading.Lock()
 
     def ask(self, paths: Iterable[Path], seconds: float) -> dict[Path, Probe]:
         """Each of these directories as it is now; one that is missing has the room of where it would be."""
         asked = set(paths)
-        for path in asked:
-            if path not in self._threads or not self._threads[path].is_alive():
-                self._answers.pop(path, None)
-                self._threads[path] = threading.Thread(target=self._look, args=(path,), daemon=True)
-                self._threads[path].start()
-        end = time.monotonic() + seconds
-        for path in asked:
-            self._threads[path].join(max(0.0, end - time.monotonic()))
-        silent = f"does not answer within {seconds:g} s"
-        return {path: self._answers.get(path) or Probe(path, silent) for path in asked}
+        with self._lock:
+            for path in asked:
+                if path not in self._threads or not self._threads[path].is_alive():
+                    self._answers.pop(path, None)
+                    self._threads[path] = threading.Thread(target=self._look, args=(path,), daemon=True)
+                    self._threads[path].start()
+            end = time.monotonic() + seconds
+            for path in asked:
+                self._threads[path].join(max(0.0, end - time.monotonic()))
+            silent = f"does not answer within {seconds:g} s"
+            return {path: self._answers.get(path) or Probe(path, silent, is_silent=True) for path in asked}
 
     def _look(self, path: Path) -> None:
         self._answers[path] = _look(path)

@@ -19,12 +19,12 @@ from carbonation_core.errors import Superseded
 from carbonation_core.lifecycle import Event, FileStatus, GivenBack, Outcome
 from carbonation_core.logs.records import about
 from carbonation_core.pipeline.in_force import superseded
-from carbonation_core.pipeline.rollback import take_back
+from carbonation_core.pipeline.rollback import silent_disks, take_back
 from carbonation_core.process import host_name, is_dead
 from carbonation_core.project import Project, rules_accepted, rules_in_force
 from carbonation_core.rules import decide
 from carbonation_core.rules.rule_sets import RuleSet
-from carbonation_core.text import counted
+from carbonation_core.text import counted, listing
 
 log = logging.getLogger(__name__)
 
@@ -179,13 +179,19 @@ def give_back(
     still theirs. Doing it twice is harmless, and what another site has made of a watch that
     is not ours is left alone. Its groups come again as the rules in force
     have it; nothing that it was made with need be in config.toml any more.
+    Nothing is done while a disk does not answer that it may have left something on: who
+    waits for that in a transaction holds up all others.
     """
     with reading(project.engine) as connection:
         batch = batches.get(connection, batch_id)
         if batch is None or batch.status == batches.ENDED or (holder and batch.holder != holder):
             return 0
         root, rule_set = _looked_at_by(project, connection, batch.watch_name)
+        members = batches.members(connection, batch_id)
     if holder is None and _is_of_another(project, batch):
+        return 0
+    if silent := silent_disks(project.config, batch.watch_name, members):
+        log.warning("batch %s is given back when this answers again: %s", batch_id, listing(silent))
         return 0
     now, died = project.clock(), why is GivenBack.DIED
     with writing(project.engine) as connection:

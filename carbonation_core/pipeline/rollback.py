@@ -8,16 +8,31 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 
+from carbonation_core.config.loading import Config
 from carbonation_core.db import components, copies
 from carbonation_core.db.batches import Member
 from carbonation_core.db.components import Change, Component
 from carbonation_core.db.engine import Connection
 from carbonation_core.disk import source, transfer
+from carbonation_core.disk.probe import ANSWER_WITHIN, Prober
 from carbonation_core.disk.source import Source
 from carbonation_core.disk.temporary import clear, is_link_to, is_there, published, put_back, temporary_name
 from carbonation_core.names import to_path, to_text
 
 log = logging.getLogger(__name__)
+
+_prober = Prober()  # one for all: what has not answered yet is not asked once more
+
+
+def silent_disks(config: Config, watch_name: str, members: Iterable[Member]) -> list[str]:
+    """Directories that do not answer, of those that groups on their way to an archive leave traces in."""
+    names = {member.archive_name for member in members if member.archive_directory}
+    if not names:
+        return []
+    asked = {archive.base for archive in config.archive if archive.name in names}
+    asked |= {watch.path for watch in config.watch if watch.name == watch_name}
+    found = _prober.ask(asked, ANSWER_WITHIN).values()
+    return sorted(to_text(str(one.path)) for one in found if one.is_silent)
 
 
 def take_back(connection: Connection, batch_id: str, members: Iterable[Member]) -> list[Change]:

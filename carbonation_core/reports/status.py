@@ -180,7 +180,7 @@ def _facts(project: Project, stored: _Stored, at_work: Worker | None, now: datet
     config, here = project.config, host_name()
     seen = [archive.base for archive in config.archive if is_seen_from(archive, here)]
     probes = probe([*(watch.path for watch in config.watch), *seen])
-    silent = [path for path, one in probes.items() if one.fault]
+    silent = [path for path, one in probes.items() if one.is_silent]
     if at_work and at_work.is_running:
         # What it saw last is the truth, whatever we may look at.
         probes |= {watch.path: replace(probes[watch.path], fault=None) for watch in config.watch}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,12 @@ from sqlalchemy import update
 from carbonation_core.db.batches import LEASE
 from carbonation_core.db.engine import writing
 from carbonation_core.db.models import Batch
+from carbonation_core.disk import probe
 from carbonation_core.disk.source import BLOCK
 from carbonation_core.errors import LostOwnership
 from carbonation_core.lifecycle import GivenBack
 from carbonation_core.pipeline import claim as claims
+from carbonation_core.pipeline import rollback
 from carbonation_core.pipeline.claim import claim, give_back, open_batches, recall
 from carbonation_core.pipeline.work import Outcome, Stage, work
 from carbonation_core.project import Project
@@ -330,3 +333,31 @@ def test_a_killed_owner_is_known_to_be_dead_at_once(site: Site, tmp_path: Path) 
     site.tick(3600)
     site.run_all()
     assert site.group("run1").complete
+
+
+def test_a_batch_is_not_given_back_while_the_disk_does_not_answer_that_it_may_have_left_something_on(
+    make: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make(SINGLE)
+    site.deliver("a")
+    site.settle()
+    (offer,) = site.claim()
+    answers, asked = threading.Event(), probe._look
+
+    def slow(path: Path) -> probe.Probe:
+        if path == site.archive:
+            answers.wait()
+        return asked(path)
+
+    monkeypatch.setattr(probe, "_look", slow)
+    monkeypatch.setattr(rollback, "ANSWER_WITHIN", 0.1)
+    with work(site.project, offer.batch_id, "run-1") as job:
+        job.advance(Stage.ROUTE)
+        try:
+            assert give_back(site.project, offer.batch_id, "it died", GivenBack.DIED) == 0
+            assert len(open_batches(site.project, "incoming")) == 1
+        finally:
+            answers.set()
+        monkeypatch.setattr(rollback, "ANSWER_WITHIN", 30)
+        assert give_back(site.project, offer.batch_id, "it died", GivenBack.DIED) == 1
+    assert open_batches(site.project, "incoming") == []
