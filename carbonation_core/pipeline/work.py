@@ -33,8 +33,9 @@ from carbonation_core.pipeline.context import Closing, OpenGroup, StageContext, 
 from carbonation_core.pipeline.in_force import superseded
 from carbonation_core.pipeline.integrity import Contents
 from carbonation_core.process import this_process
-from carbonation_core.project import Project, rules_accepted, rules_of
+from carbonation_core.project import Project, rules_in_force, rules_of
 from carbonation_core.rules import decide
+from carbonation_core.rules.rule_sets import Rules
 
 __all__ = ["Outcome", "Stage", "Work", "work"]
 
@@ -88,9 +89,7 @@ def work(
 
 @repeatable
 def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: bool) -> BatchRow:
-    with reading(project.engine) as connection:
-        # Without a look at rules.toml: that of a host which only works may be an old copy.
-        rules = rules_accepted(project, connection) if again else None
+    rules = _rules_now(project) if again else None
     with writing(project.engine) as connection:
         batch = batches.get(connection, batch_id)
         if batch is None:
@@ -110,6 +109,14 @@ def _taken(project: Project, batch_id: str, run_id: str, holder: str, again: boo
         give_back(project, batch_id, why, GivenBack.MADE_OTHERWISE, holder)
         raise LostOwnership(f"batch {batch_id} was given back: {why}")
     return batch
+
+
+def _rules_now(project: Project) -> Rules | None:
+    """Those in force, after a look at what may have been repaired; None if none go with config.toml."""
+    try:
+        return rules_in_force(project)
+    except ConfigError:
+        return None
 
 
 class Work:

@@ -50,7 +50,7 @@ def test_a_batch_is_claimed_and_worked_on_without_a_look_at_the_file(site: Site,
 
 
 @pytest.mark.parametrize("copy", [OTHER, BROKEN])
-def test_a_run_that_is_executed_again_goes_by_the_rules_that_were_accepted_last(
+def test_a_run_that_is_executed_again_on_a_worker_goes_by_the_rules_that_were_accepted_last(
     site: Site, copy: str
 ) -> None:
     site.archive.mkdir()
@@ -59,6 +59,7 @@ def test_a_run_that_is_executed_again_goes_by_the_rules_that_were_accepted_last(
     (site.archive / "a").unlink()
     site.set_rules("# accepted by the head\n" + SINGLE)
     newer = rules_in_force(site.project)
+    head.hold(site.project, ELSEWHERE)
     site.set_rules(copy)
 
     with work(site.project, report.batch_id, "run-2", again=True) as job:
