@@ -107,7 +107,9 @@ def give_back(section: DatabaseSection) -> None:
 
 
 def drop_all() -> None:
-    """Remove what was made on the server."""
+    """Remove what was made on the server, whose next one may be another."""
+    _free.clear()
+    _lent.clear()
     force = " WITH (FORCE)" if SERVER is not None and SERVER.drivername.startswith("postgresql") else ""
     while _made:
         with _server().connect() as connection:

@@ -6,7 +6,6 @@ it leaves behind can be told by its lease alone.
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ from carbonation_core.reports import workers
 from carbonation_dagster.defs.runs import FINISHED
 from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.instance.launcher import HOST_TAG
-from tests import databases
 from tests.dagster._helpers.running import COMMAND, make_project, parent_of, running
 from tests.faults._helpers import servers
 from tests.faults._helpers.burst import Bursts
@@ -32,7 +30,6 @@ from tests.site import Site, SiteMaker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
-DAGSTER_YAML = Path(__file__).parents[2] / "deploy" / "celery" / "dagster.yaml"
 PAIRS = 100
 
 
@@ -43,22 +40,8 @@ def postgresql() -> Iterator[None]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """DAGSTER_HOME as deploy/celery has it, with a database and a broker."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(DAGSTER_YAML, home)
-    made = databases.fresh(tmp_path)
-    with servers.redis() as broker:
-        for name, value in {
-            "CARBONATION_BROKER": broker,
-            "DAGSTER_PG_USERNAME": made.username or "",
-            "DAGSTER_PG_PASSWORD": "",
-            "DAGSTER_PG_HOST": made.host or "",
-            "DAGSTER_PG_PORT": str(made.port),
-            "DAGSTER_PG_DATABASE": made.name,
-        }.items():
-            monkeypatch.setenv(name, value)
+def home(tmp_path: Path) -> Iterator[Path]:
+    with servers.redis() as broker, servers.home_with_queue(tmp_path, broker) as home:
         yield home
 
 

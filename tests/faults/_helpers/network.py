@@ -49,10 +49,14 @@ class Host:
         self.process.kill()
         self.process.wait()
 
+    def sees(self, path: Path) -> os.stat_result:
+        """What that path is there, where a file system may be mounted that is nowhere else."""
+        return Path(f"/proc/{self.process.pid}/root{path.resolve()}").stat()
+
     def works_for(self, seconds: float) -> bool:
         """Whether its command goes on for that time."""
         try:
-            self.process.wait(seconds)
+            self.process.wait(max(seconds, 0))
         except subprocess.TimeoutExpired:
             return True
         return False

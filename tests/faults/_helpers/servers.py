@@ -14,8 +14,11 @@ from sqlalchemy import make_url
 
 from tests import databases
 from tests.dagster._helpers.running import free_port
+from tests.faults._helpers.cluster import started_cluster
 from tests.faults._helpers.disks import needs
+from tests.faults._helpers.network import Network
 
+DAGSTER_YAML = Path(databases.__file__).parents[1] / "deploy" / "celery" / "dagster.yaml"
 ON_SERVER = Path(databases.__file__).with_name("on_server")
 # Says where the server is, and keeps it until its standard input is closed.
 KEEPER = "import os, sys; print(os.environ['TEST_DATABASE'], flush=True); sys.stdin.read()"
@@ -39,11 +42,8 @@ def postgresql() -> Iterator[None]:
     try:
         url = process.stdout.readline().strip()
         needs(bool(url), "a PostgreSQL that starts: tests/on_server postgresql true says why it does not")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(databases, "SERVER", make_url(url))
-            patch.setattr(databases, "SQLITE", False)
+        with _used(url):
             yield
-            databases.drop_all()
     finally:
         process.stdin.close()
         process.wait(30)
@@ -51,19 +51,61 @@ def postgresql() -> Iterator[None]:
 
 
 @contextmanager
-def redis() -> Iterator[str]:
+def postgresql_for(network: Network) -> Iterator[None]:
+    """The same on one that the hosts of a network reach, too."""
+    with (
+        started_cluster(network) as cluster,
+        _used(f"postgresql+psycopg2://postgres@{cluster.address}:{cluster.port}/postgres"),
+    ):
+        yield
+
+
+@contextmanager
+def _used(url: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(databases, "SERVER", make_url(url))
+        patch.setattr(databases, "SQLITE", False)
+        yield
+        databases.drop_all()
+
+
+@contextmanager
+def redis(address: str = "127.0.0.1") -> Iterator[str]:
     """The URL of a Redis."""
     program = shutil.which("redis-server")
     needs(program is not None, "Redis: apt install redis-server")
     port = free_port()
-    options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-    process = subprocess.Popen([str(program), *options], stdout=subprocess.DEVNULL)
+    options = ("--port", str(port), "--bind", address, "--save", "", "--appendonly", "no")
+    process = subprocess.Popen(
+        [str(program), *options, "--protected-mode", "no"],  # which would hear this machine alone
+        stdout=subprocess.DEVNULL,
+    )
     try:
         while process.poll() is None:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex((address, port)) == 0:
                     break
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://{address}:{port}/0"
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def home_with_queue(directory: Path, broker: str) -> Iterator[Path]:
+    """DAGSTER_HOME as deploy/celery has it, with a database and a broker."""
+    home = directory / "home"
+    home.mkdir()
+    shutil.copy(DAGSTER_YAML, home)
+    made = databases.fresh(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "CARBONATION_BROKER": broker,
+            "DAGSTER_PG_USERNAME": made.username or "",
+            "DAGSTER_PG_PASSWORD": "",
+            "DAGSTER_PG_HOST": made.host or "",
+            "DAGSTER_PG_PORT": str(made.port),
+            "DAGSTER_PG_DATABASE": made.name,
+        }.items():
+            patch.setenv(name, value)
+        yield home
