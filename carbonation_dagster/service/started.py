@@ -44,6 +44,7 @@ STOP_TIMEOUT = 15.5  # seconds for all that they started, too; what is left then
 LONGEST_TICK = 19.5  # seconds; the daemon starts no tick of a sensor while one is under way
 THREADS = 64  # of the code server, besides two for each watch: for the UI, starts of runs, watches to come
 SILENCE = 60.0  # seconds; a daemon that lives says so twice in this time
+LONG_GONE = 3600.0  # seconds by which no clock is wrong that Dagster could work with
 STEP = 0.2  # seconds between two looks for a daemon that lives
 FORK_TIMEOUT = 5.0  # seconds for a part to be forked, before it is started by itself
 
@@ -210,7 +211,7 @@ class Setup:
         By our own clock, as that of a host that died may have been before ours, or behind.
         """
         seen, began = self._heartbeats(), time.monotonic()
-        if all(at is None for at in seen.values()):
+        if all(at is None or at < time.time() - LONG_GONE for at in seen.values()):
             return False
         log.info("whether another daemon works in DAGSTER_HOME %s is seen within a minute", self.home)
         while not is_over() and time.monotonic() - began < SILENCE:

@@ -14,7 +14,7 @@ from carbonation_dagster.environment import DAGSTER_HOME
 from carbonation_dagster.service import front, started
 from carbonation_dagster.service.front import Front
 from carbonation_dagster.service.processes import DAEMON
-from carbonation_dagster.service.started import SILENCE, Setup
+from carbonation_dagster.service.started import LONG_GONE, SILENCE, Setup
 from carbonation_dagster.service.supervisor import ServiceError
 from tests.site import Site
 
@@ -79,6 +79,12 @@ def test_one_whose_clock_is_behind_lives_as_long_as_its_heartbeats_move(
 
 def test_where_none_ever_was_nobody_waits(clock: Time, parts: Callable[..., list[str]]) -> None:
     assert DAEMON in parts(lambda: {"SENSOR": None}, lambda: False)
+    assert clock.passed == 0
+
+
+def test_one_that_was_heard_hours_ago_is_not_waited_for(clock: Time, parts: Callable[..., list[str]]) -> None:
+    last = clock.time() - 2 * LONG_GONE
+    assert DAEMON in parts(lambda: {"SENSOR": last, "SCHEDULER": None}, lambda: False)
     assert clock.passed == 0
 
 
