@@ -7,6 +7,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import func, select
 from carbonation_core.config.loading import load_config
 from carbonation_core.db.engine import reading
 from carbonation_core.db.models import BatchGroup
+from carbonation_core.pipeline.in_force import is_superseded
 from tests.dagster._helpers.running import Running, free_port, make_project, running
 from tests.site import SiteMaker, make_site
 
@@ -124,6 +126,23 @@ def test_a_changed_configuration_holds_after_sighup_and_a_faulty_one_does_not(se
     (site.directory / "other" / "newer.dat").write_bytes(b"newer")
     service.wait_for(lambda: "newer.dat" in site.archived())
     config.write_text(good)
+
+
+def test_what_it_has_accepted_holds_for_its_site_from_sighup_on(service: Running) -> None:
+    site, config = service.site, service.site.directory / "config.toml"
+    before, ours = config.read_text(), replace(site.project, config=load_config(config))
+    config.write_text(before.replace("[service]", '[service]\nretry_delay_max = "5h"'))
+    changed = replace(site.project, config=load_config(config))
+    assert (is_superseded(ours, "incoming"), is_superseded(changed, "incoming")) == (False, True)
+
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: "read again: [service] retry_delay_max: 6h, now 5h" in service.said())
+    assert (is_superseded(ours, "incoming"), is_superseded(changed, "incoming")) == (True, False)
+
+    config.write_text(before)
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_for(lambda: "read again: [service] retry_delay_max: 5h, now 6h" in service.said())
+    assert not is_superseded(ours, "incoming")
 
 
 @pytest.mark.long
