@@ -139,6 +139,7 @@ def test_two_workers_one_loses_its_cable_and_power_at_half(work: Work) -> None:
     work.head.wait_for(work.is_done, RECOVERED - (time.monotonic() - cut))
     print(f"all archived {time.monotonic() - cut:.0f} s after the loss")
     work.bursts.require_once_each()
+    assert "Traceback" not in work.head.said()
     assert work.failed_on() in ([], ["one"])
 
 
