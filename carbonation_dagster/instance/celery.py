@@ -31,9 +31,7 @@ from carbonation_dagster.instance.launcher import HOST_TAG
 
 TAKEN_TAG = ".dagster/carbonation_queue_worker"  # the process that took a run from the queue
 LOST_AFTER = timedelta(minutes=1)  # beside a free slot: whoever has one takes a run at once
-UNASKED_AFTER = timedelta(
-    hours=1
-)  # without a worker: then its groups are offered anew, perhaps to other hosts
+UNASKED_AFTER = timedelta(hours=1)  # without a worker: its groups are offered anew, perhaps to other hosts
 _FORGOTTEN_AFTER = timedelta(minutes=10)  # without a question: the run has begun, or ended
 
 log = logging.getLogger(__name__)
