@@ -1,7 +1,7 @@
 """Batches whose run never came, has ended or has died. Sensors and `run --once` begin here."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -62,6 +62,10 @@ def recover(project: Project, watch_name: str, instance: dg.DagsterInstance, nam
             reason = f"the pass ended before its run {run.run_id} began"
             report_dead(instance, run, reason)
             give_back(project, batch_id, reason, GivenBack.NO_RUN)
+        elif run is not None and batch.status == OFFERED and _is_lost(instance, run):
+            reason = f"run {run.run_id} was lost before it began"
+            report_dead(instance, run, reason)
+            give_back(project, batch_id, reason, GivenBack.NO_RUN)
         elif run is not None:
             continue  # it is at work
         elif batch.instance == name or _is_of_dead_pass(batch):
@@ -112,6 +116,16 @@ def _run(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None
     if batch.run_id is None:
         return run_of_batch(instance, batch.offer.batch_id)
     return instance.get_run_by_id(batch.run_id)
+
+
+def _is_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run was launched, and nobody has it any more, as far as a launcher of ours can tell."""
+    may_begin = getattr(instance.run_launcher, "may_begin", None)
+    if may_begin is None or run.status is not dg.DagsterRunStatus.STARTING:
+        return False
+    record = instance.get_run_record_by_id(run.run_id)
+    is_late = record is not None and datetime.now(UTC) - record.update_timestamp > PAUSE
+    return is_late and not may_begin(run)
 
 
 def _is_of_silent_site(project: Project, batch: OpenBatch) -> bool:

@@ -150,6 +150,22 @@ class WarmRunLauncher(DefaultRunLauncher):
             return CheckRunHealthResult(WorkerStatus.FAILED, "the process of the run has ended")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
+    def may_begin(self, run: dg.DagsterRun) -> bool:
+        """Whether somebody still has a run that was launched seconds ago and has not begun.
+
+        Nobody has it when launcher, pool and worker were killed in the moment of its launch.
+        """
+        worker = run.tags.get(WORKER_TAG)
+        if worker is not None:
+            return not is_dead(worker)
+        if not _is_ours(run) or GRPC_INFO_TAG in run.tags:
+            return True  # it has a process of its own, which Dagster asks for
+        try:
+            told = ask(self._home, {}, 0.0)
+        except NoWorkers:
+            return True  # the pool is being renewed; what comes next can say
+        return run.run_id in {*told["workers"].values(), *told["waiting"]}
+
     @property
     def _home(self) -> Path:
         return Path(self._instance.root_directory)

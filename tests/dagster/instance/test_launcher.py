@@ -11,10 +11,13 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from carbonation_core.process import this_process
 from carbonation_dagster.instance import launcher
 from carbonation_dagster.instance.launcher import DEFINITIONS, WORKER_TAG, WarmRunLauncher
+
+GONE = "/".join([*this_process("1").split("/")[:2], "1#1"])  # a process of this machine that has ended
 
 
 def run_of(module: str, **tags: str) -> dg.DagsterRun:
@@ -105,9 +108,24 @@ def test_a_run_is_ended_by_its_worker_though_none_has_signed_for_it_yet(
 
 def test_a_run_is_alive_as_long_as_its_worker_and_a_run_without_one_is_not_ours_to_judge() -> None:
     warm = WarmRunLauncher()
-    alive, dead = this_process("1"), "/".join([*this_process("1").split("/")[:2], "1#1"])
+    alive = this_process("1")
     statuses = [
         warm.check_run_worker_health(run_of(DEFINITIONS, **tags)).status
-        for tags in ({WORKER_TAG: alive}, {WORKER_TAG: dead}, {})
+        for tags in ({WORKER_TAG: alive}, {WORKER_TAG: GONE}, {})
     ]
     assert statuses == [WorkerStatus.RUNNING, WorkerStatus.FAILED, WorkerStatus.RUNNING]
+
+
+def test_a_run_that_was_launched_may_begin_as_long_as_somebody_has_it(
+    cold: tuple[WarmRunLauncher, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm, _ = cold
+    at_work, waits, lost = (run_of(DEFINITIONS) for _ in range(3))
+    assert warm.may_begin(lost)  # while there is no pool nobody can say
+    told = {"pid": 1, "workers": {"2": at_work.run_id, "3": None}, "waiting": [waits.run_id]}
+    monkeypatch.setattr(launcher, "ask", lambda *_: told)
+    assert [warm.may_begin(run) for run in (at_work, waits, lost)] == [True, True, False]
+    assert warm.may_begin(run_of(DEFINITIONS, **{GRPC_INFO_TAG: "{}"}))  # in a process of its own
+    assert warm.may_begin(run_of("of somebody else"))
+    assert warm.may_begin(run_of(DEFINITIONS, **{WORKER_TAG: this_process("run")}))
+    assert not warm.may_begin(run_of(DEFINITIONS, **{WORKER_TAG: GONE}))
