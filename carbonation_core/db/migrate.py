@@ -131,6 +131,7 @@ def _alone(connection: Connection) -> Iterator[None]:
         raise DatabaseError("another process is upgrading the database, and does not come to an end")
     try:
         yield
+        connection.exec_driver_sql("COMMIT")  # else who has the lock next may not see the last revision yet
     finally:
         connection.execute(select(func.release_lock(name)))
 
