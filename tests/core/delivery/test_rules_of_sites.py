@@ -4,15 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from carbonation_core.db import rule_versions
 from carbonation_core.db.engine import reading, writing
 from carbonation_core.db.models import RulesVersion
 from carbonation_core.errors import ConfigError
-from carbonation_core.project import rules_accepted, rules_in_force
+from carbonation_core.project import rules_in_force
 from carbonation_core.reports.metrics import stored
 from carbonation_core.reports.status import status
+from tests.core._helpers.accepting import accepted, versions
 from tests.site import SINGLE, Site, SiteMaker
 
 BIG = "[single]\n[[single.integrity]]\ntype = 'min_size'\nvalue = 100\n"
@@ -42,18 +43,6 @@ def south(north: Site, tmp_path: Path) -> Site:
     other = Site(directory, north.project, north.now)
     other.project = replace(north.project, config=config, clock=lambda: other.now)
     return other
-
-
-def versions(site: Site) -> int:
-    """How many there are, of all sites."""
-    with reading(site.project.engine) as connection:
-        return connection.execute(select(func.count()).select_from(RulesVersion)).scalar_one()
-
-
-def accepted(site: Site) -> str | None:
-    with reading(site.project.engine) as connection:
-        found = rules_accepted(site.project, connection)
-    return None if found is None else found.text
 
 
 def test_the_rules_of_one_site_are_no_change_for_another(north: Site, south: Site) -> None:

@@ -3,16 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
 
 from carbonation_core import head
-from carbonation_core.db.engine import reading
-from carbonation_core.db.models import RulesVersion
 from carbonation_core.pipeline.claim import claim
 from carbonation_core.pipeline.work import Stage, work
 from carbonation_core.process import this_process
-from carbonation_core.project import rules_accepted, rules_in_force
+from carbonation_core.project import rules_in_force
 from carbonation_core.reports.status import status
+from tests.core._helpers.accepting import accepted, versions
 from tests.site import SINGLE, Site, SiteMaker
 
 OTHER = "[single]\n[[single.integrity]]\ntype = 'min_size'\nvalue = 100\n"
@@ -27,17 +25,6 @@ def site(make: SiteMaker) -> Site:
     site.deliver("a")
     site.settle()
     return site
-
-
-def versions(site: Site) -> int:
-    with reading(site.project.engine) as connection:
-        return connection.execute(select(func.count()).select_from(RulesVersion)).scalar_one()
-
-
-def accepted(site: Site) -> str | None:
-    with reading(site.project.engine) as connection:
-        found = rules_accepted(site.project, connection)
-    return None if found is None else found.text
 
 
 @pytest.mark.parametrize("copy", [OTHER, BROKEN])
